@@ -1,0 +1,1 @@
+"""calibration: makes the scores mean what they say."""

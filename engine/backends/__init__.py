@@ -1,0 +1,1 @@
+"""Back ends: one small protocol, one module per runtime."""

@@ -1,0 +1,1 @@
+"""stream: the daemon. Camera, faces, crops, windows, scores, ZeroMQ."""

@@ -1,0 +1,1 @@
+"""Camera sources, read in a child process, newest frame first."""

@@ -1,0 +1,84 @@
+"""The aligned crop: five landmarks of a face onto the template that the bundle states.
+
+The same function cuts training clips and live frames, so the encoder sees one geometry.
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.spec import CropGeometry
+
+_BORDER = {"replicate": cv2.BORDER_REPLICATE, "black": cv2.BORDER_CONSTANT}
+
+
+def similarity(points: NDArray[np.floating], geometry: CropGeometry) -> NDArray[np.float64]:
+    """Least-squares similarity transform from frame to crop coordinates (Umeyama, IEEE TPAMI 13(4), 1991).
+
+    Args:
+        points: ``(5, 2)`` landmarks, px of the frame, in the template's order.
+        geometry: The template and the crop's size.
+
+    Returns:
+        ``(2, 3)`` float64 matrix for ``cv2.warpAffine``.
+
+    Raises:
+        ValueError: If the points are not finite or coincide.
+    """
+    source = np.asarray(points, np.float64)
+    if source.shape != (5, 2) or not np.isfinite(source).all():
+        raise ValueError(f"five finite (x, y) points are needed, got shape {source.shape}")
+    target = np.asarray(geometry.template, np.float64) * geometry.size_px
+    source_mean, target_mean = source.mean(0), target.mean(0)
+    a, b = source - source_mean, target - target_mean
+    spread = float((a * a).sum())
+    if spread < 1e-9:
+        raise ValueError("the five points coincide")
+    # In the plane the optimal rotation and scale have a closed form: the complex ratio <a, b> / <a, a>.
+    cos = float((a * b).sum()) / spread
+    sin = float((a[:, 0] * b[:, 1] - a[:, 1] * b[:, 0]).sum()) / spread
+    rotation = np.array([[cos, -sin], [sin, cos]])
+    return np.concatenate([rotation, (target_mean - rotation @ source_mean)[:, None]], axis=1)
+
+
+def crop_face(
+    image: NDArray[np.uint8], points: NDArray[np.floating], geometry: CropGeometry
+) -> NDArray[np.uint8]:
+    """Cut one aligned face out of a frame.
+
+    Args:
+        image: ``(H, W, 3)`` uint8 RGB frame.
+        points: ``(5, 2)`` landmarks in px: eye centre left and right in the image, nose tip, mouth corners.
+        geometry: The template, size and border.
+
+    Returns:
+        ``(S, S, 3)`` uint8 RGB crop.
+    """
+    matrix = similarity(points, geometry)
+    size = (geometry.size_px, geometry.size_px)
+    scale = float(np.hypot(matrix[0, 0], matrix[1, 0]))
+    # A face much larger than the crop would alias under bilinear sampling: shrink the frame by area first.
+    if scale < 0.5:
+        corners = cv2.invertAffineTransform(matrix) @ np.array(
+            [[0, size[0], 0, size[0]], [0, 0, size[1], size[1]], [1, 1, 1, 1]], np.float64
+        )
+        height, width = image.shape[:2]
+        left, top = np.floor(corners.min(1)).astype(int) - 2
+        right, bottom = np.ceil(corners.max(1)).astype(int) + 2
+        left, top = max(left, 0), max(top, 0)
+        right, bottom = min(right, width), min(bottom, height)
+        if right - left > 4 and bottom - top > 4:
+            factor = max(scale, 4 / min(right - left, bottom - top))
+            patch = image[top:bottom, left:right]
+            shrunk_size = (max(int(round((right - left) * factor)), 1), max(int(round((bottom - top) * factor)), 1))
+            image = np.ascontiguousarray(cv2.resize(patch, shrunk_size, interpolation=cv2.INTER_AREA))
+            fx, fy = shrunk_size[0] / (right - left), shrunk_size[1] / (bottom - top)
+            # Pixel centres: (x + 0.5) * f - 0.5 maps full-resolution to shrunk coordinates.
+            to_full = np.array(
+                [[1 / fx, 0, left + 0.5 / fx - 0.5], [0, 1 / fy, top + 0.5 / fy - 0.5], [0, 0, 1]], np.float64
+            )
+            matrix = matrix @ to_full
+    crop = cv2.warpAffine(image, matrix, size, flags=cv2.INTER_LINEAR, borderMode=_BORDER[geometry.border])
+    return np.asarray(crop, np.uint8)

@@ -1,0 +1,1 @@
+"""Drawing what the daemon sees."""

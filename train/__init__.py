@@ -1,0 +1,1 @@
+"""train: CLIP-based dynamic facial expression models, their data, training loop and evaluation."""

@@ -1,0 +1,1 @@
+"""CLIP backbone with per-layer token insertion."""

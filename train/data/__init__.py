@@ -1,0 +1,1 @@
+"""Data sets: DFEW, FERV39k, MAFW, own clips and synthetic clips."""

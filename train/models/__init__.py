@@ -1,0 +1,1 @@
+"""The models: unit encoder and window head."""
