@@ -7,5 +7,12 @@ from stream.camera.settings import CameraSettings
 from stream.camera.uri import SourceUri, parse_uri
 
 __all__ = [
-    "Camera", "CameraError", "CameraSettings", "CameraStats", "Frame", "SourceUri", "demo_clip_path", "parse_uri",
-]  # fmt: skip
+    "Camera",
+    "CameraError",
+    "CameraSettings",
+    "CameraStats",
+    "Frame",
+    "SourceUri",
+    "demo_clip_path",
+    "parse_uri",
+]

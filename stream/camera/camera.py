@@ -49,7 +49,7 @@ class CameraStats:
 
 
 class Camera:
-    """One source, read in a child process. Used by one thread at a time; call ``read`` regularly, it also supervises.
+    """One source, read in a child process. One thread at a time; ``read`` regularly: it also supervises.
 
     Args:
         uri: A camera URI, see ``parse_uri``.
@@ -92,9 +92,16 @@ class Camera:
         """Counts since ``start``."""
         captured = self._process.slot.captured if self._process else self._captured
         return CameraStats(
-            captured, self._delivered, self._next_seq - self._delivered, max(0, self._opened - 1), self._restarts,
-            self._fps, *self._size, self._message,
-        )  # fmt: skip
+            captured=captured,
+            delivered=self._delivered,
+            dropped=self._next_seq - self._delivered,
+            reconnects=max(0, self._opened - 1),
+            restarts=self._restarts,
+            fps=self._fps,
+            width=self._size[0],
+            height=self._size[1],
+            message=self._message,
+        )
 
     def start(self) -> None:
         """Start capturing. A live source may be absent and come later; a file is waited for.
@@ -122,13 +129,15 @@ class Camera:
     def read(self, timeout_s: float) -> Frame | None:
         """Wait for a frame newer than the last one returned.
 
-        Returns early, with None, when ``state`` changes: a stall is known when it happens, not at the next time-out.
+        Returns early, with None, when ``state`` changes: a stall is known when it happens, not at the next
+        time-out.
 
         Args:
             timeout_s: Longest wait, s; 0 only looks.
 
         Returns:
-            The newest frame, never the same one twice; None if there was none in time, or no more are coming (``state``).
+            The newest frame, never the same one twice; None if there was none in time, or no more are coming
+            (``state``).
 
         Raises:
             CameraError: If the source cannot work as configured, or this camera is not started or closed.

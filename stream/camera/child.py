@@ -1,8 +1,8 @@
 """The capture process: opens a source, writes its frames into the slot, opens it again when it is lost.
 
-A thread whose ``read`` never returns cannot be killed; a process can. It is started as a fresh interpreter (nothing is
-forked, nothing unpickled), gets its orders as one JSON line on standard input, where no process list shows a password,
-and imports only what its driver needs.
+A thread whose ``read`` never returns cannot be killed; a process can. It is started as a fresh interpreter
+(nothing is forked, nothing unpickled), gets its orders as one JSON line on standard input, where no process
+list shows a password, and imports only what its driver needs.
 """
 
 from __future__ import annotations
@@ -48,7 +48,8 @@ class Orders:
         frame_fd: Event counter rung for every frame.
         taken_fd: Event counter rung by the parent for every frame it took.
         parent_pid: Who started us.
-        die_with_thread: Whether the kernel shall kill us with the thread that started us (the main thread only).
+        die_with_thread: Whether the kernel shall kill us with the thread that started us (the main thread
+            only).
         position: Files: continue at this frame.
         base_ns: Files: media time at which that pass began.
         start_ns: Files: CLOCK_MONOTONIC ns of media time 0; None: choose.
@@ -179,9 +180,10 @@ class Capture:
 def die_with_parent(orders: Orders) -> None:
     """Make sure that this process and what it started never outlive the parent.
 
-    A thread waits for the end of file of the control socket, which the kernel sends however the parent died, and kills
-    the whole process group, GStreamer included. ``PR_SET_PDEATHSIG`` besides, for a driver that holds the interpreter's lock;
-    it fires when the *thread* that started us ends, hence only where that was the parent's main thread.
+    A thread waits for the end of file of the control socket, which the kernel sends however the parent died,
+    and kills the whole process group, GStreamer included. ``PR_SET_PDEATHSIG`` besides, for a driver that
+    holds the interpreter's lock; it fires when the *thread* that started us ends, hence only where that was
+    the parent's main thread.
     """
     if orders.die_with_thread:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)

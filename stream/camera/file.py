@@ -1,4 +1,4 @@
-"""Files as cameras: videos, animated GIFs, single images and folders of images. Runs in the capture process."""
+"""Files as cameras: videos, GIFs, single images, folders of images. Runs in the capture process."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class VideoPass:
         return Opened(width, height, self._fps, declared)
 
     def next(self) -> tuple[NDArray[np.uint8], int] | None:
-        """Decode the next frame; its time is the container's where that rises, else one period after the last."""
+        """Decode the next frame; its time is the container's where that rises, else one period later."""
         good, image = self._capture.read()
         if not good or image is None:
             return None

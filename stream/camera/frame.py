@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 SOURCES_OF_TIME = ("driver", "arrival", "file")
-"""Where ``Frame.t_capture_ns`` comes from: the driver's own stamp, the moment ``read`` returned, the file's time line."""
+"""Where ``t_capture_ns`` comes from: the driver's own stamp, the return of ``read``, the file's time line."""
 
 
 class CameraError(Exception):
@@ -30,10 +30,12 @@ class Frame:
     Attributes:
         image: ``(H, W, 3)`` uint8 RGB. The caller's own copy: no later frame overwrites it.
         seq: Number of frames captured before this one, over the camera's life; gaps are dropped frames.
-        t_capture_ns: CLOCK_MONOTONIC ns. For files: start time + the frame's own timestamp, at any playing speed.
+        t_capture_ns: CLOCK_MONOTONIC ns. For files: start time + the frame's own timestamp, at any playing
+            speed.
         t_capture_unix_ns: The same moment as wall clock, ns; for reports only.
         t_capture_src: ``"driver"``, ``"arrival"`` or ``"file"``.
-        t_arrival_ns: CLOCK_MONOTONIC ns at which the frame was in memory. Latencies of files are measured from here.
+        t_arrival_ns: CLOCK_MONOTONIC ns at which the frame was in memory. Latencies of files are measured
+            from here.
     """
 
     image: NDArray[np.uint8]

@@ -1,8 +1,8 @@
 """Frozen cameras: a sensor whose frames repeat bit for bit. Pure.
 
-A driver can go on delivering its last frame for ever after an unplug (OpenCV has done so). The noise of a real sensor
-never repeats, so equal hashes over a second mean that nothing is being seen. Not for streams and files: a decoder
-repeats a still scene exactly.
+A driver can go on delivering its last frame for ever after an unplug (OpenCV has done so). The noise of a
+real sensor never repeats, so equal hashes over a second mean that nothing is being seen. Not for streams and
+files: a decoder repeats a still scene exactly.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ ROW_STEP = 4
 
 def digest(image: NDArray[np.uint8]) -> int:
     """Hash every fourth row of ``(H, W, 3)`` uint8: enough to see noise, a quarter of the cost. 32 bit."""
-    return zlib.crc32(np.ascontiguousarray(image[::ROW_STEP]))
+    return zlib.crc32(np.ascontiguousarray(image[::ROW_STEP]).data)
 
 
 @dataclass

@@ -1,7 +1,8 @@
-"""GStreamer pipelines, CSI cameras among them, through a gst-launch-1.0 child that writes raw frames to a pipe.
+"""GStreamer pipelines, CSI cameras among them: a gst-launch-1.0 child writes raw frames to a pipe.
 
-pip's OpenCV is built without GStreamer, so the pipeline runs in Debian's own program and we read its pixels. The size comes
-from the caps that ``gst-launch-1.0 -v`` prints; rows are padded to four bytes, as GStreamer lays out RGB.
+pip's OpenCV is built without GStreamer, so the pipeline runs in Debian's own program and we read its pixels.
+The size comes from the caps that ``gst-launch-1.0 -v`` prints; rows are padded to four bytes, as GStreamer
+lays out RGB.
 """
 
 from __future__ import annotations
@@ -45,7 +46,8 @@ def csi_pipeline(sensor: int, settings: CameraSettings, has_element: Callable[[s
 
     Args:
         sensor: Number of the sensor, from 0.
-        settings: Its size and rate; 1280x720 at 30 unless given, which every CSI sensor in use has a mode for.
+        settings: Its size and rate; 1280x720 at 30 unless given, which every CSI sensor in use has a mode
+            for.
         has_element: Tells whether GStreamer has an element.
 
     Raises:
@@ -63,7 +65,8 @@ def csi_pipeline(sensor: int, settings: CameraSettings, has_element: Callable[[s
             raise CameraError(f"csi://{sensor}: name the sensor with gst://libcamerasrc camera-name=…")
         return f"libcamerasrc ! video/x-raw,{size}"
     raise CameraError(
-        "csi:// needs nvarguscamerasrc (Jetson: package nvidia-l4t-gstreamer) or libcamerasrc (gstreamer1.0-libcamera)"
+        "csi:// needs nvarguscamerasrc (Jetson: apt-get install nvidia-l4t-gstreamer)"
+        " or libcamerasrc (apt-get install gstreamer1.0-libcamera)"
     )
 
 
@@ -90,7 +93,7 @@ class GStreamerDriver:
         program = shutil.which("gst-launch-1.0")
         if program is None:
             raise CameraError(
-                "gst-launch-1.0 is not installed: apt-get install gstreamer1.0-tools gstreamer1.0-plugins-base"
+                "gst-launch-1.0 is missing: apt-get install gstreamer1.0-tools gstreamer1.0-plugins-base"
             )
         if self._uri.kind == "csi":
             pipeline = csi_pipeline(int(self._uri.target), self._settings, installed)
@@ -113,7 +116,8 @@ class GStreamerDriver:
             stderr=subprocess.PIPE,
             pass_fds=(theirs,),
             env={**os.environ, "LC_ALL": "C"},
-            # Forked from the capture process's only busy thread: safe here, and the one way not to outlive it.
+            # Forked from the capture process's only busy thread: safe here, and the one way not to outlive
+            # it.
             preexec_fn=lambda: libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0),
         )
         os.close(theirs)
@@ -175,7 +179,7 @@ class GStreamerDriver:
                 raise SourceLost(f"{self._uri} gave no picture in time")
 
     def _wait(self, deadline_ns: int, data: bool = True) -> bool:
-        """Wait until the pipeline has written something, draining its words meanwhile; False when time is up."""
+        """Wait until the pipeline has written something, draining its words; False when time is up."""
         assert self._process is not None
         assert self._process.stdout is not None
         assert self._process.stderr is not None
@@ -199,9 +203,9 @@ class GStreamerDriver:
             text = stream.read() or b""
             self._text[key] = (self._text[key] + text)[-16384:]
             # The pipe carries bare pixels: from here on they would be cut at the wrong places. Start again.
-            if key == "out" and self._shape[0] and (found := _CAPS.findall(text.decode(errors="replace"))):
-                if _size(found[-1]) != self._shape:
-                    raise SourceLost(f"{self._uri} changed its frame size")
+            found = _CAPS.findall(text.decode(errors="replace")) if key == "out" and self._shape[0] else []
+            if found and _size(found[-1]) != self._shape:
+                raise SourceLost(f"{self._uri} changed its frame size")
 
     def _finished(self) -> Exception:
         assert self._process is not None

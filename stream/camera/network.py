@@ -12,7 +12,8 @@ from stream.camera.settings import CameraSettings
 from stream.camera.sources import Opened, Raw
 from stream.camera.uri import SourceUri
 
-# nobuffer, low_delay: no read-ahead beyond the probe. A declared transport, since UDP loses slices behind most routers.
+# nobuffer, low_delay: no read-ahead beyond the probe. A declared transport, since UDP loses slices behind
+# most routers.
 _OPTIONS = {
     "http": "fflags;nobuffer|flags;low_delay",
     "rtsp": "rtsp_transport;tcp|fflags;nobuffer|flags;low_delay",

@@ -1,4 +1,4 @@
-"""Where file sources lie on disk. Imports no OpenCV: the parent process checks here before it starts anything."""
+"""Where file sources lie on disk. Imports no OpenCV: the parent checks here before it starts anything."""
 
 from __future__ import annotations
 

@@ -19,7 +19,8 @@ from stream.camera.settings import CameraSettings
 from stream.camera.slot import Slot
 
 _ROOT = Path(__file__).resolve().parent.parent.parent
-# Our packages' folder replaces the working directory on the module path: a stray cv2.py there is not ours to run.
+# Our packages' folder replaces the working directory on the module path: a stray cv2.py there is not ours to
+# run.
 _BOOT = "import sys; sys.path[0] = sys.argv[1]; from stream.camera.child import main; sys.exit(main())"
 
 
@@ -64,7 +65,8 @@ class CaptureProcess:
             self._frame_fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
             self._taken_fd = os.eventfd(0, os.EFD_CLOEXEC)
             self._words_fd, words = os.pipe()
-            # A library that complains for days fills the pipe and is then cut off; nobody waits and nothing grows.
+            # A library that complains for days fills the pipe and is then cut off; nobody waits and nothing
+            # grows.
             os.set_blocking(words, False)
             os.set_blocking(self._words_fd, False)
             fds = (self.slot.fd, theirs.fileno(), self._frame_fd, self._taken_fd)

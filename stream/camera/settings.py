@@ -15,15 +15,18 @@ class CameraSettings:
         width: Requested width, px (v4l2, csi; others keep their own).
         height: Requested height, px (v4l2, csi).
         fps: Requested rate, frames/s (v4l2, csi); the rate of an image folder (25 if not given).
-        fourcc: Pixel format asked of a V4L2 device; MJPG keeps USB 2 cameras at full rate. Empty: the driver's choice.
+        fourcc: Pixel format asked of a V4L2 device; MJPG keeps USB 2 cameras at full rate. Empty: the
+            driver's choice.
         every_frame: Files: skip no frame and wait for none; the source waits until each frame has been read.
         loop: Files: start again after the last frame, on one running time line. ``demo://`` always does.
         start_ns: Files: CLOCK_MONOTONIC ns given to the first frame. None: the moment it was decoded.
         stall_ms: A live source without a frame for longer than max(this, 2.5 frame periods) is stalled.
-        restart_ms: A source without a new frame for this long has its capture process killed and started again.
+        restart_ms: A source without a new frame for this long has its capture process killed and started
+            again.
         open_timeout_ms: Longest time for opening a source and getting its first frame.
         read_timeout_ms: Longest wait for a frame inside network and GStreamer drivers.
-        frozen_ms: A V4L2 or CSI camera that repeats one frame bit for bit for this long is frozen; 0 turns it off.
+        frozen_ms: A V4L2 or CSI camera that repeats one frame bit for bit for this long is frozen; 0 turns
+            it off.
         backoff_min_ms: First pause before a lost source is opened again; doubles with every failure.
         backoff_max_ms: Longest such pause.
         driver: Dotted name ``module:class`` of the driver to use instead of the scheme's own (tests only).

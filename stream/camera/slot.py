@@ -1,13 +1,14 @@
 """The slot: one newest frame in shared memory, between a capture process and its parent.
 
 Three buffers: the writer owns one, the reader owns one, the third holds the newest finished frame. Pixels are
-written and read without any lock; only the exchange of two indices is locked, for microseconds. So a torn frame
-is impossible by construction, the writer never waits for the reader, and the kernel's lock is also the memory barrier
-that a seqlock in Python would lack on ARM. The lock is a POSIX record lock: the kernel frees it when its holder dies.
+written and read without any lock; only the exchange of two indices is locked, for microseconds. So a torn
+frame is impossible by construction, the writer never waits for the reader, and the kernel's lock is also the
+memory barrier that a seqlock in Python would lack on ARM. The lock is a POSIX record lock: the kernel frees
+it when its holder dies.
 
-The memory is an anonymous ``memfd``: nothing appears under ``/dev/shm`` and nothing can leak, whoever is killed. It is
-mapped once, sparse, at the largest frame allowed, so a change of frame size needs no hand-shake; only pages that
-were written take memory.
+The memory is an anonymous ``memfd``: nothing appears under ``/dev/shm`` and nothing can leak, whoever is
+killed. It is mapped once, sparse, at the largest frame allowed, so a change of frame size needs no
+hand-shake; only pages that were written take memory.
 """
 
 from __future__ import annotations
@@ -158,7 +159,8 @@ class Slot:
         """Take the newest frame, at most once.
 
         Returns:
-            A view ``(H, W, 3)`` uint8, valid until the next ``take``, with its data; None if there is no new frame.
+            A view ``(H, W, 3)`` uint8, valid until the next ``take``, with its data; None if there is no new
+            frame.
         """
         if not self.full or not self._lock_soon():
             return None

@@ -37,7 +37,8 @@ class Raw:
     """One frame as a driver gives it.
 
     Attributes:
-        image: ``(H, W)`` grey, ``(H, W, 3)`` or ``(H, W, 4)`` uint8; the driver may overwrite it at its next ``read``.
+        image: ``(H, W)`` grey, ``(H, W, 3)`` or ``(H, W, 4)`` uint8; the driver may overwrite it at its next
+            ``read``.
         t_ns: Live: CLOCK_MONOTONIC ns. Files: ns from the first frame of the file.
         src: ``"driver"``, ``"arrival"`` or ``"file"``.
         rgb: Channel order RGB; else BGR, as OpenCV has it.

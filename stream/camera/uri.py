@@ -24,7 +24,8 @@ class SourceUri:
 
     Attributes:
         kind: ``v4l2``, ``file``, ``http``, ``rtsp``, ``gst``, ``csi`` or ``demo``.
-        target: Device path, file path, URL with normalised credentials, GStreamer pipeline or sensor number. Secret.
+        target: Device path, file path, URL with normalised credentials, GStreamer pipeline or sensor number.
+            Secret.
         display: The redacted URI; safe to print and publish.
         secrets: Every spelling of the credentials, longest first.
     """
@@ -45,7 +46,7 @@ class SourceUri:
         return self.kind in ("v4l2", "csi")
 
     def scrub(self, text: str) -> str:
-        """Take every spelling of this URI's target and credentials out of foreign text (a library's message)."""
+        """Take this URI's target and credentials, in every spelling, out of foreign text."""
         if self.kind in ("http", "rtsp", "gst"):
             text = text.replace(self.target, self.display)
         for secret in self.secrets:

@@ -28,7 +28,8 @@ class V4L2Driver:
     def open(self) -> Opened:
         """Open the device and ask for the configured format."""
         check_device(self._path)
-        # Every property is set after opening: given to the constructor, one that the driver lacks fails the opening.
+        # Every property is set after opening: given to the constructor, one that the driver lacks fails the
+        # opening.
         capture = cv2.VideoCapture(os.path.realpath(self._path), cv2.CAP_V4L2)
         if not capture.isOpened():
             capture.release()
@@ -39,7 +40,7 @@ class V4L2Driver:
         wanted = self._settings
         # The format first: it decides which sizes and rates there are.
         if wanted.fourcc:
-            capture.set(cv2.CAP_PROP_FOURCC, cv2.VideoWriter_fourcc(*wanted.fourcc))
+            capture.set(cv2.CAP_PROP_FOURCC, cv2.VideoWriter.fourcc(*wanted.fourcc))
         for prop, value in (
             (cv2.CAP_PROP_FRAME_WIDTH, wanted.width),
             (cv2.CAP_PROP_FRAME_HEIGHT, wanted.height),

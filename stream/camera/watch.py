@@ -1,4 +1,4 @@
-"""When a source is ok, lost, stalled, frozen or to be started again. Pure: events and times in, verdicts out."""
+"""When a source is ok, lost, stalled, frozen or to be started again. Pure: events and times in."""
 
 from __future__ import annotations
 
