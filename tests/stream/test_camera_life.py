@@ -1,4 +1,4 @@
-"""The life of a camera with injected faults. Only the driver is a fake; process, slot and supervision are real."""
+"""The life of a camera with injected faults: only the driver is a fake."""
 
 from __future__ import annotations
 
