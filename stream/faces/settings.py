@@ -48,6 +48,7 @@ class FaceSettings:
         gate: Largest association cost for a face seen a moment ago (distance over size plus log size ratio).
         gate_growth_per_s: How much that gate widens per second a face was not seen.
         gate_max: The widest the gate gets.
+        small_faces: Whether detectors also look at tiles of the frame in turn, which finds faces of 20 px and up.
         cut_similarity: Frames less alike than this (-1..1, after alignment) may be a shot cut; -1 turns cuts off.
     """
 
@@ -65,10 +66,15 @@ class FaceSettings:
     gate: float = 0.8
     gate_growth_per_s: float = 1.5
     gate_max: float = 2.5
+    small_faces: bool = True
     cut_similarity: float = 0.3
 
     def __post_init__(self) -> None:
+        if not isinstance(self.small_faces, bool):
+            raise FaceSettingsError(f"faces.small_faces must be true or false, not {self.small_faces!r}")
         for field in fields(self):
+            if field.name not in _RANGES:
+                continue
             value, (low, high) = getattr(self, field.name), _RANGES[field.name]
             if isinstance(value, bool) or not isinstance(value, (int, float)):
                 raise FaceSettingsError(f"faces.{field.name} must be a number, not {value!r}")

@@ -18,6 +18,7 @@ from stream.faces.quality import sharpness
 from stream.faces.regions import Region, box_of, five_points, region_of_detection, region_of_landmarks
 from stream.faces.result import FacesResult, State, TrackedFace
 from stream.faces.settings import FaceSettings
+from stream.faces.turns import Turns
 
 
 class FaceTracker:
@@ -39,7 +40,7 @@ class FaceTracker:
         self._cuts = CutDetector(self.settings.cut_similarity)
         self._detectors = {"full": Detector("full"), "short": Detector("short")}
         self._landmarks = LandmarkNet()
-        self._next_kind = "full"
+        self._turns = Turns()
         self.reset()
 
     def reset(self) -> None:
@@ -49,6 +50,7 @@ class FaceTracker:
         self._last_ns: int | None = None
         self._detected_ns: int | None = None
         self._shape: tuple[int, ...] | None = None
+        self._turns.restart()
 
     def step(self, image: NDArray[np.uint8], t_ns: int) -> FacesResult:
         """Process the next frame.
@@ -73,11 +75,12 @@ class FaceTracker:
         if cut or gap_s > self.settings.coast_s + self.settings.memory_s:
             lost = self._tracks.clear()
             self._detected_ns = None
+            self._turns.restart()
         self._shape, self._last_ns = image.shape, t_ns
         self._detect_ms = self._landmark_ms = 0.0
         self._tracks.begin(t_ns, change.dx * width, change.dy * height)
         self._follow(image)
-        detected = self._tracks.detection_due(self._detected_ns)
+        detected = self._turns.surveying or self._tracks.detection_due(self._detected_ns)
         if detected:
             self._reconcile(image)
         lost += self._tracks.end()
@@ -151,15 +154,13 @@ class FaceTracker:
 
     def _detect(self, image: NDArray[np.uint8]) -> list[Detection]:
         started = time.perf_counter_ns()
-        # After a start or a cut both ranges look at once, so that no face waits for its detector's turn.
-        kinds = ["full", "short"] if self._detected_ns is None else [self._next_kind]
+        height, width = image.shape[:2]
         found: list[Detection] = []
-        for kind in kinds:
-            for detection in self._detectors[kind].run(image, self.settings.detect_score):
+        for kind, region in self._turns.take(width, height, self.settings.small_faces):
+            for detection in self._detectors[kind].run(image, self.settings.detect_score, region):
                 place = _place_of_detection(detection)
                 if not any(_same(place, _place_of_detection(other)) for other in found):
                     found.append(detection)
-        self._next_kind = "short" if kinds[-1] == "full" else "full"
         self._detected_ns = self._tracks.now_ns
         self._detect_ms += (time.perf_counter_ns() - started) / 1e6
         return found
