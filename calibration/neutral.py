@@ -1,9 +1,9 @@
 """Per-person neutral baseline: a few seconds of someone's resting face move that track's operating point.
 
-Some faces look sad or angry at rest. The median of a person's logits over their first seconds of neutral face is compared
-with the mean logits of neutral faces the bundle was calibrated on; the difference, bounded per class, is added to that
-track's logits. It is opt-in, ends with the track, and the message shows it. Nothing about the person is kept: C numbers
-per live track. Pure, NumPy only.
+Some faces look sad or angry at rest. The median of a person's logits over their first seconds of neutral face is
+compared with the mean logits of neutral faces the bundle was calibrated on; the difference, bounded per class, is
+added to that track's logits. It is opt-in, ends with the track, and the message shows it. Nothing about the person is
+kept: C numbers per live track. Pure, NumPy only.
 """
 
 from __future__ import annotations

@@ -61,7 +61,9 @@ class SourceSettings:
         x, y, width, height = self.roi
         inside = all(math.isfinite(number) and 0 <= number <= 1 for number in self.roi)
         if not inside or width <= 0 or height <= 0 or x + width > 1 + 1e-6 or y + height > 1 + 1e-6:
-            raise ConfigError(f"source.roi must be x, y, width, height within the frame, shares of 0 to 1, not {self.roi}")
+            raise ConfigError(
+                f"source.roi must be x, y, width, height within the frame, shares of 0 to 1, not {self.roi}"
+            )
 
 
 @dataclass(frozen=True)
@@ -74,8 +76,8 @@ class ModelSettings:
         backend: What runs it; `auto` takes the best that works and says which.
         precision: Number format to run in; unset takes the back end's default.
         threads: CPU threads for the model; unset takes the number of cores.
-        encode_hz: Frames encoded per second: unset takes the model's own sample rate, a multiple of it scores more often.
-        max_faces: Most faces scored at once; larger ones first.
+        encode_hz: Frames encoded per second: unset takes the model's own sample rate, a multiple of it scores more
+        often. max_faces: Most faces scored at once; larger ones first.
     """
 
     bundle: Path | None = None
@@ -117,8 +119,8 @@ class PublishSettings:
     def __post_init__(self) -> None:
         if (self.secret_key is None) != (self.allowed_keys is None):
             raise ConfigError(
-                "publish.secret_key and publish.allowed_keys go together: without the list of subscribers, CURVE admits "
-                "anyone who knows this publisher's public key"
+                "publish.secret_key and publish.allowed_keys go together: without the list of subscribers, CURVE
+                admits " "anyone who knows this publisher's public key"
             )
         if not 0.1 <= self.status_hz <= 10:
             raise ConfigError(f"publish.status_hz must be 0.1..10, not {self.status_hz}")

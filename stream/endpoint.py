@@ -71,7 +71,9 @@ def parse(uri: str) -> Endpoint:
     if uri.startswith("ipc://"):
         path = Path(uri[len("ipc://") :])
         if uri.startswith("ipc://@"):
-            raise EndpointError(f"{uri}: an abstract socket has no permissions, so anyone here could listen; use a path")
+            raise EndpointError(
+                f"{uri}: an abstract socket has no permissions, so anyone here could listen; use a path"
+            )
         if not path.is_absolute():
             raise EndpointError(f"{uri}: the path must be absolute, as in ipc:///run/dferstream/cam0.ipc")
         if len(os.fsencode(path)) > _MOST_PATH:

@@ -1,8 +1,8 @@
 """CURVE keys: who may listen beyond this machine.
 
 A key is a pair of files in ZeroMQ's certificate format, as czmq and pyzmq read it: ``NAME.key_secret`` (for its owner
-alone) and ``NAME.key`` (public). A publisher has one pair and a folder of the public keys it admits; a subscriber has its
-own pair and the publisher's public key. Keys travel by hand; nothing here fetches one.
+alone) and ``NAME.key`` (public). A publisher has one pair and a folder of the public keys it admits; a subscriber has
+its own pair and the publisher's public key. Keys travel by hand; nothing here fetches one.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def generate(directory: Path, name: str) -> tuple[Path, Path]:
         if path.exists():
             raise KeyFileError(f"{path} exists and is not overwritten: choose another name, or move it away")
     text_public, text_secret = (half.decode("ascii") for half in zmq.curve_keypair())
-    head = "#   ZeroMQ CURVE {} certificate, made by dfer-stream keys\n\nmetadata\ncurve\n    public-key = \"{}\"\n"
+    head = '#   ZeroMQ CURVE {} certificate, made by dfer-stream keys\n\nmetadata\ncurve\n    public-key = "{}"\n'
     _write(secret, head.format("**secret**", text_public) + f'    secret-key = "{text_secret}"\n', 0o600)
     _write(public, head.format("public", text_public), 0o644)
     return public, secret
@@ -92,7 +92,9 @@ def load_allowed(directory: Path) -> dict[bytes, str]:
         raise KeyFileError(f"there is no folder {directory} of allowed keys (publish.allowed_keys)")
     paths = sorted(directory.glob("*.key"))
     if not paths:
-        raise KeyFileError(f"{directory} holds no *.key file, so no one could listen: copy subscribers' public keys there")
+        raise KeyFileError(
+            f"{directory} holds no *.key file, so no one could listen: copy subscribers' public keys there"
+        )
     allowed: dict[bytes, str] = {}
     for path in paths:
         public, secret = _load(path)
@@ -105,7 +107,9 @@ def load_allowed(directory: Path) -> dict[bytes, str]:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of ``dfer-stream keys``."""
     parser.add_argument("name", help="name of the key, for example the machine's")
-    parser.add_argument("--directory", type=Path, default=Path("keys"), help="folder to write to (default: %(default)s)")
+    parser.add_argument(
+        "--directory", type=Path, default=Path("keys"), help="folder to write to (default: %(default)s)"
+    )
 
 
 def run(args: argparse.Namespace) -> int:

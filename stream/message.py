@@ -176,8 +176,8 @@ class StageMs(msgspec.Struct, frozen=True):
 class Status(msgspec.Struct, kw_only=True):
     """The daemon's health, once a second and again, byte for byte, to every new subscriber.
 
-    ``state`` is ``ok``, ``degraded`` or ``starting``; ``camera`` is one of :data:`REASONS`. ``stale`` lists stages whose
-    heartbeat is overdue. ``temperature_c`` maps a thermal zone to °C, null where the machine shows none.
+    ``state`` is ``ok``, ``degraded`` or ``starting``; ``camera`` is one of :data:`REASONS`. ``stale`` lists stages
+    whose heartbeat is overdue. ``temperature_c`` maps a thermal zone to °C, null where the machine shows none.
     """
 
     source: str
@@ -372,7 +372,9 @@ def _check_face(face: Face) -> None:
     if face.state not in FACE_STATES:
         raise MessageError(f"{where}.state must be one of {FACE_STATES}, not {face.state!r}")
     if face.reason not in FACE_REASONS or face.ready != (face.reason == "ok"):
-        raise MessageError(f"{where}.reason must be 'ok' where ready, else one of {FACE_REASONS[1:]}; not {face.reason!r}")
+        raise MessageError(
+            f"{where}.reason must be 'ok' where ready, else one of {FACE_REASONS[1:]}; not {face.reason!r}"
+        )
     if face.label is not None and not face.ready:
         raise MessageError(f"{where} has a label before it is ready")
     _finite(f"{where}.box", face.box)

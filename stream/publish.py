@@ -4,8 +4,8 @@ Every message is one frame, topic and body. A subscriber that stops reading lose
 small kernel buffers, and nobody else notices; the daemon's rate and memory stay what they were. A new subscriber of
 ``status/<source>`` gets the last status at once: the same bytes, the same ``seq``.
 
-One thread owns a :class:`Publisher`. Sending also serves subscriptions, so a caller that sends nothing for long should call
-:meth:`Publisher.serve` now and then.
+One thread owns a :class:`Publisher`. Sending also serves subscriptions, so a caller that sends nothing for long
+should call :meth:`Publisher.serve` now and then.
 """
 
 from __future__ import annotations
@@ -189,7 +189,7 @@ class Publisher:
         assert allowed
         self._authenticator = zmq.auth.thread.ThreadAuthenticator(self._context)
         self._authenticator.start()
-        self._authenticator.configure_curve(domain="*", location=str(allowed_keys))
+        self._authenticator.configure_curve(domain="dferstream", location=str(allowed_keys))
         self._socket.curve_server = True
         self._socket.curve_publickey = pair.public
         self._socket.curve_secretkey = pair.secret

@@ -1,10 +1,11 @@
 """The mechanism of configuration: nested frozen dataclasses read from TOML, environment and flags.
 
 A section is a frozen dataclass that checks itself on construction. What a setting means is written once, in its class's
-docstring under ``Attributes:``; help texts, ``config show`` and the README's table are made from there. A key is the path
-of field names, ``publish.bind``; its flag is ``--publish.bind``, its variable ``DFER_PUBLISH_BIND``.
+docstring under ``Attributes:``; help texts, ``config show`` and the README's table are made from there. A key is the
+path of field names, ``publish.bind``; its flag is ``--publish.bind``, its variable ``DFER_PUBLISH_BIND``.
 
-Precedence: flag over environment over file over default. A key nobody knows is refused with the nearest one that is known.
+Precedence: flag over environment over file over default. A key nobody knows is refused with the nearest one that is
+known.
 """
 
 from __future__ import annotations
@@ -253,7 +254,9 @@ def _members(kind: Any) -> tuple[Any, ...] | None:
 def _supported(kind: Any) -> bool:
     members = _members(kind)
     if members is not None:
-        return len(members) == 2 and type(None) in members and all(_supported(m) for m in members if m is not type(None))
+        return (
+            len(members) == 2 and type(None) in members and all(_supported(m) for m in members if m is not type(None))
+        )
     if typing.get_origin(kind) is tuple:
         return all(part is Ellipsis or part in (bool, int, float, str) for part in typing.get_args(kind))
     return typing.get_origin(kind) is typing.Literal or kind in (bool, int, float, str, Path)

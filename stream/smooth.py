@@ -4,8 +4,8 @@ Each step is tied to capture time, never to a frame count, so a source's rate do
 be switched off. ``now`` does not pass through here: it stays quick.
 
 How quick and how calm by default, for probabilities that jump: the smoothed challenger overtakes after 0.69 time
-constants and leads by the margin after 0.74 (0.19 s), then must hold that for the dwell (0.2 s): under 0.55 s with a score
-every 125 ms. Probabilities of a two-second window add up to half a window before that.
+constants and leads by the margin after 0.74 (0.19 s), then must hold that for the dwell (0.2 s): under 0.55 s with a
+score every 125 ms. Probabilities of a two-second window add up to half a window before that.
 """
 
 from __future__ import annotations
@@ -105,7 +105,8 @@ class Smoother:
     Args:
         labels: C class names, in the order of the probabilities.
         settings: The three steps' settings.
-        threshold: Abstention threshold used where the settings leave it unset: the bundle's calibrated one; None for none.
+        threshold: Abstention threshold used where the settings leave it unset: the bundle's calibrated one; None for
+            none.
     """
 
     def __init__(

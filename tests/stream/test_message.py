@@ -218,8 +218,8 @@ def test_what_has_no_topic_of_ours_is_refused(data: bytes) -> None:
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
 def test_no_number_that_is_not_finite_reaches_the_wire(bad: float) -> None:
-    classes = dict.fromkeys(SEVEN_CLASSES, 0.1)
-    for changes in (
+    classes: dict[str, float] = dict.fromkeys(SEVEN_CLASSES, 0.1)
+    changed: list[dict[str, Any]] = [
         {"box": (0.0, bad, 1.0, 1.0)},
         {"score": bad},
         {"confidence": bad},
@@ -228,7 +228,8 @@ def test_no_number_that_is_not_finite_reaches_the_wire(bad: float) -> None:
         {"relevance": [0.5, bad]},
         {"quality": m.Quality(pitch_deg=bad)},
         *({name: classes | {"fear": bad}} for name in ("logits", "probs", "smoothed", "now", "neutral_shift")),
-    ):
+    ]
+    for changes in changed:
         with pytest.raises(m.MessageError, match=r"faces\[f1\].*not finite"):
             m.encode(plain_faces(faces=[plain_face(**changes)]))
     with pytest.raises(m.MessageError, match="latency_ms"):
