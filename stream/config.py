@@ -77,7 +77,8 @@ class ModelSettings:
         precision: Number format to run in; unset takes the back end's default.
         threads: CPU threads for the model; unset takes the number of cores.
         encode_hz: Frames encoded per second: unset takes the model's own sample rate, a multiple of it scores more
-        often. max_faces: Most faces scored at once; larger ones first.
+            often.
+        max_faces: Most faces scored at once; larger ones first.
     """
 
     bundle: Path | None = None
@@ -119,8 +120,8 @@ class PublishSettings:
     def __post_init__(self) -> None:
         if (self.secret_key is None) != (self.allowed_keys is None):
             raise ConfigError(
-                "publish.secret_key and publish.allowed_keys go together: without the list of subscribers, CURVE
-                admits " "anyone who knows this publisher's public key"
+                "publish.secret_key and publish.allowed_keys go together: without the list of subscribers, CURVE "
+                "admits anyone who knows this publisher's public key"
             )
         if not 0.1 <= self.status_hz <= 10:
             raise ConfigError(f"publish.status_hz must be 0.1..10, not {self.status_hz}")
