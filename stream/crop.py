@@ -43,9 +43,7 @@ def similarity(points: NDArray[np.floating], geometry: CropGeometry) -> NDArray[
     return np.concatenate([rotation, (target_mean - rotation @ source_mean)[:, None]], axis=1)
 
 
-def crop_face(
-    image: NDArray[np.uint8], points: NDArray[np.floating], geometry: CropGeometry
-) -> NDArray[np.uint8]:
+def crop_face(image: NDArray[np.uint8], points: NDArray[np.floating], geometry: CropGeometry) -> NDArray[np.uint8]:
     """Cut one aligned face out of a frame.
 
     Args:
