@@ -62,9 +62,7 @@ def check_python() -> Check:
     version = ".".join(map(str, sys.version_info[:3]))
     if (3, 10) <= sys.version_info[:2] <= (3, 12):
         return Check("python", "ok", version)
-    return Check(
-        "python", "fail", version, "install Python 3.10, 3.11 or 3.12 and make the environment with it"
-    )
+    return Check("python", "fail", version, "install Python 3.10, 3.11 or 3.12 and make the environment with it")
 
 
 def check_libraries(load: Callable[[str], object] = ctypes.CDLL) -> Check:
@@ -107,9 +105,7 @@ def check_cameras() -> Check:
     """Cameras under ``/dev``, and whether this user may open them."""
     devices = list_devices()
     if not devices:
-        return Check(
-            "cameras", "warn", "none under /dev/video*", "plug one in, or use --source demo:// or a file"
-        )
+        return Check("cameras", "warn", "none under /dev/video*", "plug one in, or use --source demo:// or a file")
     shut = [device for device in devices if device.problem]
     found = ", ".join(f"{device.uri} ({device.name})" for device in devices)
     if len(shut) == len(devices):
@@ -124,9 +120,7 @@ def check_groups() -> Check:
     ours = {group.gr_name for group in grp.getgrall() if group.gr_gid in (*os.getgroups(), os.getegid())}
     missing = [name for name in ("video", "render") if name not in ours and _has_group(name)]
     if missing:
-        return Check(
-            "groups", "warn", f"not in {', '.join(missing)}", f"usermod -aG {','.join(missing)} USER"
-        )
+        return Check("groups", "warn", f"not in {', '.join(missing)}", f"usermod -aG {','.join(missing)} USER")
     return Check("groups", "ok", ", ".join(sorted(ours & {"video", "render"})) or "no such groups here")
 
 
@@ -187,9 +181,7 @@ def check_zeromq() -> Check:
                 far.send(b"probe")
                 good = bool(near.poll(2000)) and near.recv() == b"probe"
         except zmq.ZMQError as error:
-            return Check(
-                "zeromq", "fail", f"ipc: {error}", "use --bind tcp://127.0.0.1:5570, or free the temp folder"
-            )
+            return Check("zeromq", "fail", f"ipc: {error}", "use --bind tcp://127.0.0.1:5570, or free the temp folder")
         finally:
             context.term()
     if not good:
@@ -226,20 +218,12 @@ def run_doctor(json: bool = False) -> int:
     findings = [check() for check in CHECKS]
     failed = any(finding.status == "fail" for finding in findings)
     if json:
-        print(
-            json_module.dumps(
-                {"ok": not failed, "checks": [asdict(finding) for finding in findings]}, indent=2
-            )
-        )
+        print(json_module.dumps({"ok": not failed, "checks": [asdict(finding) for finding in findings]}, indent=2))
         return int(failed)
     width = max(len(finding.name) for finding in findings)
     for finding in findings:
         print(f"{finding.status:<5} {finding.name:<{width}}  {finding.found}")
         if finding.remedy:
             print(f"      {'':<{width}}  → {finding.remedy}")
-    print(
-        "The daemon can run here."
-        if not failed
-        else "The daemon cannot run here yet: see the lines marked fail."
-    )
+    print("The daemon can run here." if not failed else "The daemon cannot run here yet: see the lines marked fail.")
     return int(failed)

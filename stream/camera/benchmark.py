@@ -123,9 +123,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the benchmark."""
     parser = argparse.ArgumentParser(prog="python -m stream.camera.benchmark", description=__doc__)
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
-    parser.add_argument(
-        "--source", type=Path, help="a video file; default: ten seconds of 640x480, made for this run"
-    )
+    parser.add_argument("--source", type=Path, help="a video file; default: ten seconds of 640x480, made for this run")
     parser.add_argument("--seconds", type=float, default=5.0, help="length of the real-time part")
     options = parser.parse_args(arguments)
     try:

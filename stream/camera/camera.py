@@ -69,9 +69,7 @@ class Camera:
                 # Absolute, and as a bare path: nothing in it is an escape any more.
                 self._spawn_uri = str(path)
         self._watch = Watch(self.settings, self.uri.can_freeze)
-        self._backoff = Backoff(
-            self.settings.backoff_min_ms * 1_000_000, self.settings.backoff_max_ms * 1_000_000
-        )
+        self._backoff = Backoff(self.settings.backoff_min_ms * 1_000_000, self.settings.backoff_max_ms * 1_000_000)
         self._process: CaptureProcess | None = None
         self._leaving: list[subprocess.Popen[bytes]] = []
         self._resume = Resume()
@@ -194,21 +192,21 @@ class Camera:
         if self._process is None:
             return
         self._process.clear_bell()
-        now_ns = time.monotonic_ns()
         for said in self._process.events():
             event = said["event"]
             self._message = said["message"] or self._message
+            # The child's own times: a parent that was busy for a second must not think that it all happened now.
             if event == "opening":
-                self._watch.opening(now_ns)
+                self._watch.opening(said["t_ns"])
             elif event == "opened":
                 self._opened += 1
                 self._fps = said["fps"]
                 self._size = self._size if any(self._size) else (said["width"], said["height"])
-                self._watch.opened(now_ns, said["fps"])
+                self._watch.opened(said["t_ns"], said["fps"])
             elif event == "started":
                 self._resume.start_ns, self._resume.start_unix_ns = said["start_ns"], said["start_unix_ns"]
             elif event == "lost":
-                self._watch.lost(now_ns)
+                self._watch.lost(said["t_ns"])
             elif self._over is None:
                 self._over = said
 

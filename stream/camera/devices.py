@@ -122,9 +122,7 @@ def _ask(node: Path, name: str, ioctl: Ioctl) -> Device | None:
         os.close(fd)
 
 
-def _enumerate(
-    fd: int, ioctl: Ioctl, request: int, layout: struct.Struct, *fixed: int
-) -> Iterator[tuple[int, ...]]:
+def _enumerate(fd: int, ioctl: Ioctl, request: int, layout: struct.Struct, *fixed: int) -> Iterator[tuple[int, ...]]:
     for index in range(256):
         head = struct.pack(f"={1 + len(fixed)}I", index, *fixed)
         answer = bytearray(head.ljust(layout.size, b"\0"))
@@ -175,7 +173,5 @@ def describe_devices(devices: list[Device]) -> str:
             lines.append(f"    {device.problem}")
         for mode in device.modes:
             rates = ", ".join(f"{rate:g}" for rate in mode.fps)
-            lines.append(
-                f"    {mode.fourcc}  {mode.width}x{mode.height}" + (f"  {rates} fps" if rates else "")
-            )
+            lines.append(f"    {mode.fourcc}  {mode.width}x{mode.height}" + (f"  {rates} fps" if rates else ""))
     return "\n".join(lines)

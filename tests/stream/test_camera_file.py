@@ -42,9 +42,7 @@ def write_video(path: Path, frames: int = 20, fps: float = 25.0, size: tuple[int
     return path
 
 
-def play(
-    source: str | Path, settings: CameraSettings = EVERY, limit: int = 1000
-) -> tuple[list[Frame], Camera]:
+def play(source: str | Path, settings: CameraSettings = EVERY, limit: int = 1000) -> tuple[list[Frame], Camera]:
     """All frames of a source, until it ends or ``limit``."""
     frames: list[Frame] = []
     deadline = time.monotonic() + 60
@@ -119,10 +117,7 @@ def test_loop_runs_on_one_time_line(tmp_path: Path) -> None:
 def test_wall_time_runs_with_the_files_time(tmp_path: Path) -> None:
     frames, _ = play(write_video(tmp_path / "a.mp4", 10))
     assert abs(frames[0].t_capture_unix_ns - time.time_ns()) < 60e9
-    assert (
-        frames[9].t_capture_unix_ns - frames[0].t_capture_unix_ns
-        == frames[9].t_capture_ns - frames[0].t_capture_ns
-    )
+    assert frames[9].t_capture_unix_ns - frames[0].t_capture_unix_ns == frames[9].t_capture_ns - frames[0].t_capture_ns
 
 
 def test_a_folder_of_images_in_natural_order_sizes_may_change(tmp_path: Path) -> None:
@@ -211,18 +206,14 @@ def test_a_playlist_in_disguise_opens_no_connection(tmp_path: Path) -> None:
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Server) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         url = f"http://127.0.0.1:{server.server_port}/x.ts"
-        (tmp_path / "clip.m3u8").write_text(
-            f"#EXTM3U\n#EXT-X-TARGETDURATION:5\n#EXTINF:5,\n{url}\n#EXT-X-ENDLIST\n"
-        )
+        (tmp_path / "clip.m3u8").write_text(f"#EXTM3U\n#EXT-X-TARGETDURATION:5\n#EXTINF:5,\n{url}\n#EXT-X-ENDLIST\n")
         with pytest.raises(CameraError, match=r"clip\.m3u8"):
             play(tmp_path / "clip.m3u8")
         server.shutdown()
     assert asked == []
 
 
-def test_the_demo_clip_is_there_or_its_absence_is_told(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_the_demo_clip_is_there_or_its_absence_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr("stream.camera.paths.__file__", str(tmp_path / "camera" / "paths.py"))
     with pytest.raises(CameraError, match="demo clip"):
         demo_clip_path()

@@ -34,9 +34,7 @@ def read_until(camera: Camera, done: Callable[[], bool], seconds: float = 30.0) 
 @needs_gstreamer
 @pytest.mark.parametrize(("width", "height"), [(64, 48), (65, 50), (322, 241)])
 def test_pixels_whatever_the_row_padding(width: int, height: int) -> None:
-    pipeline = (
-        f"videotestsrc pattern=red is-live=true ! video/x-raw,width={width},height={height},framerate=50/1"
-    )
+    pipeline = f"videotestsrc pattern=red is-live=true ! video/x-raw,width={width},height={height},framerate=50/1"
     with Camera(f"gst://{pipeline}", SETTINGS) as camera:
         frames = read_until(camera, lambda: camera.stats.delivered >= 5)
         assert camera.stats.fps == 50
@@ -49,9 +47,7 @@ def test_pixels_whatever_the_row_padding(width: int, height: int) -> None:
 
 @needs_gstreamer
 def test_a_pipeline_that_ends_ends() -> None:
-    with Camera(
-        "gst://videotestsrc num-buffers=3 is-live=true ! video/x-raw,width=64,height=48", SETTINGS
-    ) as camera:
+    with Camera("gst://videotestsrc num-buffers=3 is-live=true ! video/x-raw,width=64,height=48", SETTINGS) as camera:
         read_until(camera, lambda: camera.state == "ended")
         assert camera.stats.captured == 3
 

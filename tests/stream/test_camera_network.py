@@ -59,9 +59,7 @@ class _Stream(http.server.BaseHTTPRequestHandler):
             data = cv2.imencode(".jpg", picture)[1].tobytes()
             try:
                 self.wfile.write(
-                    b"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: %d\r\n\r\n" % len(data)
-                    + data
-                    + b"\r\n"
+                    b"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: %d\r\n\r\n" % len(data) + data + b"\r\n"
                 )
             except OSError:
                 return

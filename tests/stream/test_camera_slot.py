@@ -65,7 +65,7 @@ def test_frames_of_another_process_are_never_torn() -> None:
         last, taken_frames = -1, 0
         shapes: set[tuple[int, ...]] = set()
         deadline = time.monotonic() + 60
-        while (taken_frames < 1500 or len(shapes) < len(SIZES)) and time.monotonic() < deadline:
+        while (taken_frames < 500 or len(shapes) < len(SIZES)) and time.monotonic() < deadline:
             assert writer.poll() is None
             taken = slot.take()
             if taken is None:
@@ -82,7 +82,7 @@ def test_frames_of_another_process_are_never_torn() -> None:
             )
             last, taken_frames = meta.seq, taken_frames + 1
             shapes.add(view.shape)
-        assert taken_frames >= 1500
+        assert taken_frames >= 500
         assert len(shapes) == len(SIZES)
         assert last > taken_frames, "the writer was never faster than the reader: nothing was tested"
     finally:

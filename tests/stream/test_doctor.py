@@ -54,9 +54,7 @@ def test_a_failure_is_a_table_row_and_an_exit_code(
     good, warned = Check("one", "ok", "fine"), Check("two", "warn", "odd", "mend it")
     monkeypatch.setattr(doctor, "CHECKS", (lambda: good, lambda: warned))
     assert run_doctor() == 0
-    monkeypatch.setattr(
-        doctor, "CHECKS", (lambda: good, lambda: Check("three", "fail", "gone", "apt-get install it"))
-    )
+    monkeypatch.setattr(doctor, "CHECKS", (lambda: good, lambda: Check("three", "fail", "gone", "apt-get install it")))
     assert run_doctor() == 1
     out = capsys.readouterr().out
     assert "→ apt-get install it" in out
