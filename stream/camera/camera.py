@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 import time
 from dataclasses import dataclass
@@ -147,6 +148,9 @@ class Camera:
         while True:
             self._hear()
             if (frame := self._take()) is not None:
+                if self.state == "frozen":
+                    # Its frames never stop: the silence that is judged below would never come.
+                    self._supervise()
                 return frame
             self._settle()
             look_again_ns = self._supervise()
@@ -164,7 +168,8 @@ class Camera:
         self._closed = True
         self._drop_process()
         for process in self._leaving:
-            process.poll()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(2.0)
 
     def __enter__(self) -> Camera:
         self.start()
@@ -186,7 +191,6 @@ class Camera:
             if (left := self._process.kill()) is not None:
                 self._leaving.append(left)
             self._process = None
-        self._leaving = [process for process in self._leaving if process.poll() is None]
 
     def _hear(self) -> None:
         if self._process is None:
@@ -258,6 +262,8 @@ class Camera:
     def _supervise(self) -> int:
         """Start, judge or replace the capture process; give the time to look again, ns."""
         now_ns = time.monotonic_ns()
+        if self._leaving:
+            self._leaving = [process for process in self._leaving if process.poll() is None]
         if self.state == "ended":
             return IDLE_FOR_EVER
         if self._process is None:
