@@ -40,7 +40,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     wanted = next((argument for argument in arguments if argument in COMMANDS), None)
     runners: dict[str, Callable[[argparse.Namespace], int]] = {}
     for name, (module, summary, example) in COMMANDS.items():
-        sub = commands.add_parser(name, help=summary, description=summary.capitalize() + ".", epilog=f"example: {example}")
+        sub = commands.add_parser(
+            name, help=summary, description=summary.capitalize() + ".", epilog=f"example: {example}"
+        )
         if name == wanted:
             loaded = importlib.import_module(module)
             loaded.add_arguments(sub)

@@ -76,7 +76,9 @@ class Daemon:
         self._status_ns = int(1e9 / status_hz)
         now_ns = time.monotonic_ns()
         self.health = Health(now_ns)
-        self._hearts = Heartbeats({"camera": STAGE_LIMIT_S, "pipeline": STAGE_LIMIT_S, "publish": STAGE_LIMIT_S}, now_ns)
+        self._hearts = Heartbeats(
+            {"camera": STAGE_LIMIT_S, "pipeline": STAGE_LIMIT_S, "publish": STAGE_LIMIT_S}, now_ns
+        )
         self._next_status_ns = self._next_no_frame_ns = now_ns
         self._live = False
         self._stopping = False
@@ -170,7 +172,12 @@ class Daemon:
 
     def _measure(self, message: Faces, seen: Seen) -> None:
         late = message.latency_ms
-        for stage, ms in (("capture", late.capture), ("detect", late.detect), ("infer", late.infer), ("total", late.total)):
+        for stage, ms in (
+            ("capture", late.capture),
+            ("detect", late.detect),
+            ("infer", late.infer),
+            ("total", late.total),
+        ):
             if ms is not None:
                 self.health.took(stage, ms)
 
@@ -186,7 +193,8 @@ class Daemon:
             self._next_no_frame_ns = now_ns + int(1e9 / NO_FRAME_HZ)
             reason = self._camera.state
             self._publish(
-                self._envelope.no_frame(reason, self._camera.stats.dropped, NO_FRAME_HZ, sorted(self.health.degraded)), None
+                self._envelope.no_frame(reason, self._camera.stats.dropped, NO_FRAME_HZ, sorted(self.health.degraded)),
+                None,
             )
         self._hearts.beat("pipeline", now_ns)
 

@@ -61,7 +61,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--show", action="store_true", help="open a window with boxes and bars")
     parser.add_argument("--frames", type=_count, metavar="N", help="stop after this many processed frames")
     parser.add_argument("--seconds", type=_seconds, metavar="S", help="stop after this many seconds")
-    parser.add_argument("--stats", type=Path, metavar="FILE", help="write the last status message to this file at the end")
+    parser.add_argument(
+        "--stats", type=Path, metavar="FILE", help="write the last status message to this file at the end"
+    )
     add_flags(parser)
 
 
@@ -116,7 +118,13 @@ def _run(settings: Settings, args: argparse.Namespace) -> int:
         tracker = FaceTracker(settings.faces)
         model = load_model(settings.model)
         log = _log(args)
-        log("model", name=model.spec.name, backend=model.backend.name, precision=model.backend.precision, why=model.backend.reason)
+        log(
+            "model",
+            name=model.spec.name,
+            backend=model.backend.name,
+            precision=model.backend.precision,
+            why=model.backend.reason,
+        )
         warm_up(model)
         pipeline, windows = build_pipeline(settings, model, tracker)
         publish = settings.publish
