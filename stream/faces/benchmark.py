@@ -87,13 +87,19 @@ def displacement(points: NDArray[np.floating], truth: NDArray[np.float64]) -> ND
     return np.asarray(frame @ wrong[:, :2].T + wrong[:, 2] - template, np.float64)
 
 
-def nearest(result: FacesResult, truth: NDArray[np.float64]) -> tuple[str, NDArray[np.float32]] | None:
-    """Id and points of the face seen at a person's true place, if any."""
-    span = float(np.linalg.norm(truth[1] - truth[0]))
+def hits(result: FacesResult, truths: list[NDArray[np.float64]]) -> dict[int, tuple[str, NDArray[np.float32]]]:
+    """Id and points of the face that shows each person: every face counts for the nearest person only."""
+    found: dict[int, tuple[str, NDArray[np.float32]]] = {}
     for face in result.faces:
-        if face.points5 is not None and np.linalg.norm(face.points5.mean(0) - truth.mean(0)) < 0.5 * span:
-            return face.id, face.points5
-    return None
+        if face.points5 is None:
+            continue
+        distances = [
+            float(np.linalg.norm(face.points5.mean(0) - t.mean(0)) / np.linalg.norm(t[1] - t[0])) for t in truths
+        ]
+        person = int(np.argmin(distances))
+        if distances[person] < 0.5:
+            found.setdefault(person, (face.id, face.points5))
+    return found
 
 
 def run_scene(tracker: FaceTracker, scene: Scene, reference: NDArray[np.float64]) -> Score:
@@ -113,10 +119,11 @@ def run_scene(tracker: FaceTracker, scene: Scene, reference: NDArray[np.float64]
         cpu += time.thread_time() - cpu_started
         ids |= {face.id for face in result.faces}
         row = []
-        for person, matrix in enumerate(matrices):
-            truth = true_points(reference, matrix)
+        truths = [true_points(reference, matrix) for matrix in matrices]
+        found = hits(result, truths)
+        for person, truth in enumerate(truths):
             expected += 1
-            hit = nearest(result, truth)
+            hit = found.get(person)
             if hit is None:
                 previous.pop(person, None)
                 continue
