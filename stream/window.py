@@ -14,7 +14,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.backends import Backend
-from engine.ring import FeatureRing
 from engine.spec import ModelSpec
 
 Crop = NDArray[np.uint8]
@@ -108,8 +107,8 @@ class FaceWindows:
                 f"stride {stride} needs a model with unit = 1 and window > 1 (this one: {spec.unit}, {spec.window})"
             )
         self.spec, self.stride = spec, stride
-        self._backend = backend
-        self._ring = FeatureRing(faces, stride * spec.window, spec.feature, np.dtype(spec.feature_dtype))
+        self._backend, self._slots = backend, faces
+        self._ring = backend.ring(faces, stride * spec.window)
         self._free = list(range(faces))[::-1]
         self._faces: dict[str, _FaceWindow] = {}
 
@@ -118,20 +117,26 @@ class FaceWindows:
         """Faces that hold a window."""
         return len(self._faces)
 
-    def observe(self, face_ids: Iterable[str], t_ns: int, gap_limit_ns: int) -> None:
+    def observe(self, face_ids: Iterable[str], t_ns: int, gap_limit_ns: int) -> list[str]:
         """Note which faces this frame shows; a face unseen for longer than the limit starts its window anew.
 
         Args:
             face_ids: Faces observed in this frame, sampled or not.
             t_ns: Capture time of the frame.
             gap_limit_ns: Longest time without an observation that a window survives.
+
+        Returns:
+            Ids of the faces whose window starts anew.
         """
         observed = set(face_ids)
+        restarted = []
         for face_id, face in self._faces.items():
-            if t_ns - face.seen_ns > gap_limit_ns:
+            if face.samples and t_ns - face.seen_ns > gap_limit_ns:
                 self._clear(face)
+                restarted.append(face_id)
             if face_id in observed:
                 face.seen_ns = t_ns
+        return restarted
 
     def step(self, tick: int, crops: Mapping[str, Crop], t_ns: int, frame_id: int) -> None:
         """Take one sample of each given face, encode what became whole, and score where a hop was completed.
@@ -158,8 +163,8 @@ class FaceWindows:
                 due.append(face)
         if batch.units:
             features = self._backend.encode(np.stack(batch.units))
-            for face, feature in zip(batch.owners, features, strict=True):
-                self._ring.push(face.slot, feature)
+            for row, face in enumerate(batch.owners):
+                self._ring.push(face.slot, features[row])
         due = [face for face in due if self._ring.fill(face.slot)]
         if due:
             self._score(due, t_ns, frame_id)
@@ -189,8 +194,9 @@ class FaceWindows:
 
     def replace_backend(self, backend: Backend) -> None:
         """Go on with another back end; features of two back ends never mix, so every window starts anew."""
-        self._backend = backend
         self.reset_all()
+        self._backend = backend
+        self._ring = backend.ring(self._slots, self.stride * self.spec.window)
 
     def _admit(self, face_id: str, tick: int, t_ns: int) -> _FaceWindow:
         if not self._free:

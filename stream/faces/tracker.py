@@ -107,14 +107,18 @@ class FaceTracker:
         taken = {index for _, index in pairs}
         confirmed = {track.number for track, _ in pairs}
         for track in tracks.active:
-            if track.number not in confirmed and track.seen is not None and tracks.unconfirmed(track):
-                self._check(image, track)
+            if track.number not in confirmed and (track.seen is None or tracks.unconfirmed(track)):
+                closer = self._closer(image, track.region, track.place)
+                if closer is not None:
+                    self._confirm(image, track, closer, _place_of_detection(closer))
+                else:
+                    tracks.miss(track)
         fresh: list[tuple[Seen, float]] = []
         for index, detection in enumerate(found):
             small = max(detection.box[2:]) < settings.min_face_px
             if index in taken or small or detection.score < settings.new_score or tracks.is_followed(places[index]):
                 continue
-            seen = self._look(image, self._region(detection))
+            seen = self._look_twice(image, self._region(detection), places[index])
             if seen.presence >= settings.min_presence and not tracks.is_followed(seen.place):
                 fresh.append((seen, detection.score))
         revived = tracks.match_remembered([seen.place for seen, _ in fresh])
@@ -133,24 +137,30 @@ class FaceTracker:
         if track.seen is not None and not tracks.drifted(track, place):
             return
         region = self._region(detection)
-        seen = self._look(image, region)
+        seen = self._look_twice(image, region, place)
         if seen.presence >= self.settings.min_presence:
             tracks.observe(track, seen)
         elif track.seen is None:
             tracks.observe_detection(track, place, region, detection.box)
 
-    def _check(self, image: NDArray[np.uint8], track: Track) -> None:
-        """Look for one face with the short-range detector in its own surroundings, where it is large and upright."""
-        region = track.region
+    def _look_twice(self, image: NDArray[np.uint8], region: Region, place: Place) -> Seen:
+        """Landmarks of a detected face; of a closer detection where the first is too coarse for the landmark net."""
+        seen = self._look(image, region)
+        if seen.presence < self.settings.min_presence:
+            closer = self._closer(image, region, place)
+            if closer is not None:
+                again = self._look(image, self._region(closer))
+                return again if again.presence > seen.presence else seen
+        return seen
+
+    def _closer(self, image: NDArray[np.uint8], region: Region, place: Place) -> Detection | None:
+        """Detect one face in its own surroundings, where it is large and upright and the short range sees it best."""
         wide = Region(region.x, region.y, region.size * 1.6, region.angle)
         started = time.perf_counter_ns()
         found = self._detectors["short"].run(image, self.settings.detect_score, wide)
         self._detect_ms += (time.perf_counter_ns() - started) / 1e6
-        for detection in found:
-            if not self._tracks.drifted(track, _place_of_detection(detection)):
-                self._tracks.confirm(track, detection.score)
-                return
-        self._tracks.miss(track)
+        near = [d for d in found if _same(place, _place_of_detection(d))]
+        return near[0] if near else None
 
     def _detect(self, image: NDArray[np.uint8]) -> list[Detection]:
         started = time.perf_counter_ns()
