@@ -21,7 +21,6 @@ import numpy.typing as npt
 from calibration.apply import CalibrationError
 from engine.spec import SpecError, canonical_class
 
-
 # FER+'s columns for votes that name no expression, and for no face.
 _NO_CLASS = ("unknown", "nf")
 

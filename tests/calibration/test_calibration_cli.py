@@ -113,7 +113,7 @@ def test_rows_of_the_scorer_are_joined_with_a_csv_of_votes(bundle: Bundle, tmp_p
     assert len(got.labels) == 15
     assert got.skipped == {"no truth": 4, "no score": 1}
     np.testing.assert_array_equal(got.logits.argmax(axis=1), got.labels)
-    assert [int((got.groups == g).sum()) for g in range(9)] == [2, 1, 2, 2, 1, 2, 2, 2, 1]
+    assert [int((got.groups == g).sum()) for g in range(9)] == [2, 1, 2, 1, 2, 2, 2, 2, 1]
 
 
 @pytest.mark.parametrize(
