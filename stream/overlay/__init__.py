@@ -1,1 +1,1 @@
-"""Drawing what the daemon sees."""
+"""Pictures of what the daemon publishes: drawn from messages, so any subscriber that has the frames can draw them."""
