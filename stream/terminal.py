@@ -20,6 +20,7 @@ from stream.meter import Measured, StreamMeter
 _REDRAW_NS = 100_000_000
 _LINE_NS = 1_000_000_000
 _TOP = 3
+_ALL_COLUMNS = 78  # characters; below, only face, label and window are shown
 _EIGHTHS = " ▏▎▍▌▋▊▉█"
 
 # The overlay's palette (stream/overlay/palette.py), as rich wants it; no picture library is imported for a table.
@@ -79,21 +80,27 @@ def table(message: Mapping[str, Any], width: int = 100, unicode: bool = True) ->
 
     Args:
         message: A decoded ``faces/`` body; missing keys are no error.
-        width: Characters to fill; a narrow terminal shows fewer classes.
+        width: Characters to fill; a narrow terminal shows fewer classes, then none.
         unicode: Whether block characters can be shown.
     """
     grid = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim", width=width)
-    for name, align in (("face", "left"), ("state", "left"), ("label", "left"), ("", "right")):
-        grid.add_column(name, justify=align, no_wrap=True)  # type: ignore[arg-type]
+    grid.add_column("face", no_wrap=True)
+    if width >= _ALL_COLUMNS:
+        grid.add_column("state", no_wrap=True)
+    grid.add_column("label", no_wrap=True)
+    grid.add_column("", justify="right", no_wrap=True)
     room = max(width - 58, 0)
     top = min(max(room // 20, 1), _TOP)
     cells = max(room // top - 14, 4)
-    grid.add_column("scores", no_wrap=True, ratio=1)
+    if width >= _ALL_COLUMNS:
+        grid.add_column("scores", no_wrap=True, ratio=1)
     grid.add_column("window", no_wrap=True)
-    grid.add_column("age", justify="right", no_wrap=True)
+    if width >= _ALL_COLUMNS:
+        grid.add_column("age", justify="right", no_wrap=True)
     for face in message.get("faces") or ():
         if face.get("state") != "lost":
-            grid.add_row(*_row(face, top, cells, unicode))
+            row = _row(face, top, cells, unicode)
+            grid.add_row(*(row if width >= _ALL_COLUMNS else [row[k] for k in (0, 2, 3, 5)]))
     return grid
 
 

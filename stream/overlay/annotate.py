@@ -1,6 +1,7 @@
-"""Write a video with what was published about it drawn in: ``python -m stream.overlay.annotate VIDEO RUN.jsonl OUT.mp4``.
+"""Write a video with what was published about it drawn in.
 
-``RUN.jsonl`` is what ``dfer-stream run --source file://VIDEO --every-frame --json`` printed.
+``python -m stream.overlay.annotate VIDEO RUN.jsonl OUT.mp4``, where ``RUN.jsonl`` is
+what ``dfer-stream run --source file://VIDEO --every-frame --json`` printed.
 """
 
 from __future__ import annotations
@@ -17,9 +18,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from stream.meter import StreamMeter
+from stream.meter import Measured, StreamMeter
+from stream.overlay import OverlayError
 from stream.overlay.draw import draw
-from stream.overlay.timeline import OverlayError
 
 Image = NDArray[np.uint8]
 
@@ -68,15 +69,17 @@ def read_video(path: Path) -> Iterator[Image]:
         capture.release()
 
 
-def annotated(frames: Iterable[Image], messages: Iterable[Mapping[str, Any]]) -> Iterator[Image]:
-    """Draw each frame's message onto it; a frame that was dropped keeps the message before it.
+def paired(
+    frames: Iterable[Image], messages: Iterable[Mapping[str, Any]]
+) -> Iterator[tuple[Image, Mapping[str, Any] | None, Measured]]:
+    """Each frame with its message; a frame that was dropped keeps the message before it.
 
     Args:
         frames: RGB frames, the first being ``frame_id`` 0.
         messages: Decoded ``faces/`` bodies in the order of publishing.
 
     Yields:
-        ``(H, W, 3)`` uint8 RGB, one per frame; as it came before the first message.
+        Frame, message (None before the first) and what the messages so far measured.
     """
     meter = StreamMeter()
     waiting = iter(messages)
@@ -89,7 +92,17 @@ def annotated(frames: Iterable[Image], messages: Iterable[Mapping[str, Any]]) ->
             if following.get("reason") != "ended":
                 current, measured = following, meter.step(following)
             following = next(waiting, None)
-        yield image if current is None else draw(image, current, measured)
+        yield image, current, measured
+
+
+def annotated(frames: Iterable[Image], messages: Iterable[Mapping[str, Any]]) -> Iterator[Image]:
+    """Draw each frame's message onto it; frames and messages as in :func:`paired`.
+
+    Yields:
+        ``(H, W, 3)`` uint8 RGB, one per frame; as it came before the first message.
+    """
+    for image, message, measured in paired(frames, messages):
+        yield image if message is None else draw(image, message, measured)
 
 
 def write_video(pictures: Iterable[Image], out: Path, fps: float) -> int:
@@ -115,7 +128,7 @@ def write_video(pictures: Iterable[Image], out: Path, fps: float) -> int:
         for picture in pictures:
             if writer is None:
                 size = (picture.shape[1], picture.shape[0])
-                writer = cv2.VideoWriter(str(partial), cv2.VideoWriter_fourcc(*"mp4v"), fps, size)
+                writer = cv2.VideoWriter(str(partial), cv2.VideoWriter.fourcc(*"mp4v"), fps, size)
                 if not writer.isOpened():
                     raise OverlayError(f"{out}: cannot be written; check the folder")
             writer.write(cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))

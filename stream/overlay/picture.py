@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,21 +16,23 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from stream.overlay.annotate import annotated, read_messages, read_video
+from stream.overlay import OverlayError
+from stream.overlay.annotate import paired, read_messages, read_video
+from stream.overlay.draw import draw
 from stream.overlay.palette import INK, PANEL
 from stream.overlay.text import put_text
-from stream.overlay.timeline import OverlayError, save_png, timeline
+from stream.overlay.timeline import save_png, timeline
 
 Image = NDArray[np.uint8]
 
 
 def contact_sheet(
-    frames: Sequence[Image], messages: Sequence[Mapping[str, Any]], fps: float, at_s: Sequence[float], width: int = 1600
+    frames: Iterable[Image], messages: Sequence[Mapping[str, Any]], fps: float, at_s: Sequence[float], width: int = 1600
 ) -> Image:
     """Annotated frames at some moments, and the timeline of the run.
 
     Args:
-        frames: The run's RGB frames.
+        frames: The run's RGB frames; only those shown are kept.
         messages: Its decoded ``faces/`` bodies.
         fps: Frames per second.
         at_s: Moments, s; each must lie inside the video.
@@ -43,12 +45,17 @@ def contact_sheet(
         OverlayError: If a moment lies outside the video.
     """
     wanted = [round(t * fps) for t in at_s]
-    if not wanted or min(wanted) < 0 or max(wanted) >= len(frames):
-        raise OverlayError(f"--at must lie between 0 and {max(len(frames) - 1, 0) / fps:.1f} s")
-    drawn = {k: picture for k, picture in enumerate(annotated(frames, messages)) if k in set(wanted)}
+    drawn = {
+        k: image if message is None else draw(image, message, measured)
+        for k, (image, message, measured) in enumerate(paired(frames, messages))
+        if k in wanted
+    }
+    missing = [t for number, t in zip(wanted, at_s, strict=True) if number not in drawn]
+    if missing or not wanted:
+        raise OverlayError(f"--at must name moments inside the video; outside: {missing or 'none given'}")
     gap = max(width // 200, 2)
     across = (width - gap * (len(wanted) - 1)) // len(wanted)
-    down = round(across * frames[0].shape[0] / frames[0].shape[1])
+    down = round(across * drawn[wanted[0]].shape[0] / drawn[wanted[0]].shape[1])
     row = np.empty((down, width, 3), np.uint8)
     row[:] = PANEL
     for k, (number, t_s) in enumerate(zip(wanted, at_s, strict=True)):
@@ -70,12 +77,11 @@ def main() -> int:
     options = parser.parse_args()
     try:
         messages = read_messages(options.run)
-        frames = list(read_video(options.video))
         capture = cv2.VideoCapture(str(options.video))
-        fps = capture.get(cv2.CAP_PROP_FPS) or 30.0
+        fps, length = capture.get(cv2.CAP_PROP_FPS) or 30.0, capture.get(cv2.CAP_PROP_FRAME_COUNT)
         capture.release()
-        at_s = options.at or [(k + 0.5) / 4 * len(frames) / fps for k in range(4)]
-        save_png(contact_sheet(frames, messages, fps, at_s, options.width), options.out)
+        at_s = options.at or [(k + 0.5) / 4 * length / fps for k in range(4)]
+        save_png(contact_sheet(read_video(options.video), messages, fps, at_s, options.width), options.out)
     except OverlayError as error:
         print(f"picture: {error}", file=sys.stderr)
         return 1

@@ -13,14 +13,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from stream.overlay import OverlayError
 from stream.overlay.palette import BAD, DIM, INK, PANEL, TRACK, colour_of, ordered
 from stream.overlay.text import fill, put_text, text_width
 
 Image = NDArray[np.uint8]
-
-
-class OverlayError(RuntimeError):
-    """A picture or window that cannot be made; the message carries the remedy."""
 
 
 @dataclass

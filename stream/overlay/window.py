@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream.meter import StreamMeter
+from stream.overlay import OverlayError
 from stream.overlay.draw import draw
-from stream.overlay.timeline import OverlayError
 
 _QUIT_KEYS = (ord("q"), ord("Q"), 27)
 _PROBE = "import cv2; cv2.namedWindow('probe'); cv2.destroyAllWindows()"
@@ -48,9 +48,9 @@ def check_display(timeout_s: float = 20.0) -> None:
     except subprocess.TimeoutExpired as error:
         raise OverlayError("--show: the display does not answer; leave out --show") from error
     if probe.returncode:
-        words = [row for row in probe.stderr.splitlines() if row.strip()]
+        words = [row for row in probe.stderr.splitlines() if row.strip()] or ["no reason given"]
         raise OverlayError(
-            f"--show: the display {os.environ.get('DISPLAY', '')} cannot be used ({words[-1] if words else 'no reason'}); "
+            f"--show: the display {os.environ.get('DISPLAY', '')} cannot be used ({words[0]}); "
             "check DISPLAY and its permissions, or leave out --show"
         )
 
