@@ -12,10 +12,14 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from calibration.neutral import NeutralSettings
 from stream import settings
+from stream.camera.frame import CameraError
+from stream.camera.settings import CameraSettings
+from stream.camera.uri import parse_uri
+from stream.faces.settings import FaceSettings
 from stream.message import MessageError, check_source
 from stream.settings import ConfigError, Loaded
 from stream.smooth import SmoothSettings
@@ -26,11 +30,11 @@ SHORT_FLAGS: dict[str, str] = {
     "source.uri": "--source",
     "source.name": "--source-name",
     "source.roi": "--roi",
-    "source.every_frame": "--every-frame",
+    "camera.every_frame": "--every-frame",
     "model.bundle": "--bundle",
     "model.engine": "--engine",
     "model.backend": "--backend",
-    "model.threads": "--threads",
+    "threads": "--threads",
     "publish.bind": "--bind",
     "publish.with_frames": "--with-frames",
 }
@@ -45,25 +49,25 @@ class SourceSettings:
         name: The source's name in topics: letters, digits, `_`, `.`, `-`.
         uri: Camera or file: `v4l2:///dev/video0`, `csi://0`, `rtsp://…`, `http://…`, `file://…`, `gst://…` or `demo://`.
         roi: Region in which the largest face is the primary one: x, y, width, height as shares of the frame, 0 to 1.
-        every_frame: Play a file as fast as it is processed, skipping no frame, instead of in real time.
     """
 
     name: str = "cam0"
     uri: str = "demo://"
     roi: tuple[float, float, float, float] = (0.0, 0.0, 1.0, 1.0)
-    every_frame: bool = False
 
     def __post_init__(self) -> None:
         try:
             check_source(self.name)
         except MessageError as error:
-            raise ConfigError(f"source.name: {error}") from error
+            raise ConfigError(f"name: {error}") from error
+        try:
+            parse_uri(self.uri)
+        except CameraError as error:
+            raise ConfigError(f"uri: {error}") from error
         x, y, width, height = self.roi
         inside = all(math.isfinite(number) and 0 <= number <= 1 for number in self.roi)
         if not inside or width <= 0 or height <= 0 or x + width > 1 + 1e-6 or y + height > 1 + 1e-6:
-            raise ConfigError(
-                f"source.roi must be x, y, width, height within the frame, shares of 0 to 1, not {self.roi}"
-            )
+            raise ConfigError(f"roi must be x, y, width, height within the frame, shares of 0 to 1, not {self.roi}")
 
 
 @dataclass(frozen=True)
@@ -78,7 +82,6 @@ class ModelSettings:
         threads: CPU threads for the model; unset takes the number of cores.
         encode_hz: Frames encoded per second: unset takes the model's own sample rate, a multiple of it scores more
             often.
-        max_faces: Most faces scored at once; larger ones first.
     """
 
     bundle: Path | None = None
@@ -87,15 +90,12 @@ class ModelSettings:
     precision: Literal["fp32", "fp16", "bf16", "int8"] | None = None
     threads: int | None = None
     encode_hz: float | None = None
-    max_faces: int = 8
 
     def __post_init__(self) -> None:
         if self.threads is not None and not 1 <= self.threads <= 256:
-            raise ConfigError(f"model.threads must be 1..256, not {self.threads}")
+            raise ConfigError(f"threads must be 1..256, not {self.threads}")
         if self.encode_hz is not None and not (math.isfinite(self.encode_hz) and 0 < self.encode_hz <= 240):
-            raise ConfigError(f"model.encode_hz must be above 0 and at most 240, not {self.encode_hz}")
-        if not 1 <= self.max_faces <= 64:
-            raise ConfigError(f"model.max_faces must be 1..64, not {self.max_faces}")
+            raise ConfigError(f"encode_hz must be above 0 and at most 240, not {self.encode_hz}")
 
 
 @dataclass(frozen=True)
@@ -120,11 +120,11 @@ class PublishSettings:
     def __post_init__(self) -> None:
         if (self.secret_key is None) != (self.allowed_keys is None):
             raise ConfigError(
-                "publish.secret_key and publish.allowed_keys go together: without the list of subscribers, CURVE "
+                "secret_key and allowed_keys go together: without the list of subscribers, CURVE "
                 "admits anyone who knows this publisher's public key"
             )
         if not 0.1 <= self.status_hz <= 10:
-            raise ConfigError(f"publish.status_hz must be 0.1..10, not {self.status_hz}")
+            raise ConfigError(f"status_hz must be 0.1..10, not {self.status_hz}")
 
 
 @dataclass(frozen=True)
@@ -144,7 +144,11 @@ class ScoreSettings:
 class Settings:
     """Everything, by section."""
 
+    HIDDEN: ClassVar[frozenset[str]] = frozenset({"camera.driver", "camera.start_ns"})
+
     source: SourceSettings = field(default_factory=SourceSettings)
+    camera: CameraSettings = field(default_factory=CameraSettings)
+    faces: FaceSettings = field(default_factory=FaceSettings)
     model: ModelSettings = field(default_factory=ModelSettings)
     scores: ScoreSettings = field(default_factory=ScoreSettings)
     publish: PublishSettings = field(default_factory=PublishSettings)
@@ -179,7 +183,19 @@ def load_settings(args: argparse.Namespace, environ: Mapping[str, str] | None = 
     keys = {entry.key for entry in settings.entries(Settings)}
     flags = {key: text for key, text in vars(args).items() if key in keys}
     file = getattr(args, "config", None) or env.get("DFER_CONFIG")
-    return settings.load(Settings, Path(file) if file else None, env, flags)
+    return load(Path(file) if file else None, env, flags)
+
+
+def load(
+    file: Path | None, environ: Mapping[str, str] | None = None, flags: Mapping[str, str] | None = None
+) -> Loaded[Settings]:
+    """Settings of this program from a file, an environment and flags by key; see :func:`stream.settings.load`."""
+    return settings.load(Settings, file, environ, flags, (ValueError, CameraError))
+
+
+def public_value(key: str, value: Any) -> Any:
+    """A setting's value as it may be printed: a camera's URI without its credentials."""
+    return parse_uri(value).display if key == "source.uri" else value
 
 
 def show_value(value: Any) -> str:

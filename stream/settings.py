@@ -96,18 +96,23 @@ def attribute_docs(cls: type) -> dict[str, str]:
     return {field: " ".join(lines).replace("``", "`") for field, lines in docs.items()}
 
 
-def entries(cls: type, prefix: str = "") -> list[Entry]:
+def entries(cls: type, prefix: str = "", hidden: frozenset[str] | None = None) -> list[Entry]:
     """Every setting of a dataclass and of the dataclasses nested in it, in order of declaration.
+
+    Keys in the top class's ``HIDDEN`` (for tests, or set by the program itself) are left out.
 
     Raises:
         ConfigError: If a field is undocumented or of a type that no text can set.
     """
     hints, docs = typing.get_type_hints(cls), attribute_docs(cls)
+    left_out: frozenset[str] = getattr(cls, "HIDDEN", frozenset()) if hidden is None else hidden
     found: list[Entry] = []
     for field in dataclasses.fields(cls):
         key, kind = prefix + field.name, hints[field.name]
         if dataclasses.is_dataclass(kind):
-            found += entries(typing.cast(type, kind), key + ".")
+            found += entries(typing.cast(type, kind), key + ".", left_out)
+            continue
+        if key in left_out:
             continue
         if field.name not in docs:
             raise ConfigError(f"{cls.__name__}.{field.name} is not documented under Attributes:")
@@ -139,6 +144,7 @@ def load(
     file: Path | None = None,
     environ: Mapping[str, str] | None = None,
     flags: Mapping[str, str] | None = None,
+    errors: tuple[type[Exception], ...] = (ValueError,),
 ) -> Loaded[_T]:
     """Settings from a TOML file, an environment and flags.
 
@@ -147,6 +153,7 @@ def load(
         file: A TOML file, or None.
         environ: Environment variables; those of other programs are passed over.
         flags: Text by key, as given on the command line.
+        errors: What sections raise when a value will not do.
 
     Raises:
         ConfigError: On an unknown key, a value of the wrong type or out of range, or an unreadable file.
@@ -171,7 +178,7 @@ def load(
     for key, text in (flags or {}).items():
         entry = _known(key, known, "the command line")
         values[key], origins[key] = parse_text(entry, text, f"flag {entry.flag}"), f"flag {entry.flag}"
-    return Loaded(_build(cls, values, "", origins), origins)
+    return Loaded(_build(cls, values, "", origins, errors), origins)
 
 
 def parse_text(entry: Entry, text: str, where: str) -> Any:
@@ -227,20 +234,24 @@ def _known(key: str, known: Mapping[str, Entry], where: str) -> Entry:
     raise ConfigError(f"{where}: unknown setting {key}" + (f"; did you mean {hint}?" if hint else ""))
 
 
-def _build(cls: type[_T], values: Mapping[str, Any], prefix: str, origins: Mapping[str, str]) -> _T:
+def _build(
+    cls: type[_T],
+    values: Mapping[str, Any],
+    prefix: str,
+    origins: Mapping[str, str],
+    errors: tuple[type[Exception], ...],
+) -> _T:
     hints = typing.get_type_hints(cls)
     given: dict[str, Any] = {}
     for field in dataclasses.fields(cls):  # type: ignore[arg-type]
         key = prefix + field.name
         if dataclasses.is_dataclass(hints[field.name]):
-            given[field.name] = _build(hints[field.name], values, key + ".", origins)
+            given[field.name] = _build(hints[field.name], values, key + ".", origins, errors)
         elif key in values:
             given[field.name] = values[key]
     try:
         return cls(**given)
-    except ConfigError:
-        raise
-    except ValueError as error:
+    except errors as error:
         places = sorted({origins[key] for key in origins if key.startswith(prefix)})
         section = f"[{prefix[:-1]}] " if prefix else ""
         raise ConfigError(f"{section}{error}" + (f" (from {', '.join(places)})" if places else "")) from error

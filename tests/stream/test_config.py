@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import argparse
+import io
+import re
 import dataclasses
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,7 +13,7 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from stream import settings
+from stream import config_cli, settings
 from stream.config import ConfigError, Settings, add_flags, load_settings, show_value
 
 KEYS = {entry.key: entry for entry in settings.entries(Settings)}
@@ -85,26 +87,25 @@ def test_a_value_is_the_same_from_file_environment_and_flag(tmp_path: Path, chos
         ('[sorce]\nname = "x"', r"did you mean source.name\?"),
         ("source = 3", "source is a section"),
         ("[source]\nname = 3", "source.name must be text, not 3"),
-        ("[source]\nevery_frame = 1", "source.every_frame must be true or false, not 1"),
+        ("[camera]\nevery_frame = 1", "camera.every_frame must be true or false, not 1"),
         ("[source]\nroi = [0, 0, 1]", "source.roi must be 4 × number"),
-        ("[source]\nroi = [0, 0, 2, 1]", "source.roi must be x, y, width, height within the frame"),
-        ('[source]\nname = "a b"', "source.name: source name 'a b' must be"),
+        ("[source]\nroi = [0, 0, 2, 1]", r"\[source\] roi must be x, y, width, height within the frame"),
+        ('[source]\nname = "a b"', r"\[source\] name: source name 'a b' must be"),
         ('[model]\nbackend = "cuda"', "model.backend must be 'auto' |"),
         ("[model]\nthreads = true", "model.threads must be whole number or unset, not True"),
         ("[scores.calm]\nmargin = 1.5", r"\[scores.calm\] margin must be at least 0 and under 1"),
         ("[scores.neutral]\nbound = 9", r"\[scores.neutral\] neutral bound must be"),
-        ('[publish]\nsecret_key = "x"', "secret_key and publish.allowed_keys go together"),
+        ('[publish]\nsecret_key = "x"', "secret_key and allowed_keys go together"),
+        ('[source]\nuri = "rtps://camera"', r"uri: unknown camera scheme rtps://: did you mean rtsp"),
+        ("[camera]\nwidth = 1", r"\[camera\] camera.width = 1: give 16"),
+        ("[faces]\nmin_presence = nan", r"\[faces\] faces.min_presence"),
         ("[source\n", "is not TOML"),
     ],
 )
 def test_a_file_with_a_mistake_is_refused_with_the_remedy(tmp_path: Path, text: str, words: str) -> None:
     with pytest.raises(ConfigError, match=words.replace("|", r"\|")) as caught:
         from_file(tmp_path, text)
-    assert (
-        "config.toml" in str(caught.value)
-        or "publish.secret_key" in str(caught.value)
-        or "source." in str(caught.value)
-    )
+    assert "config.toml" in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
@@ -122,7 +123,7 @@ def test_a_mistyped_variable_is_refused_and_other_programs_are_left_alone() -> N
 
 
 def test_a_bool_flag_may_stand_alone() -> None:
-    assert load_settings(parse("--every-frame"), {}).settings.source.every_frame is True
+    assert load_settings(parse("--every-frame"), {}).settings.camera.every_frame is True
     assert load_settings(parse("--scores.calm.smooth", "off"), {}).settings.scores.calm.smooth is False
 
 
@@ -163,3 +164,52 @@ def test_a_class_that_text_cannot_set_is_refused_when_it_is_read() -> None:
         settings.entries(Undocumented)
     with pytest.raises(ConfigError, match="no text can set"):
         settings.entries(Odd)
+
+
+def run_config(*argv: str) -> tuple[int, str, str]:
+    parser = argparse.ArgumentParser(allow_abbrev=False)
+    config_cli.add_arguments(parser)
+    out, err = io.StringIO(), io.StringIO()
+    return config_cli.run(parser.parse_args(argv), out, err), out.getvalue(), err.getvalue()
+
+
+def test_show_prints_a_file_that_gives_the_same_settings_again(tmp_path: Path) -> None:
+    argv = ("--roi=0.1,0.2,0.5,0.5", "--bind=tcp://127.0.0.1:*", "--scores.calm.abstain-below=0.5", "--bundle=/a b/c")
+    code, out, _ = run_config("show", *argv)
+    assert code == 0
+    assert from_file(tmp_path, out).settings == load_settings(parse(*argv), {}).settings
+    assert '"tcp://127.0.0.1:*"  # flag --publish.bind' in out
+    for entry in settings.entries(Settings):
+        assert f"# {entry.doc}\n" in out
+
+
+def test_credentials_are_never_shown(tmp_path: Path) -> None:
+    uri = "rtsp://a.user%40home:pa:ss@word@camera.local/stream"
+    for argv in (("show", "--source", uri), ("show", "--json", "--source", uri)):
+        code, out, err = run_config(*argv)
+        assert code == 0
+        assert "camera.local" in out
+        assert not any(part in out + err for part in ("pa:ss", "a.user", "@word"))
+
+
+def test_check_says_ok_or_the_mistake(tmp_path: Path) -> None:
+    file = tmp_path / "config.toml"
+    file.write_text("[faces]\nmax_faces = 4\n")
+    assert run_config("check", str(file)) == (0, f"{file}: ok\n", "")
+    file.write_text("[faces]\nmax_face = 4\n")
+    code, out, err = run_config("check", str(file))
+    assert (code, out) == (2, "")
+    assert "did you mean faces.max_faces?" in err
+    assert err.count("\n") == 1
+
+
+def test_the_table_has_a_row_of_four_cells_for_every_setting() -> None:
+    _, out, _ = run_config("table")
+    rows = out.strip().splitlines()
+    assert len(rows) == 2 + len(settings.entries(Settings))
+    assert {len(re.split(r"(?<!\\)\|", row)) for row in rows} == {6}
+
+
+def test_settings_for_tests_are_no_settings_of_a_machine(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="unknown setting camera.driver"):
+        from_file(tmp_path, '[camera]\ndriver = "x:y"')
