@@ -24,11 +24,12 @@ from stream.faces.models import FaceModelError
 from stream.keys import KeyFileError
 from stream.model import LoadedModel, load_model
 from stream.notify import Notifier
+from stream.overlay import OverlayError
 from stream.pipeline import Pipeline
 from stream.publish import Publisher
 from stream.scheduler import Scheduler
 from stream.scores import Scorer
-from stream.sinks import JsonLines, Log, Sink, log_line
+from stream.sinks import JsonLines, Log, Show, Sink, Terminal, log_line
 from stream.window import FaceWindows
 
 REFUSALS = (
@@ -40,6 +41,7 @@ REFUSALS = (
     EndpointError,
     FaceModelError,
     KeyFileError,
+    OverlayError,
 )
 """Errors that carry their remedy: one line and exit code 2."""
 
@@ -134,7 +136,7 @@ def _run(settings: Settings, args: argparse.Namespace) -> int:
         log("publishing", endpoint=publisher.endpoint, source=settings.source.name)
         if camera.uri.is_file:
             camera.start()
-        sinks = _sinks(args, settings, publisher)
+        sinks = _sinks(args, settings)
         daemon = Daemon(camera, model, pipeline, windows, publisher, sinks, notifier, publish.status_hz)
     except BaseException:
         for sink in sinks:
@@ -170,20 +172,16 @@ def _interactive() -> bool:
     return sys.stdout.isatty() and "INVOCATION_ID" not in os.environ
 
 
-def _sinks(args: argparse.Namespace, settings: Settings, publisher: Publisher) -> list[Sink]:
+def _sinks(args: argparse.Namespace, settings: Settings) -> list[Sink]:
     sinks: list[Sink] = []
     if args.json:
         sinks.append(JsonLines(every_kind=args.json == "all"))
     elif "INVOCATION_ID" in os.environ and not sys.stdout.isatty():
         sinks.append(Log())
     elif not args.quiet:
-        from stream.terminal import FacesTable
-
-        sinks.append(FacesTable(publisher.endpoint))
+        sinks.append(Terminal())
     if args.show:
-        from stream.overlay.window import Window
-
-        sinks.append(Window(settings.source.name))
+        sinks.append(Show(f"dferstream {settings.source.name}"))
     return sinks
 
 
