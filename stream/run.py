@@ -24,6 +24,7 @@ from stream.faces.models import FaceModelError
 from stream.keys import KeyFileError
 from stream.model import LoadedModel, load_model
 from stream.notify import Notifier
+from stream.overlay import OverlayError
 from stream.pipeline import Pipeline
 from stream.publish import Publisher
 from stream.scheduler import Scheduler
@@ -40,6 +41,7 @@ REFUSALS = (
     EndpointError,
     FaceModelError,
     KeyFileError,
+    OverlayError,
 )
 """Errors that carry their remedy: one line and exit code 2."""
 
