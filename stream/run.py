@@ -29,7 +29,7 @@ from stream.pipeline import Pipeline
 from stream.publish import Publisher
 from stream.scheduler import Scheduler
 from stream.scores import Scorer
-from stream.sinks import JsonLines, Log, Show, Sink, Terminal, log_line
+from stream.sinks import JsonLines, Log, Sink, log_line
 from stream.window import FaceWindows
 
 REFUSALS = (
@@ -136,7 +136,7 @@ def _run(settings: Settings, args: argparse.Namespace) -> int:
         log("publishing", endpoint=publisher.endpoint, source=settings.source.name)
         if camera.uri.is_file:
             camera.start()
-        sinks = _sinks(args, settings)
+        sinks = _sinks(args, settings, publisher)
         daemon = Daemon(camera, model, pipeline, windows, publisher, sinks, notifier, publish.status_hz)
     except BaseException:
         for sink in sinks:
@@ -172,16 +172,20 @@ def _interactive() -> bool:
     return sys.stdout.isatty() and "INVOCATION_ID" not in os.environ
 
 
-def _sinks(args: argparse.Namespace, settings: Settings) -> list[Sink]:
+def _sinks(args: argparse.Namespace, settings: Settings, publisher: Publisher) -> list[Sink]:
     sinks: list[Sink] = []
     if args.json:
         sinks.append(JsonLines(every_kind=args.json == "all"))
     elif "INVOCATION_ID" in os.environ and not sys.stdout.isatty():
         sinks.append(Log())
     elif not args.quiet:
-        sinks.append(Terminal())
+        from stream.terminal import FacesTable
+
+        sinks.append(FacesTable(publisher.endpoint))
     if args.show:
-        sinks.append(Show(f"dferstream {settings.source.name}"))
+        from stream.overlay.window import Window
+
+        sinks.append(Window(f"dferstream {settings.source.name}"))
     return sinks
 
 

@@ -7,9 +7,6 @@ import sys
 import time
 from typing import Protocol, TextIO
 
-import msgspec
-import numpy as np
-
 from stream.camera.frame import Frame
 from stream.message import Event, Faces, Message, Status
 
@@ -59,58 +56,6 @@ class JsonLines:
         """Flush what is left, if anyone still reads."""
         with contextlib.suppress(BrokenPipeError, ValueError):
             self._out.flush()
-
-
-class Terminal:
-    """The live table of faces; a line a second where there is no terminal to redraw."""
-
-    def __init__(self) -> None:
-        from stream.terminal import FaceTable
-
-        self._table = FaceTable().__enter__()
-
-    def take(self, message: Message, body: bytes, frame: Frame | None) -> bool:
-        """Show ``faces`` messages."""
-        if isinstance(message, Faces):
-            try:
-                self._table.step(msgspec.to_builtins(message))
-            except BrokenPipeError:
-                return False
-        return True
-
-    def close(self) -> None:
-        """Give the terminal back."""
-        with contextlib.suppress(BrokenPipeError):
-            self._table.close()
-
-
-class Show:
-    """A window with boxes and bars; q, Esc or closing it ends the run.
-
-    Args:
-        title: The window's.
-
-    Raises:
-        OverlayError: If there is no display.
-    """
-
-    def __init__(self, title: str) -> None:
-        from stream.overlay.window import OverlayWindow
-
-        self._window = OverlayWindow(title)
-        self._image = np.zeros((480, 640, 3), np.uint8)
-
-    def take(self, message: Message, body: bytes, frame: Frame | None) -> bool:
-        """Show the frame, or the last one under a message that has none."""
-        if not isinstance(message, Faces):
-            return True
-        if frame is not None:
-            self._image = frame.image
-        return self._window.show(self._image, msgspec.to_builtins(message))
-
-    def close(self) -> None:
-        """Close the window."""
-        self._window.close()
 
 
 class Log:
