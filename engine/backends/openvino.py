@@ -69,7 +69,7 @@ class OpenVinoBackend:
         self.device = f"CPU, {used or threads or os.cpu_count()} threads"
         self._outputs = {name: i for i, port in enumerate(self._head.outputs) for name in port.names}
         self._bound: Any = None
-        self._warm_up([model.path / f"{part}.onnx.data" for part in ("encoder", "head")])
+        self._warm_up([file for form in ("*.data", "*.bin") for file in model.path.glob(form)])
 
     def ring(self, faces: int, length: int) -> FeatureRing:
         """A ring in NumPy memory, which OpenVINO reads in place."""
