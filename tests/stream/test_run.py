@@ -244,7 +244,7 @@ def test_an_unplugged_camera_is_published_as_such_and_comes_back(
                 wait_for(process, lambda m: m.get("event") == "camera_ok")
                 alive = wait_for(process, lambda m: m.get("valid") is True)
                 assert alive["reason"] == "ok"
-                steer(script, "fail" if round_ else "hang")
+                steer(script, "absent" if round_ else "hang")
                 gone = wait_for(process, lambda m: m.get("valid") is False)
                 assert gone["reason"] == ("no_camera" if round_ else "stalled")
                 assert gone["t_capture_ns"] is None
