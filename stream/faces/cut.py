@@ -1,8 +1,8 @@
 """Camera motion and shot cuts from small grey thumbnails.
 
-A cut is a frame that is unlike the one before however it is shifted (so fast motion does not count) and whatever its gain
-and offset (so a flash or a change of exposure does not), and that is less alike than the frames before it were among
-themselves.
+A cut is a frame that is unlike the one before however it is shifted (so fast motion does not count) and whatever its
+gain and offset (so a flash or a change of exposure does not), and that is less alike than the frames before it were
+among themselves.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Moving faces with exactly known geometry, for tests and the benchmark.
 
-Every frame is one real photograph (NASA's public-domain portrait of Eileen Collins, which scikit-image carries) warped by a
-known similarity and blended onto a background, so that the true landmarks are those of the photograph, warped alike.
+Every frame is one real photograph (NASA's public-domain portrait of Eileen Collins, which scikit-image carries)
+warped by a known similarity and blended onto a background, so that the true landmarks are those of the photograph,
+warped alike.
 """
 
 from __future__ import annotations
@@ -153,8 +154,6 @@ def scenes() -> dict[str, Scene]:
         Scene("occlusion", 90, still, cover=lambda i: (230, 130, 180, 230) if 30 <= i < 42 else None),
         Scene("passing", 90, lambda i: [Pose(80 + 5 * i, 240, 90)], cover=lambda i: (285, 0, 70, 480)),
         Scene("crossing", 120, lambda i: [Pose(120 + 3.4 * i, 235, 80), Pose(520 - 3.4 * i, 250, 105, 0, True)]),
-        Scene(
-            "two, shaking", 90, lambda i: [Pose(220, 240, 80), Pose(420, 240, 90, 0, True)], camera=_shake(40)
-        ),
+        Scene("two, shaking", 90, lambda i: [Pose(220, 240, 80), Pose(420, 240, 90, 0, True)], camera=_shake(40)),
     ]
     return {clip.name: clip for clip in clips}
