@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 import time
 from dataclasses import dataclass
@@ -147,6 +148,9 @@ class Camera:
         while True:
             self._hear()
             if (frame := self._take()) is not None:
+                if self.state == "frozen":
+                    # Its frames never stop: the silence that is judged below would never come.
+                    self._supervise()
                 return frame
             self._settle()
             look_again_ns = self._supervise()
@@ -164,7 +168,8 @@ class Camera:
         self._closed = True
         self._drop_process()
         for process in self._leaving:
-            process.poll()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(2.0)
 
     def __enter__(self) -> Camera:
         self.start()
@@ -186,27 +191,26 @@ class Camera:
             if (left := self._process.kill()) is not None:
                 self._leaving.append(left)
             self._process = None
-        self._leaving = [process for process in self._leaving if process.poll() is None]
 
     def _hear(self) -> None:
         if self._process is None:
             return
         self._process.clear_bell()
-        now_ns = time.monotonic_ns()
         for said in self._process.events():
             event = said["event"]
             self._message = said["message"] or self._message
+            # The child's own times: a parent that was busy for a second must not think that it all happened now.
             if event == "opening":
-                self._watch.opening(now_ns)
+                self._watch.opening(said["t_ns"])
             elif event == "opened":
                 self._opened += 1
                 self._fps = said["fps"]
                 self._size = self._size if any(self._size) else (said["width"], said["height"])
-                self._watch.opened(now_ns, said["fps"])
+                self._watch.opened(said["t_ns"], said["fps"])
             elif event == "started":
                 self._resume.start_ns, self._resume.start_unix_ns = said["start_ns"], said["start_unix_ns"]
             elif event == "lost":
-                self._watch.lost(now_ns)
+                self._watch.lost(said["t_ns"])
             elif self._over is None:
                 self._over = said
 
@@ -258,6 +262,8 @@ class Camera:
     def _supervise(self) -> int:
         """Start, judge or replace the capture process; give the time to look again, ns."""
         now_ns = time.monotonic_ns()
+        if self._leaving:
+            self._leaving = [process for process in self._leaving if process.poll() is None]
         if self.state == "ended":
             return IDLE_FOR_EVER
         if self._process is None:
