@@ -5,6 +5,7 @@ Imports nothing at load time that may be missing: its job is to say so.
 
 from __future__ import annotations
 
+import argparse
 import ctypes
 import grp
 import importlib
@@ -227,3 +228,13 @@ def run_doctor(json: bool = False) -> int:
             print(f"      {'':<{width}}  → {finding.remedy}")
     print("The daemon can run here." if not failed else "The daemon cannot run here yet: see the lines marked fail.")
     return int(failed)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of ``dfer-stream doctor``."""
+    parser.add_argument("--json", action="store_true", help="print a JSON object instead of a table")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run ``dfer-stream doctor``; see ``run_doctor``."""
+    return run_doctor(json=args.json)

@@ -24,6 +24,7 @@ from stream.faces.models import FaceModelError
 from stream.keys import KeyFileError
 from stream.model import LoadedModel, load_model
 from stream.notify import Notifier
+from stream.overlay import OverlayError
 from stream.pipeline import Pipeline
 from stream.publish import Publisher
 from stream.scheduler import Scheduler
@@ -40,6 +41,7 @@ REFUSALS = (
     EndpointError,
     FaceModelError,
     KeyFileError,
+    OverlayError,
 )
 """Errors that carry their remedy: one line and exit code 2."""
 
@@ -183,7 +185,7 @@ def _sinks(args: argparse.Namespace, settings: Settings, publisher: Publisher) -
     if args.show:
         from stream.overlay.window import Window
 
-        sinks.append(Window(settings.source.name))
+        sinks.append(Window(f"dferstream {settings.source.name}"))
     return sinks
 
 

@@ -5,16 +5,19 @@ Where standard output is no terminal, or a dumb one, a line a second says the sa
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any
 
+import msgspec
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from stream.message import Faces, Message
 from stream.meter import Measured, StreamMeter
 
 _REDRAW_NS = 100_000_000
@@ -162,35 +165,62 @@ def line(message: Mapping[str, Any], measured: Measured) -> str:
     return " | ".join(parts)
 
 
-class FaceTable:
-    """Shows messages as they come; a context manager, so that the terminal is left as it was.
+class TerminalConsole(Console):
+    """A console that says so when its reader goes away, where rich would end the process."""
+
+    def on_broken_pipe(self) -> None:
+        """Let the writer know."""
+        raise BrokenPipeError
+
+
+class FacesTable:
+    """Shows messages as they come, as a sink of the daemon (stream/sinks.py) or fed by :meth:`step`.
 
     Args:
+        endpoint: Where the messages are published, shown above them; None leaves it out.
         console: Where to; by default standard output.
         live: Redraw in place; by default only in a terminal that can.
         now_ns: Clock, CLOCK_MONOTONIC ns.
     """
 
     def __init__(
-        self, console: Console | None = None, live: bool | None = None, now_ns: Callable[[], int] = time.monotonic_ns
+        self,
+        endpoint: str | None = None,
+        console: Console | None = None,
+        live: bool | None = None,
+        now_ns: Callable[[], int] = time.monotonic_ns,
     ) -> None:
-        self.console = console or Console(highlight=False)
+        self.console = console or TerminalConsole(highlight=False)
         capable = self.console.is_terminal and not self.console.is_dumb_terminal
+        # Started with the first message, so that what is printed before it stays above the table.
         self._live = Live(console=self.console, auto_refresh=False) if (capable if live is None else live) else None
+        self._endpoint = endpoint
         self._now_ns = now_ns
         self._meter = StreamMeter()
         self._shown_ns: int | None = None
         self._last: tuple[Mapping[str, Any], Measured] | None = None
 
-    def __enter__(self) -> FaceTable:
-        if self._live is not None:
-            self._live.start()
+    def __enter__(self) -> FacesTable:
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def take(self, message: Message, body: bytes, frame: object = None) -> bool:
+        """Take what was published; only ``faces`` are shown.
+
+        Returns:
+            False once nobody reads the output any more.
+        """
+        del frame
+        if isinstance(message, Faces):
+            try:
+                self.step(msgspec.json.decode(body))
+            except BrokenPipeError:
+                return False
+        return True
 
     def step(self, message: Mapping[str, Any]) -> bool:
         """Take one decoded ``faces/`` body; redraws at most ten times a second, prints at most once a second.
@@ -206,17 +236,27 @@ class FaceTable:
         period = _LINE_NS if self._live is None else _REDRAW_NS
         if self._shown_ns is not None and now_ns - self._shown_ns < period:
             return False
+        if self._shown_ns is None:
+            self._begin()
         self._shown_ns = now_ns
         self._write()
         return True
 
     def close(self) -> None:
         """Show the last message and give the terminal back."""
+        live, shown = self._live, self._shown_ns is not None
+        if live is None or not shown:
+            return
+        with contextlib.suppress(BrokenPipeError):
+            self._write()
+            live.stop()
+        self._live = None
+
+    def _begin(self) -> None:
+        if self._endpoint is not None:
+            self.console.print(f"publishing on {self._endpoint}", markup=False, style="dim", soft_wrap=True)
         if self._live is not None:
-            if self._last is not None:
-                self._write()
-            self._live.stop()
-            self._live = None
+            self._live.start()
 
     def _write(self) -> None:
         assert self._last is not None

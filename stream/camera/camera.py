@@ -30,6 +30,7 @@ class CameraStats:
         captured: Frames captured.
         delivered: Frames that ``read`` returned.
         dropped: Frames overtaken by a newer one before they were read; exact, from sequence numbers.
+        repeated: Frames of a frozen camera, held back.
         reconnects: Times that the source was opened again.
         restarts: Times that the capture process was killed or died, and was replaced.
         fps: Rate that the source declares, frames/s; 0 where unknown.
@@ -41,6 +42,7 @@ class CameraStats:
     captured: int = 0
     delivered: int = 0
     dropped: int = 0
+    repeated: int = 0
     reconnects: int = 0
     restarts: int = 0
     fps: float = 0.0
@@ -77,7 +79,7 @@ class Camera:
         self._spawn_ns = 0
         self._started = self._closed = False
         self._over: dict[str, Any] | None = None
-        self._captured = self._delivered = self._next_seq = 0
+        self._captured = self._delivered = self._repeated = self._next_seq = 0
         self._opened = self._restarts = self._file_restarts = 0
         self._fps, self._size, self._message = 0.0, (0, 0), ""
 
@@ -93,7 +95,8 @@ class Camera:
         return CameraStats(
             captured=captured,
             delivered=self._delivered,
-            dropped=self._next_seq - self._delivered,
+            dropped=self._next_seq - self._delivered - self._repeated,
+            repeated=self._repeated,
             reconnects=max(0, self._opened - 1),
             restarts=self._restarts,
             fps=self._fps,
@@ -148,9 +151,6 @@ class Camera:
         while True:
             self._hear()
             if (frame := self._take()) is not None:
-                if self.state == "frozen":
-                    # Its frames never stop: the silence that is judged below would never come.
-                    self._supervise()
                 return frame
             self._settle()
             look_again_ns = self._supervise()
@@ -223,6 +223,11 @@ class Camera:
         image = np.array(view)
         self._process.taken()
         self._note(meta)
+        if self.state == "frozen":
+            # It shows nothing that is happening now; whoever reads must not take it for a fresh frame.
+            self._repeated += 1
+            return None
+        self._delivered += 1
         self._size = (image.shape[1], image.shape[0])
         return Frame(
             image,
@@ -234,7 +239,6 @@ class Camera:
         )
 
     def _note(self, meta: SlotMeta) -> None:
-        self._delivered += 1
         self._next_seq = meta.seq + 1
         self._resume.position, self._resume.base_ns = meta.position + 1, meta.base_ns
         self._watch.frame(meta.seq, meta.t_capture_ns, meta.t_arrival_ns, meta.digest)

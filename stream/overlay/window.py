@@ -5,19 +5,24 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Mapping
 from types import TracebackType
 from typing import Any
 
 import cv2
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from stream.camera.frame import Frame
+from stream.message import Faces, Message
 from stream.meter import StreamMeter
 from stream.overlay import OverlayError
 from stream.overlay.draw import draw
 
 _QUIT_KEYS = (ord("q"), ord("Q"), 27)
+_REDRAW_NS = 25_000_000
 _PROBE = "import cv2; cv2.namedWindow('probe'); cv2.destroyAllWindows()"
 
 
@@ -55,8 +60,8 @@ def check_display(timeout_s: float = 20.0) -> None:
         )
 
 
-class OverlayWindow:
-    """Shows frames with what was published about them; a context manager.
+class Window:
+    """Shows frames with what was published about them: a sink of the daemon (stream/sinks.py), or fed by :meth:`show`.
 
     Args:
         title: The window's title.
@@ -72,14 +77,38 @@ class OverlayWindow:
         self._title = title
         self._meter = StreamMeter()
         self._open = False
+        self._shown_ns: int | None = None
+        self._image = np.zeros((480, 640, 3), np.uint8)
 
-    def __enter__(self) -> OverlayWindow:
+    def __enter__(self) -> Window:
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def take(self, message: Message, body: bytes, frame: Frame | None) -> bool:
+        """Take what was published; only ``faces`` are shown, at most forty times a second.
+
+        Args:
+            message: What was published.
+            body: Its JSON body.
+            frame: The frame it speaks of; without one, the last stays, with the reason written across it.
+
+        Returns:
+            False once the user pressed q or Esc or closed the window.
+
+        Raises:
+            OverlayError: If the window system fails.
+        """
+        now_ns = time.monotonic_ns()
+        if not isinstance(message, Faces) or (self._shown_ns is not None and now_ns - self._shown_ns < _REDRAW_NS):
+            return True
+        self._shown_ns = now_ns
+        if frame is not None:
+            self._image = frame.image
+        return self.show(self._image, msgspec.json.decode(body))
 
     def show(self, image: NDArray[np.uint8], message: Mapping[str, Any]) -> bool:
         """Show one frame.

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import errno
+import json
 import struct
 from pathlib import Path
 
 import pytest
 
 from stream.camera import CameraError
+from stream.camera import devices as devices_module
 from stream.camera.devices import (
     ENUM_FMT,
     ENUM_FRAMEINTERVALS,
@@ -17,6 +19,7 @@ from stream.camera.devices import (
     describe_devices,
     list_devices,
 )
+from stream.cli import main
 
 MJPG, YUYV = (struct.unpack("=I", code)[0] for code in (b"MJPG", b"YUYV"))
 
@@ -100,3 +103,26 @@ def test_none_is_a_clear_message(tmp_path: Path) -> None:
     assert list_devices(tmp_path / "nowhere") == []
     with pytest.raises(CameraError, match="demo://"):
         describe_devices([])
+
+
+def test_the_command_without_a_camera(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(devices_module, "list_devices", lambda: list_devices(tmp_path))
+    assert main(["devices"]) == 1
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("dfer-stream devices: no camera found")
+    assert main(["devices", "--json"]) == 1
+    assert json.loads(capsys.readouterr().out) == []
+
+
+def test_the_command_with_cameras(
+    machine: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(devices_module, "list_devices", lambda: list_devices(*machine, ioctl=kernel(1)))  # type: ignore[arg-type]
+    assert main(["devices", "--json"]) == 0
+    listed = json.loads(capsys.readouterr().out)
+    assert listed[0]["modes"][0] == {"fourcc": "MJPG", "width": 1280, "height": 720, "fps": [30.0, 15.0]}
+    assert main(["devices"]) == 0
+    assert "HD Cam" in capsys.readouterr().out

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 from rich.console import Console
 
+from stream.message import Event, Face, Faces, Window, encode
 from stream.meter import Measured, StreamMeter
-from stream.terminal import _COLOURS, FaceTable, bar, line, render
+from stream.terminal import _COLOURS, FacesTable, TerminalConsole, bar, line, render
 from tests.stream.overlay_messages import ELEVEN, face_body, faces_body, warming_body
 
 
@@ -78,7 +79,7 @@ def test_bar_is_as_long_as_its_share(share: float, cells: int, unicode: bool) ->
 def test_pipe_gets_one_plain_line_a_second() -> None:
     now = [0]
     out = io.StringIO()
-    with FaceTable(Console(file=out, width=200), now_ns=lambda: now[0]) as table:
+    with FacesTable(console=Console(file=out, width=200), now_ns=lambda: now[0]) as table:
         wrote = []
         for k in range(75):
             now[0] = k * 33_333_333
@@ -93,7 +94,7 @@ def test_terminal_is_redrawn_ten_times_a_second_and_given_back() -> None:
     now = [0]
     out = io.StringIO()
     console = Console(file=out, width=100, force_terminal=True, color_system=None)
-    with FaceTable(console, live=True, now_ns=lambda: now[0]) as table:
+    with FacesTable(console=console, live=True, now_ns=lambda: now[0]) as table:
         drawn = 0
         for k in range(60):
             now[0] = k * 33_333_333
@@ -106,7 +107,7 @@ def test_terminal_is_redrawn_ten_times_a_second_and_given_back() -> None:
 def test_dumb_terminal_gets_lines(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TERM", "dumb")
     out = io.StringIO()
-    with FaceTable(Console(file=out, force_terminal=True, width=120)) as table:
+    with FacesTable(console=Console(file=out, force_terminal=True, width=120)) as table:
         table.step(faces_body([face_body()]))
     assert "happiness 80%" in out.getvalue()
     assert "\x1b[?25l" not in out.getvalue()
@@ -140,3 +141,49 @@ def test_meter_begins_anew_with_a_new_session() -> None:
     fresh = meter.step(faces_body([], 0, session="another", dropped_total=4))
     assert fresh.fps is None
     assert fresh.dropped == 0
+
+
+def test_daemon_feeds_it_what_it_published() -> None:
+    window = Window(16, 16, 1875.0)
+    face = Face("f1", "tracked", 9, True, (1.0, 2.0, 3.0, 4.0), 0.9, True, "ok", window, label="fear", confidence=0.7)
+    message = Faces(
+        source="cam0",
+        session="s",
+        seq=0,
+        frame_id=0,
+        dropped_total=0,
+        t_publish_ns=1,
+        boot_id="b",
+        valid=True,
+        reason="ok",
+        faces=[face],
+    )
+    event = Event(source="cam0", session="s", seq=0, boot_id="b", t_publish_ns=1, event="face_new", face="f1")
+    out = io.StringIO()
+    table = FacesTable("ipc:///run/dferstream/cam0.ipc", Console(file=out, width=100))
+    assert table.take(event, encode(event))
+    assert table.take(message, encode(message))
+    table.close()
+    said = out.getvalue().splitlines()
+    assert said[0] == "publishing on ipc:///run/dferstream/cam0.ipc"
+    assert "f1: fear 70%" in said[1]
+    assert len(said) == 2
+
+
+def test_reader_that_went_away_ends_the_run() -> None:
+    class Gone(io.StringIO):
+        def write(self, text: str) -> int:
+            raise BrokenPipeError
+
+    message = Faces(
+        source="c",
+        session="s",
+        seq=0,
+        frame_id=0,
+        dropped_total=0,
+        t_publish_ns=1,
+        boot_id="b",
+        valid=False,
+        reason="no_camera",
+    )
+    assert not FacesTable(console=TerminalConsole(file=Gone())).take(message, encode(message))
