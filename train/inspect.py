@@ -190,11 +190,7 @@ def _seen(model: ExpressionModel, call: Any, argument: Tensor) -> int:
             cell = 4 * width * (module.lstm.input_size + width) + 16 * width
             total += 2 * cell * inputs[0].shape[0] * inputs[0].shape[1]
 
-    hooks = [
-        m.register_forward_hook(count)
-        for m in model.modules()
-        if isinstance(m, nn.Linear | nn.Conv2d | BiLstm)
-    ]
+    hooks = [m.register_forward_hook(count) for m in model.modules() if isinstance(m, nn.Linear | nn.Conv2d | BiLstm)]
     try:
         with torch.no_grad():
             call(argument)
@@ -210,9 +206,7 @@ def render(inspection: Inspection, console: Console) -> None:
     for heading in ("part", "parameters", "trained", "frozen"):
         table.add_column(heading, justify="left" if heading == "part" else "right")
     for part in inspection.parts:
-        table.add_row(
-            part.name, f"{part.parameters:,}", f"{part.trained:,}", f"{part.parameters - part.trained:,}"
-        )
+        table.add_row(part.name, f"{part.parameters:,}", f"{part.trained:,}", f"{part.parameters - part.trained:,}")
     total, trained = inspection.parameters, inspection.trained
     table.add_section()
     table.add_row("all", f"{total:,}", f"{trained:,}", f"{total - trained:,}")
@@ -257,11 +251,7 @@ def run(arguments: argparse.Namespace) -> int:
         return 2
     if arguments.json:
         values = dataclasses.asdict(inspection)
-        print(
-            json.dumps(
-                {**values, "parameters": inspection.parameters, "trained": inspection.trained}, indent=2
-            )
-        )
+        print(json.dumps({**values, "parameters": inspection.parameters, "trained": inspection.trained}, indent=2))
     else:
         render(inspection, Console())
     return 0

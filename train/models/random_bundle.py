@@ -24,7 +24,6 @@ from engine.export import ExportError, export_bundle
 from engine.spec import ModelSpec
 from train.clip.size import ClipSize
 from train.clip.vision import VisionTransformer
-from train.models.attention import PreNormLayer
 from train.models.exchange import InteractionExchange, MessageExchange
 from train.models.options import OptionError
 from train.models.precision import LayerNorm
@@ -108,18 +107,18 @@ def make_outlier_heavy(vision: VisionTransformer, seed: int = 0) -> None:
     # up for it.
     spread = math.sqrt(float(scale.square().mean()))
     with torch.no_grad():
-        for vector in (vision.pre_norm.weight, vision.pre_norm.bias):
-            vector *= scale
+        vision.pre_norm.weight.mul_(scale)
+        vision.pre_norm.bias.mul_(scale)
         readers: list[LayerNorm] = [vision.post_norm]
         for layer in vision.blocks:
-            readers += [cast(PreNormLayer, layer).attention_norm, cast(PreNormLayer, layer).mlp_norm]
+            readers += [layer.attention_norm, layer.mlp_norm]
         for norm in readers:
-            norm.weight *= spread / scale
+            norm.weight.mul_(spread / scale)
         for exchange in vision.exchange or ():
             if isinstance(exchange, MessageExchange):
-                exchange.message.weight /= scale
+                exchange.message.weight.div_(scale)
             elif isinstance(exchange, InteractionExchange):
-                exchange.interaction.weight /= scale
+                exchange.interaction.weight.div_(scale)
 
 
 def smooth_crops(spec: ModelSpec, units: int, seed: int) -> NDArray[np.uint8]:
@@ -136,11 +135,7 @@ def smooth_crops(spec: ModelSpec, units: int, seed: int) -> NDArray[np.uint8]:
     generator = torch.Generator().manual_seed(seed)
     size = spec.crop.size_px
     ends = torch.rand(units, 2, 3, 6, 6, generator=generator)
-    steps = (
-        torch.linspace(0, 1, spec.unit)[None, :, None, None, None]
-        if spec.unit > 1
-        else torch.zeros(1, 1, 1, 1, 1)
-    )
+    steps = torch.linspace(0, 1, spec.unit)[None, :, None, None, None] if spec.unit > 1 else torch.zeros(1, 1, 1, 1, 1)
     coarse = ends[:, :1] * (1 - steps) + ends[:, 1:] * steps  # [n, U, 3, 6, 6]
     fine = nn.functional.interpolate(coarse.flatten(0, 1), (size, size), mode="bicubic").clamp(0, 1)
     images = (fine * 255).round().to(torch.uint8).reshape(units, spec.unit, 3, size, size)
@@ -161,9 +156,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="KEY=VALUE",
         help="an option of the model",
     )
-    parser.add_argument(
-        "--outlier-heavy", action="store_true", help="residual channels as heavy as a trained CLIP's"
-    )
+    parser.add_argument("--outlier-heavy", action="store_true", help="residual channels as heavy as a trained CLIP's")
 
 
 def run(arguments: argparse.Namespace) -> int:

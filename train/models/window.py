@@ -149,9 +149,7 @@ class RuntimeEncoder(nn.Module):
 
     def forward(self, crops: Tensor) -> Tensor:
         """Encode units of uint8 crops."""
-        features: Tensor = self.encoder(
-            normalise(crops, self.mean, self.std).to(next(self.encoder.parameters()).dtype)
-        )
+        features: Tensor = self.encoder(normalise(crops, self.mean, self.std).to(next(self.encoder.parameters()).dtype))
         return features
 
 
