@@ -1,0 +1,109 @@
+"""Data sets by name, and the check of every clip against the disk before a run starts."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from train.data import clips, dfew, ferv39k, mafw
+from train.data.frames import count_frames, read_frames
+from train.data.record import Clip, DataError, DataReport
+
+Loader = Callable[[Path, str, int], tuple[list[Clip], DataReport]]
+
+SOURCES: dict[str, Loader] = {"dfew": dfew.load, "ferv39k": ferv39k.load, "mafw": mafw.load, "clips": clips.load}
+"""Parsers by the name that `--source` takes."""
+
+FOLDS: dict[str, tuple[int, ...]] = {"dfew": dfew.FOLDS, "mafw": mafw.FOLDS, "ferv39k": (1,), "clips": (1,)}
+
+LABELS: dict[str, tuple[str, ...] | None] = {
+    "dfew": dfew.LABELS,
+    "ferv39k": ferv39k.LABELS,
+    "mafw": mafw.LABELS,
+    "clips": None,
+}
+"""Classes of each source in its order; None where the file decides."""
+
+
+def load(source: str, root: Path, part: str, fold: int = 1) -> tuple[list[Clip], DataReport]:
+    """Parse one part of a data set.
+
+    Args:
+        source: A key of :data:`SOURCES`.
+        root: The data set's folder (or, for `clips`, a CSV file).
+        part: ``"train"`` or ``"test"`` (`clips` also ``"val"``).
+        fold: From 1.
+
+    Returns:
+        Clips whose path exists, and the report; frames are not counted yet (:func:`check_frames`).
+
+    Raises:
+        DataError: On an unknown source, a wrong root, or when nothing is usable.
+    """
+    if source not in SOURCES:
+        raise DataError(f"unknown data source {source!r}; known: {', '.join(SOURCES)}")
+    if not root.exists():
+        raise DataError(f"no such data folder or file: {root}")
+    return SOURCES[source](root, part, fold)
+
+
+@dataclasses.dataclass(frozen=True)
+class CountedClip:
+    """A clip and its frames as counted on the disk.
+
+    Attributes:
+        clip: The clip.
+        frames: n, at least 1.
+    """
+
+    clip: Clip
+    frames: int
+
+
+def check_frames(
+    found: list[Clip], report: DataReport, samples: int, labels: tuple[str, ...], decode_first: bool = True
+) -> list[CountedClip]:
+    """Count every clip's frames and open its first one, so that a broken clip is known before training, not in it.
+
+    Args:
+        found: Clips of a parser.
+        report: Its report; short, empty and broken clips are added, and the class counts renewed.
+        samples: T; clips of fewer frames are listed as short and kept.
+        labels: All classes of the run, for the per-class counts.
+        decode_first: Also decode one frame per clip.
+
+    Returns:
+        The usable clips in their order.
+
+    Raises:
+        DataError: If no clip is usable.
+    """
+
+    def probe(clip: Clip) -> int | str:
+        try:
+            count = count_frames(clip)
+            if count and decode_first:
+                read_frames(clip, [0])
+        except DataError as error:
+            return str(error)
+        return count
+
+    with ThreadPoolExecutor(min(16, 4 * (os.cpu_count() or 1))) as pool:
+        counts = list(pool.map(probe, found))
+    usable: list[CountedClip] = []
+    for clip, count in zip(found, counts, strict=True):
+        if isinstance(count, str):
+            report.problem("cannot be read", f"{clip.name} ({count})")
+        elif count == 0:
+            report.problem("no frames on disk", clip.name)
+        elif clip.truth is not None and len(clip.truth) != count:
+            report.problem("truth does not have one mark per frame", clip.name)
+        else:
+            if count < samples:
+                report.short.append(clip.name)
+            usable.append(CountedClip(clip, count))
+    report.finish([item.clip for item in usable], labels)
+    return usable
