@@ -138,7 +138,16 @@ class PreNormLayer(nn.Module):
         self.mlp_norm = LayerNorm(width)
         self.mlp = Mlp(width, mlp_width or 4 * width, activation)
 
+    def attend(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        """The first half: ``x + attention(LN(x))``, ``(B, L, width)`` kept."""
+        mixed: Tensor = self.attention(self.attention_norm(x), mask=mask)
+        return x + mixed
+
+    def feed(self, x: Tensor) -> Tensor:
+        """The second half: ``x + MLP(LN(x))``, ``(B, L, width)`` kept."""
+        fed: Tensor = self.mlp(self.mlp_norm(x))
+        return x + fed
+
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         """``(B, L, width)`` to ``(B, L, width)``; ``mask`` is added to the attention scores."""
-        x = x + self.attention(self.attention_norm(x), mask=mask)
-        return x + self.mlp(self.mlp_norm(x))  # type: ignore[no-any-return]
+        return self.feed(self.attend(x, mask))
