@@ -53,7 +53,8 @@ class DataSettings:
         padding: ``oldest-first`` as the daemon pads, or ``paper-protocol`` (repeat the last frame).
         prefix: Probability that a training window is only a beginning, filled at the front.
         workers: Loader processes per training process.
-        verify: What is decoded before the run: ``first`` frame of each clip, ``all`` of them, or ``none``.
+        verify: What is decoded before the run: the ``first`` frame of each folder and all of each video, ``all`` frames, or
+            ``none``.
         clips: Synthetic: number of training clips, 0 for the committed set.
         noise: Synthetic: share of noise frames.
         size_px: Synthetic: side of a frame.

@@ -73,7 +73,7 @@ class Trainer:
         validation: This process's share of the validation batches, or None.
         out: The run's folder.
         processes: This process among all.
-        freeze_modules: Called after ``model.train()``; puts frozen modules back to evaluation.
+        reporter: Shows what happens.
     """
 
     def __init__(
@@ -183,7 +183,7 @@ class Trainer:
 
     def _loss(self, batch: Batch, rng: np.random.Generator) -> dict[str, Tensor]:
         targets = soft_targets(batch.target, len(self.labels), self.config.objective.label_smoothing)
-        inputs, targets = mix_clips(normalise(batch.crops, self.model), targets, self.config.mix, rng)
+        inputs, targets = mix_clips(normalise(batch.inputs, self.model), targets, self.config.mix, rng)
         with self._autocast():
             output = self.stepper(inputs)
         return self.objective(output, targets, batch.truth, self.progress.epoch)
@@ -226,7 +226,7 @@ class Trainer:
             for batch in self.validation:
                 batch = batch.to(self.device)
                 with self._autocast():
-                    output = model(normalise(batch.crops, self.model))
+                    output = model(normalise(batch.inputs, self.model))
                 pairs = batch.target * classes + output.logits.argmax(dim=-1)
                 counts += torch.bincount(pairs.cpu(), minlength=classes**2).reshape(classes, classes)
         counts = self.processes.total(counts).cpu()

@@ -6,10 +6,12 @@ processes or on where it was resumed.
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+import cv2
 import numpy as np
 import torch
 from torch import Tensor
@@ -128,13 +130,13 @@ class Sample:
     """One window.
 
     Attributes:
-        crops: ``(T, S, S, 3)`` uint8 RGB.
+        inputs: ``(T, S, S, 3)`` uint8 RGB, or ``(W, F)`` float32 cached features.
         target: Class number.
         index: Number within the data set.
         truth: ``(T,)`` float32: 1 shows the expression, 0 does not, -1 unknown.
     """
 
-    crops: Tensor
+    inputs: Tensor
     target: int
     index: int
     truth: Tensor
@@ -145,30 +147,30 @@ class Batch:
     """A batch of windows, pinned where the loader pins.
 
     Attributes:
-        crops: ``(B, T, S, S, 3)`` uint8 RGB.
+        inputs: ``(B, T, S, S, 3)`` uint8 RGB, or ``(B, W, F)`` float32 cached features.
         target: ``(B,)`` int64.
         index: ``(B,)`` int64.
         truth: ``(B, T)`` float32, as in :class:`Sample`.
     """
 
-    crops: Tensor
+    inputs: Tensor
     target: Tensor
     index: Tensor
     truth: Tensor
 
     def pin_memory(self) -> Batch:
         """Page-locked copies, for asynchronous transfer."""
-        return Batch(*(t.pin_memory() for t in (self.crops, self.target, self.index, self.truth)))
+        return Batch(*(t.pin_memory() for t in (self.inputs, self.target, self.index, self.truth)))
 
     def to(self, device: torch.device) -> Batch:
         """The batch on a device."""
-        return Batch(*(t.to(device, non_blocking=True) for t in (self.crops, self.target, self.index, self.truth)))
+        return Batch(*(t.to(device, non_blocking=True) for t in (self.inputs, self.target, self.index, self.truth)))
 
 
 def collate(samples: Sequence[Sample]) -> Batch:
     """Stack samples to a batch."""
     return Batch(
-        crops=torch.stack([s.crops for s in samples]),
+        inputs=torch.stack([s.inputs for s in samples]),
         target=torch.tensor([s.target for s in samples]),
         index=torch.tensor([s.index for s in samples]),
         truth=torch.stack([s.truth for s in samples]),
@@ -330,14 +332,29 @@ def balanced_weights(targets: np.ndarray, classes: int, power: float) -> np.ndar
     return np.asarray(counts[targets] ** -float(power), np.float64)
 
 
-def evaluation_loader(dataset: ClipDataset, batch: int, workers: int, pin: bool) -> DataLoader[Sample]:
-    """A loader over all clips in order."""
-    return DataLoader(dataset, batch, num_workers=workers, collate_fn=collate, pin_memory=pin)
+def evaluation_loader(
+    dataset: Dataset[Sample], batch: int, workers: int = 0, pin: bool = False, rank: int = 0, world: int = 1
+) -> DataLoader[Sample]:
+    """A loader over one process's share of all clips, in order; the shares are disjoint and cover every clip."""
+    share = range(rank, len(dataset), world)  # type: ignore[arg-type]
+    return DataLoader(
+        dataset, batch, sampler=list(share), num_workers=workers, collate_fn=collate, pin_memory=pin,
+        worker_init_fn=quiet_worker,
+    )  # fmt: skip
 
 
-def training_loader(dataset: ClipDataset, sampler: StepSampler, workers: int, pin: bool) -> DataLoader[Sample]:
+def training_loader(
+    dataset: Dataset[Sample], sampler: StepSampler, workers: int = 0, pin: bool = False
+) -> DataLoader[Sample]:
     """A loader that follows a step sampler."""
     return DataLoader(
         dataset, batch_sampler=sampler, num_workers=workers, collate_fn=collate, pin_memory=pin,
-        persistent_workers=False,
+        worker_init_fn=quiet_worker,
     )  # fmt: skip
+
+
+def quiet_worker(worker: int) -> None:
+    """Set up a loader process: one thread, and Ctrl-C is the main process's business."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    cv2.setNumThreads(0)
+    torch.set_num_threads(1)

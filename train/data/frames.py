@@ -45,6 +45,15 @@ def count_frames(clip: Clip) -> int:
     return len(_presentation_times(clip))
 
 
+def count_decoded(clip: Clip) -> int:
+    """Number of frames of a video that really decode, one after the other, none kept.
+
+    Raises:
+        DataError: If the file is no readable video.
+    """
+    return sum(1 for _ in _decode(clip))
+
+
 def read_frames(clip: Clip, indices: Sequence[int]) -> list[Image]:
     """Read some frames of a clip, decoding as a stream and keeping only those asked for.
 

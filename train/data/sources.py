@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from train.data import clips, dfew, ferv39k, mafw
-from train.data.frames import count_frames, read_frames
+from train.data.frames import count_decoded, count_frames, read_frames
 from train.data.record import Clip, DataError, DataReport
 
 Loader = Callable[[Path, str, int], tuple[list[Clip], DataReport]]
@@ -64,16 +64,16 @@ class CountedClip:
 
 
 def check_frames(
-    found: list[Clip], report: DataReport, samples: int, labels: tuple[str, ...], decode_first: bool = True
+    found: list[Clip], report: DataReport, samples: int, labels: tuple[str, ...], verify: str = "first"
 ) -> list[CountedClip]:
-    """Count every clip's frames and open its first one, so that a broken clip is known before training, not in it.
+    """Count every clip's frames and open it, so that a broken clip is known before training, not in it.
 
     Args:
         found: Clips of a parser.
         report: Its report; short, empty and broken clips are added, and the class counts renewed.
         samples: T; clips of fewer frames are listed as short and kept.
         labels: All classes of the run, for the per-class counts.
-        decode_first: Also decode one frame per clip.
+        verify: ``first`` decodes one frame per folder and videos throughout, ``all`` every frame, ``none`` only counts.
 
     Returns:
         The usable clips in their order.
@@ -81,29 +81,46 @@ def check_frames(
     Raises:
         DataError: If no clip is usable.
     """
-
-    def probe(clip: Clip) -> int | str:
-        try:
-            count = count_frames(clip)
-            if count and decode_first:
-                read_frames(clip, [0])
-        except DataError as error:
-            return str(error)
-        return count
-
     with ThreadPoolExecutor(min(16, 4 * (os.cpu_count() or 1))) as pool:
-        counts = list(pool.map(probe, found))
+        probes = list(pool.map(lambda clip: _probe(clip, verify), found))
     usable: list[CountedClip] = []
-    for clip, count in zip(found, counts, strict=True):
-        if isinstance(count, str):
-            report.problem("cannot be read", f"{clip.name} ({count})")
-        elif count == 0:
+    for clip, probe in zip(found, probes, strict=True):
+        for kind in probe.problems:
+            report.problem(kind, clip.name)
+        if probe.error:
+            report.problem("cannot be read", f"{clip.name} ({probe.error})")
+        elif probe.frames == 0:
             report.problem("no frames on disk", clip.name)
-        elif clip.truth is not None and len(clip.truth) != count:
+        elif clip.truth is not None and len(clip.truth) != probe.frames:
             report.problem("truth does not have one mark per frame", clip.name)
         else:
-            if count < samples:
+            if probe.frames < samples:
                 report.short.append(clip.name)
-            usable.append(CountedClip(clip, count))
+            usable.append(CountedClip(clip, probe.frames))
     report.finish([item.clip for item in usable], labels)
     return usable
+
+
+@dataclasses.dataclass
+class _Probe:
+    frames: int = 0
+    error: str = ""
+    problems: list[str] = dataclasses.field(default_factory=list)
+
+
+def _probe(clip: Clip, verify: str) -> _Probe:
+    probe = _Probe()
+    try:
+        probe.frames = count_frames(clip)
+        if clip.path.is_file() and verify != "none":
+            # Packets are a promise; what decodes is what there is. A truncated video is kept for as long as it lasts.
+            decoded = count_decoded(clip)
+            if decoded < probe.frames:
+                probe.problems.append("video is truncated (what decodes is used)")
+                probe.frames = decoded
+        if probe.frames and verify != "none":
+            folder = clip.path.is_dir()
+            read_frames(clip, range(probe.frames) if folder and verify == "all" else [0])
+    except DataError as error:
+        probe.error = str(error)
+    return probe
