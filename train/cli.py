@@ -61,7 +61,8 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _fit(options: argparse.Namespace) -> int:
-    from train.config import load_config, read_toml
+    from train.build import bundle_model
+    from train.config import load_config, merge, read_toml
     from train.distributed import processes
     from train.fit import fit
     from train.recipes import recipe
@@ -78,8 +79,13 @@ def _fit(options: argparse.Namespace) -> int:
         )
         if value is not None
     ]
-    named = read_toml(options.config).get("model", {}).get("name") if options.config else None
-    config = load_config(options.config, [*flags, *options.set], recipe(options.model or named or "tg-dfer"))
+    # What a bundle says of its model stands below the file and the flags.
+    known = bundle_model(options.start_from) if options.start_from else {}
+    named = (read_toml(options.config) if options.config else {}).get("model", {})
+    name = options.model or named.get("name") or known.get("name") or "tg-dfer"
+    pretrained = bool(options.weights or named.get("weights"))
+    base = merge(recipe(name, pretrained), {"model": known} if known.get("name") == name else {})
+    config = load_config(options.config, [*flags, *options.set], base)
     with processes(options.device) as mine:
         result = fit(config, options.out, mine, options.resume, options.start_from, options.quiet)
         if mine.first:

@@ -94,14 +94,16 @@ class ModelSettings:
 
     Attributes:
         name: ``tg-dfer``, ``dk-clip`` or ``clip-guided``.
-        encoder: ``compact`` (no pretrained weights), ``vit-b-32`` or ``vit-b-16``.
+        encoder: ``vit-b-32``, ``vit-b-16``, ``compact`` (no CLIP behind it) or ``tiny`` (for tests).
         weights: CLIP weights: a Hugging Face id or folder, a ``.safetensors`` or an OpenAI ``.pt`` file.
+        text_side: ``clip`` for a text encoder, ``labels`` for learned label embeddings, ``auto``: what the encoder has.
         options: The model's own fields, for example ``{fine_depth = 2}``; `dfer-train inspect` lists them.
     """
 
     name: str = "tg-dfer"
     encoder: str = "vit-b-32"
     weights: str = ""
+    text_side: str = "auto"
     options: Mapping[str, Any] = field(default_factory=dict)
 
 

@@ -14,7 +14,7 @@ from rich.console import Console
 
 from engine.spec import ModelSpec
 from train import checkpoint
-from train.build import build_model, load_bundle_weights
+from train.build import build_model, start_from
 from train.config import ConfigError, RunConfig, from_mapping
 from train.data.dataset import (
     Batch,
@@ -56,7 +56,7 @@ def fit(
     out: Path,
     processes: Processes,
     resume: bool = False,
-    start_from: Path | None = None,
+    source: Path | None = None,
     quiet: bool = False,
 ) -> FitResult:
     """Train as configured.
@@ -66,7 +66,7 @@ def fit(
         out: Its folder; must be new unless resumed.
         processes: This process among all.
         resume: Go on from ``out/state.safetensors`` where there is one.
-        start_from: A bundle or a run whose weights to begin with.
+        source: A bundle or a run whose weights to begin with.
         quiet: No progress bar and no report.
 
     Raises:
@@ -84,8 +84,8 @@ def fit(
     parts = load_parts(config.data, spec.samples, config.loop.seed, want_test=paper_protocol)
     for report in parts.reports:
         console.print(report.text(), highlight=False)
-    if start_from is not None:
-        load_bundle_weights(model, start_from)
+    if source is not None:
+        console.print(start_from(model, source).text(), highlight=False)
     trainer = make_trainer(config, model, parts, out, processes, console)
     if processes.first:
         _write_run(config, spec, parts.reports, model, out)

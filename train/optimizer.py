@@ -11,7 +11,9 @@ from torch import nn
 from train.config import ConfigError, OptimSettings
 
 
-def parameter_rates(names: Iterable[str], settings: OptimSettings) -> dict[str, float]:
+def parameter_rates(
+    names: Iterable[str], settings: OptimSettings, frozen: Iterable[str] = ()
+) -> dict[str, float]:
     """Learning rate of each parameter.
 
     A prefix stands for whole dotted parts of a name (``encoder.blocks`` matches ``encoder.blocks.0.x``, never
@@ -20,6 +22,7 @@ def parameter_rates(names: Iterable[str], settings: OptimSettings) -> dict[str, 
     Args:
         names: Names of the trained parameters.
         settings: `lr` and `groups`.
+        frozen: Names of the others; a group may name a part that this run freezes.
 
     Returns:
         Name -> rate, in the names' order.
@@ -29,16 +32,23 @@ def parameter_rates(names: Iterable[str], settings: OptimSettings) -> dict[str, 
     """
     used: set[str] = set()
     rates: dict[str, float] = {}
-    for name in names:
+
+    def group_of(name: str) -> str | None:
         parts = name.split(".")
-        prefixes = [".".join(parts[:k]) for k in range(len(parts), 0, -1)]
+        prefixes = (".".join(parts[:k]) for k in range(len(parts), 0, -1))
         match = next((prefix for prefix in prefixes if prefix in settings.groups), None)
         if match is not None:
             used.add(match)
+        return match
+
+    for name in frozen:
+        group_of(name)
+    for name in names:
+        match = group_of(name)
         rates[name] = settings.lr if match is None else settings.groups[match]
     unused = sorted(set(settings.groups) - used)
     if unused:
-        raise ConfigError(f"optim.groups: no trained parameter is named {', '.join(unused)}")
+        raise ConfigError(f"optim.groups: no parameter is named {', '.join(unused)}")
     return rates
 
 
@@ -53,7 +63,7 @@ def build_optimizer(model: nn.Module, settings: OptimSettings) -> torch.optim.Op
     trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
     if not trained:
         raise ConfigError("the model has no trained parameter: check its image_encoder option")
-    rates = parameter_rates(trained, settings)
+    rates = parameter_rates(trained, settings, (n for n, _ in model.named_parameters() if n not in trained))
     grouped: dict[tuple[float, float], list[nn.Parameter]] = {}
     for name, parameter in trained.items():
         decays = settings.decay_vectors or parameter.ndim >= 2

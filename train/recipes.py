@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from train.config import ConfigError
+from train.config import ConfigError, merge
 
 RECIPES: dict[str, dict[str, Any]] = {
     "tg-dfer": {
@@ -37,20 +37,21 @@ RECIPES: dict[str, dict[str, Any]] = {
     },
 }  # fmt: skip
 
-PAPER_RATES: dict[str, dict[str, float]] = {
-    "tg-dfer": {"encoder": 1e-5, "text": 1e-3},
-    "dk-clip": {},
-    "clip-guided": {},
-}
-"""Learning rates by part (parameter prefix) for a pretrained encoder; where a part is frozen its rate is dropped."""
+PRETRAINED_RATES: dict[str, dict[str, float]] = {"tg-dfer": {"encoder": 1e-5, "text": 1e-3}}
+"""Rates by part (parameter prefix) where the encoder starts from CLIP: from random weights 1e-5 would teach it nothing."""
 
 
-def recipe(name: str) -> dict[str, Any]:
+def recipe(name: str, pretrained: bool = False) -> dict[str, Any]:
     """The recipe of a model.
+
+    Args:
+        name: The model's name.
+        pretrained: Whether its encoder starts from published weights.
 
     Raises:
         ConfigError: If the model is unknown.
     """
     if name not in RECIPES:
         raise ConfigError(f"model.name must be one of {', '.join(RECIPES)}, not {name!r}")
-    return {"model": {"name": name}, **RECIPES[name]}
+    groups = {"optim": {"groups": PRETRAINED_RATES.get(name, {})}} if pretrained else {}
+    return merge({"model": {"name": name}, **RECIPES[name]}, groups)
