@@ -29,12 +29,12 @@ class EncoderConfig:
         drop_path: Probability of skipping the last block while training; earlier blocks less, linearly.
     """
 
-    size_px: int = 64
+    size_px: int = 56
     widths: tuple[int, ...] = (32, 64, 128, 256)
-    depths: tuple[int, ...] = (2, 2, 2, 2)
+    depths: tuple[int, ...] = (1, 2, 2, 1)
     feature: int = 128
-    dropout: float = 0.2
-    drop_path: float = 0.05
+    dropout: float = 0.1
+    drop_path: float = 0.02
 
 
 class SqueezeExcite(nn.Module):

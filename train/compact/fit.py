@@ -9,9 +9,13 @@ The schedule is a function of progress in [0, 1]: epochs done of ``--epochs``, o
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import math
 import os
+import signal
+import subprocess
+import sys
 import time
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -31,7 +35,7 @@ from train.compact.faces import Stills, hold_out, load_split
 
 _CPU_SETTINGS = {
     # Without these glibc returns every large activation to the kernel and faults it in again.
-    "MALLOC_MMAP_THRESHOLD_": "4000000000", "MALLOC_TRIM_THRESHOLD_": "8000000000",
+    "MALLOC_MMAP_THRESHOLD_": "4000000000", "MALLOC_TRIM_THRESHOLD_": "8000000000", "GLOO_SOCKET_IFNAME": "lo",
 }  # fmt: skip
 
 
@@ -51,7 +55,8 @@ class FitConfig:
         mixup_share: Share of batches that are mixed.
         ema: Decay of the averaged weights, per step.
         validation: Share of twin clusters held out.
-        sizes: Side of the training crops by thirds of the run, px.
+        sizes: Side of the training crops by equal parts of the run, px.
+        check_every: Epochs between looks at the held-out stills.
     """
 
     seed: int = 1
@@ -61,11 +66,12 @@ class FitConfig:
     rate: float = 0.12
     decay: float = 5e-4
     rare: float = 0.5
-    mixup: float = 0.3
-    mixup_share: float = 0.5
+    mixup: float = 0.2
+    mixup_share: float = 0.3
     ema: float = 0.998
     validation: float = 0.05
-    sizes: tuple[int, ...] = (48, 56, 64)
+    sizes: tuple[int, ...] = (40, 48, 48, 56)
+    check_every: int = 3
 
 
 def learning_rate(progress: float, peak: float) -> float:
@@ -296,9 +302,12 @@ def fit(
     history: list[dict[str, float]] = record.get("history", [])
     while run.epoch < config.epochs and (not history or history[-1]["progress"] < 1):
         row = run.train_epoch()
+        row |= {"epoch": run.epoch, "spent_min": run.spent_s / 60}
+        last = run.epoch >= config.epochs or row["progress"] >= 1
         if rank == 0:
-            war, uar = accuracy(predict(run.averaged(), validation, shape.size_px), validation.plurality)
-            row |= {"epoch": run.epoch, "val_war": war, "val_uar": uar, "spent_min": run.spent_s / 60}
+            if last or run.epoch % config.check_every == 0:
+                logits = predict(run.averaged(), validation, shape.size_px)
+                row["val_war"], row["val_uar"] = accuracy(logits, validation.plurality)
             print(" ".join(f"{k} {v:.4g}" for k, v in row.items()), flush=True)
         history.append(row)
         if rank == 0:
@@ -308,8 +317,22 @@ def fit(
         distributed.destroy_process_group()
 
 
-def _child(rank: int, arguments: tuple[Any, ...]) -> None:
-    fit(*arguments[:-1], rank, arguments[-1])
+def _siblings(arguments: list[str], world: int) -> int:
+    """Run one process per rank; where one fails or this one is told to end, all of them end."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    command = [sys.executable, "-m", "train.compact.fit", *arguments, "--procs", str(world), "--rank"]
+    children = [subprocess.Popen([*command, str(rank)]) for rank in range(world)]
+    try:
+        while any(child.poll() is None for child in children):
+            if any(child.poll() for child in children):
+                return 1
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                children[0].wait(0.5)
+        return max(abs(child.returncode) for child in children)
+    finally:
+        for child in children:
+            child.terminate()
+            child.wait()
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -323,18 +346,19 @@ def main(arguments: list[str] | None = None) -> int:
     for name in ("seed", "epochs", "minutes", "batch", "rate", "decay", "rare", "mixup", "ema"):
         default = getattr(FitConfig, name)
         parser.add_argument(f"--{name}", type=type(default), default=default)
+    parser.add_argument("--rank", type=int, default=-1, help=argparse.SUPPRESS)
+    arguments = sys.argv[1:] if arguments is None else arguments
     given = parser.parse_args(arguments)
     config = replace(FitConfig(), **{k: v for k, v in vars(given).items() if k in FitConfig.__dataclass_fields__})
     world = given.procs or (min(os.cpu_count() or 1, 4) if given.device == "cpu" else 1)
-    given.out.mkdir(parents=True, exist_ok=True)
-    (given.out / "meet").unlink(missing_ok=True)
-    os.environ |= {k: v for k, v in _CPU_SETTINGS.items() if k not in os.environ}
-    load_split(given.data, "train", given.cache)
-    task = (config, EncoderConfig(), given.data, given.cache, given.out, given.device)
-    if world == 1:
-        fit(*task, 0, 1)
-    else:
-        torch.multiprocessing.spawn(_child, ((*task, world),), nprocs=world)  # type: ignore[no-untyped-call]
+    if given.rank < 0:
+        given.out.mkdir(parents=True, exist_ok=True)
+        (given.out / "meet").unlink(missing_ok=True)
+        load_split(given.data, "train", given.cache)
+        if world > 1:
+            os.environ |= {k: v for k, v in _CPU_SETTINGS.items() if k not in os.environ}
+            return _siblings(arguments, world)
+    fit(config, EncoderConfig(), given.data, given.cache, given.out, given.device, max(given.rank, 0), world)
     return 0
 
 
