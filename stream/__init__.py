@@ -1,1 +1,10 @@
 """stream: the daemon. Camera, faces, crops, windows, scores, ZeroMQ."""
+
+from __future__ import annotations
+
+from importlib import metadata
+
+try:
+    __version__ = metadata.version("dferstream")
+except metadata.PackageNotFoundError:  # run from a source tree that is not installed
+    __version__ = "0+source"

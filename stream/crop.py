@@ -43,9 +43,7 @@ def similarity(points: NDArray[np.floating], geometry: CropGeometry) -> NDArray[
     return np.concatenate([rotation, (target_mean - rotation @ source_mean)[:, None]], axis=1)
 
 
-def crop_face(
-    image: NDArray[np.uint8], points: NDArray[np.floating], geometry: CropGeometry
-) -> NDArray[np.uint8]:
+def crop_face(image: NDArray[np.uint8], points: NDArray[np.floating], geometry: CropGeometry) -> NDArray[np.uint8]:
     """Cut one aligned face out of a frame.
 
     Args:
@@ -72,7 +70,10 @@ def crop_face(
         if right - left > 4 and bottom - top > 4:
             factor = max(scale, 4 / min(right - left, bottom - top))
             patch = image[top:bottom, left:right]
-            shrunk_size = (max(int(round((right - left) * factor)), 1), max(int(round((bottom - top) * factor)), 1))
+            shrunk_size = (
+                max(int(round((right - left) * factor)), 1),
+                max(int(round((bottom - top) * factor)), 1),
+            )
             image = np.ascontiguousarray(cv2.resize(patch, shrunk_size, interpolation=cv2.INTER_AREA))
             fx, fy = shrunk_size[0] / (right - left), shrunk_size[1] / (bottom - top)
             # Pixel centres: (x + 0.5) * f - 0.5 maps full-resolution to shrunk coordinates.

@@ -1,0 +1,62 @@
+# Every target sets up what it needs in .venv on first use.
+PYTHON ?= $(shell for p in python3.12 python3.11 python3.10 python3; do \
+	command -v $$p >/dev/null 2>&1 && $$p -c 'import sys, venv, ensurepip; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null && echo $$p && break; done)
+TORCH ?= torch==2.13.0
+PIP := .venv/bin/python -m pip --disable-pip-version-check
+RUN_STAMP := .venv/.run
+DEV_STAMP := .venv/.dev
+
+.PHONY: demo test test-full lint format bench gpu clean help
+.DEFAULT_GOAL := help
+
+help:
+	@echo "make demo       play the built-in clip: faces and scores in the terminal, published over ZeroMQ"
+	@echo "make test       the test suite          make test-full  full-size models too (minutes)"
+	@echo "make lint       what CI checks          make format     apply the formatter"
+	@echo "make bench      the benchmarks          make gpu        tests and table on an NVIDIA GPU"
+
+.venv/bin/python:
+	@test -n "$(PYTHON)" || { echo "Python 3.10, 3.11 or 3.12 with venv is needed (Debian, Ubuntu: apt-get install python3 python3-venv)."; exit 1; }
+	$(PYTHON) -m venv .venv
+
+$(RUN_STAMP): pyproject.toml .ci/system-libraries.py | .venv/bin/python
+	.venv/bin/python .ci/system-libraries.py
+	$(PIP) install --quiet --editable .
+	@touch $@
+
+# torch first and by itself: a range in `.[dev]` would otherwise pull the newest build with several GB of CUDA libraries.
+$(DEV_STAMP): pyproject.toml .ci/system-libraries.py | .venv/bin/python
+	.venv/bin/python .ci/system-libraries.py
+	$(PIP) install --quiet "$(TORCH)"
+	$(PIP) install --quiet --editable '.[dev]'
+	@touch $@ $(RUN_STAMP)
+
+demo: $(RUN_STAMP)
+	.venv/bin/dfer-stream run --source demo://
+
+test: $(DEV_STAMP)
+	.venv/bin/python -m pytest
+
+test-full: $(DEV_STAMP)
+	.venv/bin/python -m pytest -m "not gpu and not camera" --timeout 1800
+
+gpu: $(DEV_STAMP)
+	.venv/bin/python -m pytest -m gpu
+	.venv/bin/dfer-engine bench stream/default_model --device cuda
+
+lint: $(DEV_STAMP)
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/mypy
+	.venv/bin/lint-imports
+
+format: $(DEV_STAMP)
+	.venv/bin/ruff check --fix .
+	.venv/bin/ruff format .
+
+bench: $(DEV_STAMP)
+	.venv/bin/dfer-stream bench
+	.venv/bin/dfer-engine bench stream/default_model
+
+clean:
+	rm -rf .venv build dist node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis .cache

@@ -1,0 +1,113 @@
+"""OpenVINO: the default on any CPU. Reads the ring in place and computes in bf16 where the CPU has it."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import numpy as np
+import openvino as ov
+from numpy.typing import NDArray
+
+from engine.backends.protocol import Artefact, BackendError, HeadOutput
+from engine.preprocess import check_batch
+from engine.ring import FeatureRing
+
+_HINTS = {"fp32": ov.Type.f32, "bf16": ov.Type.bf16}
+_NAMES = {"f32": "fp32", "bf16": "bf16", "f16": "fp16"}
+
+
+class OpenVinoBackend:
+    """Runs a bundle's graphs on the CPU.
+
+    The two graphs are compiled for low latency with one stream. Shapes stay dynamic in batch and ring rows, so one
+    compiled graph (and one copy of the weights) serves every batch.
+
+    Args:
+        model: Bundle or engine directory.
+        threads: CPU threads; all cores if not given.
+        precision: ``fp32`` or ``bf16``; what OpenVINO finds fastest on this CPU if not given.
+
+    Raises:
+        BackendError: If a graph cannot be compiled or the precision is unknown.
+    """
+
+    name = "openvino"
+
+    def __init__(self, model: Artefact, threads: int | None = None, precision: str | None = None) -> None:
+        self.spec = model.spec
+        self.reason, self.degraded = "asked for by name", False
+        config: dict[str, Any] = {
+            "PERFORMANCE_HINT": "LATENCY",
+            "NUM_STREAMS": 1,
+            # Two engines take turns, never run at once; spinning or pinned threads would fight the rest of a daemon.
+            "ENABLE_CPU_PINNING": False,
+        }
+        if threads is not None:
+            config["INFERENCE_NUM_THREADS"] = threads
+        if precision not in (None, "int8"):
+            if precision not in _HINTS:
+                raise BackendError(f"OpenVINO computes in fp32, bf16 or int8 on a CPU, not {precision!r}")
+            config["INFERENCE_PRECISION_HINT"] = _HINTS[precision]
+        core = ov.Core()
+        try:
+            self._encoder = core.compile_model(str(model.encoder), "CPU", config)
+            self._head = core.compile_model(str(model.head), "CPU", config)
+            self._encode_request = self._encoder.create_infer_request()
+            self._head_request = self._head.create_infer_request()
+        except RuntimeError as error:
+            raise BackendError(f"OpenVINO cannot compile {model.path}: {_first_line(error)}") from error
+        hint = self._encoder.get_property("INFERENCE_PRECISION_HINT")
+        self.precision = "int8" if precision == "int8" else _NAMES.get(hint.get_type_name(), str(hint))
+        used = self._encoder.get_property("INFERENCE_NUM_THREADS")
+        self.device = f"CPU, {used or threads or os.cpu_count()} threads"
+        self._outputs = {name: i for i, port in enumerate(self._head.outputs) for name in port.names}
+        self._bound: Any = None
+
+    def ring(self, faces: int, length: int) -> FeatureRing:
+        """A ring in NumPy memory, which OpenVINO reads in place."""
+        return FeatureRing(faces, length, self.spec.feature)
+
+    def encode(self, crops: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Encode ``(B, U, S, S, 3)`` uint8 crops to ``(B, D)`` float32."""
+        batch = check_batch(crops, self.spec)
+        request = self._encode_request
+        try:
+            request.set_input_tensor(0, ov.Tensor(batch, shared_memory=True))
+            request.infer()
+        except RuntimeError as error:
+            raise BackendError(f"OpenVINO failed in the encoder: {_first_line(error)}") from error
+        return np.array(request.get_output_tensor(0).data, np.float32)
+
+    def head(self, ring_flat: NDArray[np.float32], index: NDArray[np.int32]) -> HeadOutput:
+        """Score windows ``index`` (B, W) int32 of the ring's rows."""
+        request = self._head_request
+        windows = np.ascontiguousarray(index, np.int32)
+        try:
+            if self._bound is not ring_flat:
+                rows = np.ascontiguousarray(ring_flat, np.float32)
+                request.set_tensor("ring", ov.Tensor(rows, shared_memory=True))
+                # A ring keeps its address, so binding it once is enough; a converted copy is bound every time.
+                self._bound = ring_flat if rows is ring_flat else None
+            request.set_tensor("index", ov.Tensor(windows, shared_memory=True))
+            request.infer()
+        except RuntimeError as error:
+            raise BackendError(f"OpenVINO failed in the head: {_first_line(error)}") from error
+        return HeadOutput(
+            self._output("logits"),
+            self._output("relevance"),
+            self._output("now") if "now" in self._outputs else None,
+        )
+
+    def close(self) -> None:
+        """Free both graphs."""
+        for name in ("_encode_request", "_head_request", "_encoder", "_head", "_bound"):
+            self.__dict__.pop(name, None)
+
+    def _output(self, name: str) -> NDArray[np.float32]:
+        return np.array(self._head_request.get_output_tensor(self._outputs[name]).data, np.float32)
+
+
+def _first_line(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1] if lines else type(error).__name__

@@ -1,0 +1,285 @@
+"""A camera as the rest of the daemon sees it: the newest frame, a state, and counts."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+from stream.camera.frame import SOURCES_OF_TIME, CameraError, Frame
+from stream.camera.paths import find_file
+from stream.camera.process import CaptureProcess, Resume
+from stream.camera.settings import CameraSettings
+from stream.camera.slot import IDLE_FOR_EVER, SlotMeta
+from stream.camera.uri import SourceUri, parse_uri
+from stream.camera.watch import Backoff, Watch
+
+_FILE_RESTARTS = 3
+
+
+@dataclass(frozen=True)
+class CameraStats:
+    """Counts since ``start``.
+
+    Attributes:
+        captured: Frames captured.
+        delivered: Frames that ``read`` returned.
+        dropped: Frames overtaken by a newer one before they were read; exact, from sequence numbers.
+        reconnects: Times that the source was opened again.
+        restarts: Times that the capture process was killed or died, and was replaced.
+        fps: Rate that the source declares, frames/s; 0 where unknown.
+        width: px, of the newest delivered frame (before the first: as declared).
+        height: px.
+        message: The last thing that the source said (loss, end), credentials taken out.
+    """
+
+    captured: int = 0
+    delivered: int = 0
+    dropped: int = 0
+    reconnects: int = 0
+    restarts: int = 0
+    fps: float = 0.0
+    width: int = 0
+    height: int = 0
+    message: str = ""
+
+
+class Camera:
+    """One source, read in a child process. One thread at a time; ``read`` regularly: it also supervises.
+
+    Args:
+        uri: A camera URI, see ``parse_uri``.
+        settings: Its settings.
+
+    Raises:
+        CameraError: If the URI is not understood, or names a file that is not there.
+    """
+
+    def __init__(self, uri: str, settings: CameraSettings | None = None) -> None:
+        self.uri: SourceUri = parse_uri(uri)
+        self.settings = settings or CameraSettings()
+        self._spawn_uri = uri
+        if self.uri.is_file and self.settings.driver is None:
+            path = find_file(self.uri)
+            if self.uri.kind == "file":
+                # Absolute, and as a bare path: nothing in it is an escape any more.
+                self._spawn_uri = str(path)
+        self._watch = Watch(self.settings, self.uri.can_freeze)
+        self._backoff = Backoff(
+            self.settings.backoff_min_ms * 1_000_000, self.settings.backoff_max_ms * 1_000_000
+        )
+        self._process: CaptureProcess | None = None
+        self._leaving: list[subprocess.Popen[bytes]] = []
+        self._resume = Resume()
+        self._spawn_ns = 0
+        self._started = self._closed = False
+        self._over: dict[str, Any] | None = None
+        self._captured = self._delivered = self._next_seq = 0
+        self._opened = self._restarts = self._file_restarts = 0
+        self._fps, self._size, self._message = 0.0, (0, 0), ""
+
+    @property
+    def state(self) -> str:
+        """``ok``, ``no_camera`` (not open), ``stalled``, ``frozen`` or ``ended``, as of the last ``read``."""
+        return self._watch.state
+
+    @property
+    def stats(self) -> CameraStats:
+        """Counts since ``start``."""
+        captured = self._process.slot.captured if self._process else self._captured
+        return CameraStats(
+            captured=captured,
+            delivered=self._delivered,
+            dropped=self._next_seq - self._delivered,
+            reconnects=max(0, self._opened - 1),
+            restarts=self._restarts,
+            fps=self._fps,
+            width=self._size[0],
+            height=self._size[1],
+            message=self._message,
+        )
+
+    def start(self) -> None:
+        """Start capturing. A live source may be absent and come later; a file is waited for.
+
+        Raises:
+            CameraError: If a file cannot be played, or the source can never work.
+        """
+        if self._started:
+            raise CameraError("this camera was started before: make a new one")
+        self._started = True
+        self._spawn()
+        if not self.uri.is_file:
+            return
+        limit_ns = time.monotonic_ns() + self.settings.open_timeout_ms * 1_000_000
+        while self._process is not None and not self._opened and self._over is None:
+            left_ns = limit_ns - time.monotonic_ns()
+            if left_ns <= 0:
+                self.close()
+                raise CameraError(f"{self.uri} did not open within {self.settings.open_timeout_ms} ms")
+            self._process.wait(left_ns)
+            self._hear()
+        if self._over is not None and self._over["event"] != "ended":
+            self._settle()
+
+    def read(self, timeout_s: float) -> Frame | None:
+        """Wait for a frame newer than the last one returned.
+
+        Returns early, with None, when ``state`` changes: a stall is known when it happens, not at the next
+        time-out.
+
+        Args:
+            timeout_s: Longest wait, s; 0 only looks.
+
+        Returns:
+            The newest frame, never the same one twice; None if there was none in time, or no more are coming
+            (``state``).
+
+        Raises:
+            CameraError: If the source cannot work as configured, or this camera is not started or closed.
+        """
+        if not self._started or self._closed:
+            raise CameraError("this camera is not running: call start() first, and not after close()")
+        limit_ns = time.monotonic_ns() + round(timeout_s * 1e9)
+        entered = self.state
+        while True:
+            self._hear()
+            if (frame := self._take()) is not None:
+                return frame
+            self._settle()
+            look_again_ns = self._supervise()
+            now_ns = time.monotonic_ns()
+            if self.state != entered or self.state == "ended" or now_ns >= limit_ns:
+                return None
+            wait_ns = max(0, min(look_again_ns, limit_ns) - now_ns)
+            if self._process is not None:
+                self._process.wait(wait_ns)
+            else:
+                time.sleep(wait_ns / 1e9)
+
+    def close(self) -> None:
+        """End the capture process. Safe to call twice."""
+        self._closed = True
+        self._drop_process()
+        for process in self._leaving:
+            process.poll()
+
+    def __enter__(self) -> Camera:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _spawn(self) -> None:
+        self._process = CaptureProcess(self._spawn_uri, self.settings, self._captured, self._resume)
+        self._over = None
+        self._watch.opening(time.monotonic_ns())
+
+    def _drop_process(self) -> None:
+        if self._process is not None:
+            self._captured = self._process.slot.captured
+            if (left := self._process.kill()) is not None:
+                self._leaving.append(left)
+            self._process = None
+        self._leaving = [process for process in self._leaving if process.poll() is None]
+
+    def _hear(self) -> None:
+        if self._process is None:
+            return
+        self._process.clear_bell()
+        now_ns = time.monotonic_ns()
+        for said in self._process.events():
+            event = said["event"]
+            self._message = said["message"] or self._message
+            if event == "opening":
+                self._watch.opening(now_ns)
+            elif event == "opened":
+                self._opened += 1
+                self._fps = said["fps"]
+                self._size = self._size if any(self._size) else (said["width"], said["height"])
+                self._watch.opened(now_ns, said["fps"])
+            elif event == "started":
+                self._resume.start_ns, self._resume.start_unix_ns = said["start_ns"], said["start_unix_ns"]
+            elif event == "lost":
+                self._watch.lost(now_ns)
+            elif self._over is None:
+                self._over = said
+
+    def _take(self) -> Frame | None:
+        taken = self._process.slot.take() if self._process is not None else None
+        if taken is None or self._process is None:
+            return None
+        view, meta = taken
+        # A copy: 0.1 ms at 640x480 buys the caller a picture that nothing will ever overwrite.
+        image = np.array(view)
+        self._process.taken()
+        self._note(meta)
+        self._size = (image.shape[1], image.shape[0])
+        return Frame(
+            image,
+            meta.seq,
+            meta.t_capture_ns,
+            meta.t_capture_unix_ns,
+            SOURCES_OF_TIME[meta.src],
+            meta.t_arrival_ns,
+        )
+
+    def _note(self, meta: SlotMeta) -> None:
+        self._delivered += 1
+        self._next_seq = meta.seq + 1
+        self._resume.position, self._resume.base_ns = meta.position + 1, meta.base_ns
+        self._watch.frame(meta.seq, meta.t_capture_ns, meta.t_arrival_ns, meta.digest)
+        if self.state == "ok":
+            self._backoff.reset()
+            self._file_restarts = 0
+
+    def _settle(self) -> None:
+        """Act on the end of the capture process, once its last frame has been delivered."""
+        if self._over is None or self._process is None:
+            return
+        over, self._over = self._over, None
+        if over["event"] == "ended":
+            self._watch.ended()
+            self._drop_process()
+        elif over["event"] == "error":
+            self.close()
+            raise CameraError(over["message"])
+        else:
+            words = self.uri.scrub(self._process.last_words())
+            self._message = f"the capture process died{': ' + words if words else ''}"
+            self._watch.lost(time.monotonic_ns())
+            self._replace()
+
+    def _supervise(self) -> int:
+        """Start, judge or replace the capture process; give the time to look again, ns."""
+        now_ns = time.monotonic_ns()
+        if self.state == "ended":
+            return IDLE_FOR_EVER
+        if self._process is None:
+            if now_ns < self._spawn_ns:
+                return self._spawn_ns
+            self._spawn()
+        assert self._process is not None
+        slot = self._process.slot
+        verdict = self._watch.judge(now_ns, slot.arrival_ns, slot.idle_until_ns)
+        if verdict.restart:
+            self._message = f"{self.uri} gave no new frame in time ({verdict.state}): opening it again"
+            self._replace()
+            return self._spawn_ns
+        return verdict.look_again_ns
+
+    def _replace(self) -> None:
+        self._drop_process()
+        self._restarts += 1
+        self._file_restarts += 1
+        if self.uri.is_file and self._file_restarts > _FILE_RESTARTS:
+            self.close()
+            raise CameraError(f"{self.uri} cannot be read on: {self._message}; check the file and its disk")
+        self._spawn_ns = time.monotonic_ns() + self._backoff.fail()

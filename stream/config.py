@@ -1,0 +1,214 @@
+"""The settings of one machine: which camera, which model, where to publish, how calm.
+
+Everything about the model itself (labels, window, rates, crop) travels in its bundle and is not repeated here.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import math
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+from calibration.neutral import NeutralSettings
+from stream import settings
+from stream.camera.frame import CameraError
+from stream.camera.settings import CameraSettings
+from stream.camera.uri import parse_uri
+from stream.faces.settings import FaceSettings
+from stream.message import MessageError, check_source
+from stream.settings import ConfigError, Loaded
+from stream.smooth import SmoothSettings
+
+__all__ = ["ConfigError", "Settings", "add_flags", "load_settings"]
+
+SHORT_FLAGS: dict[str, str] = {
+    "source.uri": "--source",
+    "source.name": "--source-name",
+    "source.roi": "--roi",
+    "camera.every_frame": "--every-frame",
+    "model.bundle": "--bundle",
+    "model.engine": "--engine",
+    "model.backend": "--backend",
+    "threads": "--threads",
+    "publish.bind": "--bind",
+    "publish.with_frames": "--with-frames",
+}
+"""Flags that exist beside the dotted ones because they are typed by hand."""
+
+
+@dataclass(frozen=True)
+class SourceSettings:
+    """What is looked at.
+
+    Attributes:
+        name: The source's name in topics: letters, digits, `_`, `.`, `-`.
+        uri: Camera or file: `v4l2:///dev/video0`, `csi://0`, `rtsp://…`, `http://…`, `file://…`, `gst://…` or `demo://`.
+        roi: Region in which the largest face is the primary one: x, y, width, height as shares of the frame, 0 to 1.
+    """
+
+    name: str = "cam0"
+    uri: str = "demo://"
+    roi: tuple[float, float, float, float] = (0.0, 0.0, 1.0, 1.0)
+
+    def __post_init__(self) -> None:
+        try:
+            check_source(self.name)
+        except MessageError as error:
+            raise ConfigError(f"name: {error}") from error
+        try:
+            parse_uri(self.uri)
+        except CameraError as error:
+            raise ConfigError(f"uri: {error}") from error
+        x, y, width, height = self.roi
+        inside = all(math.isfinite(number) and 0 <= number <= 1 for number in self.roi)
+        if not inside or width <= 0 or height <= 0 or x + width > 1 + 1e-6 or y + height > 1 + 1e-6:
+            raise ConfigError(
+                f"roi must be x, y, width, height within the frame, shares of 0 to 1, not {self.roi}"
+            )
+
+
+@dataclass(frozen=True)
+class ModelSettings:
+    """Which model, and what runs it.
+
+    Attributes:
+        bundle: Bundle directory; unset takes the one that comes with the program.
+        engine: Engine directory made by `dfer-engine build`; unset runs the bundle itself.
+        backend: What runs it; `auto` takes the best that works and says which.
+        precision: Number format to run in; unset takes the back end's default.
+        threads: CPU threads for the model; unset takes the number of cores.
+        encode_hz: Frames encoded per second: unset takes the model's own sample rate, a multiple of it scores more
+            often.
+    """
+
+    bundle: Path | None = None
+    engine: Path | None = None
+    backend: Literal["auto", "tensorrt", "openvino", "onnxruntime", "torch"] = "auto"
+    precision: Literal["fp32", "fp16", "bf16", "int8"] | None = None
+    threads: int | None = None
+    encode_hz: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.threads is not None and not 1 <= self.threads <= 256:
+            raise ConfigError(f"threads must be 1..256, not {self.threads}")
+        if self.encode_hz is not None and not (math.isfinite(self.encode_hz) and 0 < self.encode_hz <= 240):
+            raise ConfigError(f"encode_hz must be above 0 and at most 240, not {self.encode_hz}")
+
+
+@dataclass(frozen=True)
+class PublishSettings:
+    """Where scores go, and what of them.
+
+    Attributes:
+        bind: Endpoint: `ipc:///path`, `tcp://127.0.0.1:5570`; unset takes `ipc:///run/dferstream/<name>.ipc` where that
+            directory is ours, else `tcp://127.0.0.1:5570`. TCP beyond this machine needs both keys below.
+        secret_key: Secret CURVE key of this publisher, made by `dfer-stream keys`.
+        allowed_keys: Folder of public keys (`*.key`) of the subscribers that may connect.
+        with_frames: Also publish small JPEG frames, on a topic of their own. Off: no image leaves the process.
+        status_hz: Health messages per second.
+    """
+
+    bind: str | None = None
+    secret_key: Path | None = None
+    allowed_keys: Path | None = None
+    with_frames: bool = False
+    status_hz: float = 1.0
+
+    def __post_init__(self) -> None:
+        if (self.secret_key is None) != (self.allowed_keys is None):
+            raise ConfigError(
+                "secret_key and allowed_keys go together: without the list of subscribers, CURVE "
+                "admits anyone who knows this publisher's public key"
+            )
+        if not 0.1 <= self.status_hz <= 10:
+            raise ConfigError(f"status_hz must be 0.1..10, not {self.status_hz}")
+
+
+@dataclass(frozen=True)
+class ScoreSettings:
+    """How scores become labels: calibration, a person's neutral baseline, smoothing, hysteresis, abstention.
+
+    Attributes:
+        calibrate: Apply the bundle's calibration, if it has one.
+    """
+
+    calibrate: bool = True
+    neutral: NeutralSettings = field(default_factory=NeutralSettings)
+    calm: SmoothSettings = field(default_factory=SmoothSettings)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything, by section."""
+
+    HIDDEN: ClassVar[frozenset[str]] = frozenset({"camera.driver", "camera.start_ns"})
+
+    source: SourceSettings = field(default_factory=SourceSettings)
+    camera: CameraSettings = field(default_factory=CameraSettings)
+    faces: FaceSettings = field(default_factory=FaceSettings)
+    model: ModelSettings = field(default_factory=ModelSettings)
+    scores: ScoreSettings = field(default_factory=ScoreSettings)
+    publish: PublishSettings = field(default_factory=PublishSettings)
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """Give a parser ``--config`` and a flag for every setting; read them back with :func:`load_settings`."""
+    parser.add_argument("--config", metavar="FILE", help="TOML file of settings (variable DFER_CONFIG)")
+    groups = {f.name: parser.add_argument_group(f"[{f.name}]") for f in dataclasses.fields(Settings)}
+    for entry in settings.entries(Settings):
+        names = [SHORT_FLAGS[entry.key]] if entry.key in SHORT_FLAGS else []
+        default = "unset" if entry.default is None else show_value(entry.default)
+        more: dict[str, Any] = {"nargs": "?", "const": "true"} if entry.kind is bool else {}
+        groups[entry.key.partition(".")[0]].add_argument(
+            *names,
+            entry.flag,
+            dest=entry.key,
+            metavar="BOOL" if entry.kind is bool else entry.key.rpartition(".")[2].upper(),
+            default=argparse.SUPPRESS,
+            help=f"{entry.doc} [{entry.type_name}; default {default}]".replace("%", "%%"),
+            **more,
+        )
+
+
+def load_settings(args: argparse.Namespace, environ: Mapping[str, str] | None = None) -> Loaded[Settings]:
+    """Settings from parsed flags, the environment and the file either names.
+
+    Raises:
+        ConfigError: As :func:`stream.settings.load`.
+    """
+    env = os.environ if environ is None else environ
+    keys = {entry.key for entry in settings.entries(Settings)}
+    flags = {key: text for key, text in vars(args).items() if key in keys}
+    file = getattr(args, "config", None) or env.get("DFER_CONFIG")
+    return load(Path(file) if file else None, env, flags)
+
+
+def load(
+    file: Path | None, environ: Mapping[str, str] | None = None, flags: Mapping[str, str] | None = None
+) -> Loaded[Settings]:
+    """Settings of this program from a file, an environment and flags by key; see :func:`stream.settings.load`."""
+    return settings.load(Settings, file, environ, flags, (ValueError, CameraError))
+
+
+def public_value(key: str, value: Any) -> Any:
+    """A setting's value as it may be printed: a camera's URI without its credentials."""
+    return parse_uri(value).display if key == "source.uri" else value
+
+
+def show_value(value: Any) -> str:
+    """A value as TOML writes it."""
+    if value is None:
+        return "unset"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, tuple):
+        return "[" + ", ".join(show_value(item) for item in value) + "]"
+    if isinstance(value, (int, float)):
+        return str(value)
+    escaped = str(value).replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'

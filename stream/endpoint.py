@@ -1,0 +1,132 @@
+"""Where a publisher may bind: rules and file handling of endpoints, before any socket exists."""
+
+from __future__ import annotations
+
+import errno
+import ipaddress
+import os
+import re
+import socket
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+
+RUNTIME_DIRECTORY = Path("/run/dferstream")
+DEFAULT_TCP = "tcp://127.0.0.1:5570"
+_MOST_PATH = 107  # sun_path holds 108 bytes, its closing zero included.
+_TCP = re.compile(r"tcp://(?P<host>\[[^\]]+\]|[^:/]+):(?P<port>\d+|\*)")
+
+
+class EndpointError(ValueError):
+    """An endpoint that cannot be bound or connected to; the message says what to do."""
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """A checked endpoint.
+
+    Attributes:
+        uri: As ZeroMQ takes it.
+        path: The socket's file, for ipc.
+        local: Only this machine can reach it.
+    """
+
+    uri: str
+    path: Path | None
+    local: bool
+
+
+def default_endpoint(source: str, directory: Path = RUNTIME_DIRECTORY) -> str:
+    """``ipc://<directory>/<source>.ipc`` where that directory is ours to write in, else :data:`DEFAULT_TCP`."""
+    try:
+        ours = directory.stat().st_uid == os.geteuid() and os.access(directory, os.W_OK | os.X_OK)
+    except OSError:
+        ours = False
+    return f"ipc://{directory}/{source}.ipc" if ours else DEFAULT_TCP
+
+
+def default_connect(source: str = "", directory: Path = RUNTIME_DIRECTORY) -> str:
+    """Where a subscriber finds a publisher of this machine: the named or only ipc file, else :data:`DEFAULT_TCP`.
+
+    Raises:
+        EndpointError: If several sources run and none is named.
+    """
+    try:
+        found = sorted(path for path in directory.glob("*.ipc") if stat.S_ISSOCK(path.stat().st_mode))
+    except OSError:
+        found = []
+    named = [path for path in found if path.stem == source] if source else found
+    if len(named) > 1:
+        names = ", ".join(path.stem for path in named)
+        raise EndpointError(f"several sources run here ({names}): name one, for example ipc://{named[0]}")
+    return f"ipc://{named[0]}" if named else DEFAULT_TCP
+
+
+def parse(uri: str) -> Endpoint:
+    """Check an endpoint's form.
+
+    Raises:
+        EndpointError: If it is neither ``ipc:///absolute/path`` nor ``tcp://host:port``.
+    """
+    if uri.startswith("ipc://"):
+        path = Path(uri[len("ipc://") :])
+        if uri.startswith("ipc://@"):
+            raise EndpointError(
+                f"{uri}: an abstract socket has no permissions, so anyone here could listen; use a path"
+            )
+        if not path.is_absolute():
+            raise EndpointError(f"{uri}: the path must be absolute, as in ipc:///run/dferstream/cam0.ipc")
+        if len(os.fsencode(path)) > _MOST_PATH:
+            raise EndpointError(f"{uri}: the path is {len(os.fsencode(path))} bytes long, at most {_MOST_PATH} fit")
+        return Endpoint(uri, path, True)
+    match = _TCP.fullmatch(uri)
+    if match is None:
+        raise EndpointError(f"{uri}: an endpoint is ipc:///absolute/path or tcp://host:port")
+    if match["port"] != "*" and int(match["port"]) > 65535:
+        raise EndpointError(f"{uri}: ports end at 65535")
+    return Endpoint(uri, None, _loopback(match["host"].strip("[]")))
+
+
+def clear_stale(path: Path) -> None:
+    """Make way for a socket file, deleting what a killed daemon left behind but never a live daemon's.
+
+    ZeroMQ itself would delete the file unasked and so steal a live publisher's endpoint.
+
+    Raises:
+        EndpointError: If the directory is missing, the file is no socket, or someone listens on it.
+    """
+    if not path.parent.is_dir():
+        raise EndpointError(f"there is no directory {path.parent} for {path.name}: create it, or choose another --bind")
+    if not os.access(path.parent, os.W_OK | os.X_OK):
+        raise EndpointError(f"no permission to create {path}: choose another --bind, or another user")
+    try:
+        mode = path.lstat().st_mode
+    except FileNotFoundError:
+        return
+    if not stat.S_ISSOCK(mode):
+        raise EndpointError(f"{path} exists and is not a socket: move it away, or choose another --bind")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        # Non-blocking, because a live listener with a full backlog would keep us waiting: EAGAIN also means alive.
+        probe.setblocking(False)
+        result = probe.connect_ex(str(path))
+    if result == errno.ECONNREFUSED:
+        path.unlink(missing_ok=True)
+    elif result != errno.ENOENT:
+        raise in_use(f"ipc://{path}")
+
+
+def in_use(uri: str) -> EndpointError:
+    """The error for an endpoint that another process has."""
+    return EndpointError(
+        f"{uri} is in use by another process: stop it, or choose another endpoint with --bind "
+        f"(another source, for example: --source-name cam1 --bind tcp://127.0.0.1:5571)"
+    )
+
+
+def _loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False  # "*", an interface or a name: may well be reached from outside.

@@ -1,0 +1,133 @@
+"""Camera motion and shot cuts from small grey thumbnails.
+
+A cut is a frame that is unlike the one before however it is shifted (so fast motion does not count) and whatever its gain
+and offset (so a flash or a change of exposure does not), and that is less alike than the frames before it were among
+themselves.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+WIDTH, HEIGHT = 64, 48
+_FLAT_STD = 4.0  # grey levels: below this a thumbnail is a blank (black, white, fade) and says nothing
+_MIN_OVERLAP = 0.5
+
+
+def thumbnail(image: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """``(48, 64)`` float32 grey thumbnail of an RGB frame, from every second to fourth pixel of its green channel."""
+    step = max(min(image.shape[1] // (2 * WIDTH), image.shape[0] // (2 * HEIGHT), 4), 1)
+    green = np.ascontiguousarray(image[::step, ::step, 1])
+    return np.asarray(cv2.resize(green, (WIDTH, HEIGHT), interpolation=cv2.INTER_AREA), np.float32)
+
+
+def similarity(a: NDArray[np.float32], b: NDArray[np.float32]) -> float:
+    """Zero-mean normalised cross-correlation of two equally shaped images, -1..1; 0 where one is flat."""
+    x, y = a - a.mean(), b - b.mean()
+    norm = float(np.sqrt((x * x).sum() * (y * y).sum()))
+    return float((x * y).sum()) / norm if norm > 1e-6 else 0.0
+
+
+def overlap(
+    a: NDArray[np.float32], b: NDArray[np.float32], dx: int, dy: int
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """The parts of two thumbnails that show the same when ``b`` is ``a`` moved by (dx, dy)."""
+    height, width = a.shape
+    return (
+        a[max(-dy, 0) : height - max(dy, 0), max(-dx, 0) : width - max(dx, 0)],
+        b[max(dy, 0) : height + min(dy, 0), max(dx, 0) : width + min(dx, 0)],
+    )
+
+
+def histogram_distance(a: NDArray[np.float32], b: NDArray[np.float32]) -> float:
+    """Earth mover's distance of two grey histograms after their medians are aligned, grey levels.
+
+    On sorted samples of equal number it is the mean absolute difference.
+    """
+    x, y = np.sort(a, axis=None), np.sort(b, axis=None)
+    middle = x.size // 2
+    return float(np.abs((x - x[middle]) - (y - y[middle])).mean())
+
+
+@dataclass(frozen=True)
+class Change:
+    """What happened between two frames.
+
+    Attributes:
+        cut: Whether a new shot starts here.
+        dx: Camera motion: how far the picture moved to the right, in units of its width.
+        dy: Likewise downwards, in units of its height.
+        similarity: Correlation after that motion, -1..1.
+    """
+
+    cut: bool
+    dx: float = 0.0
+    dy: float = 0.0
+    similarity: float = 1.0
+
+
+class CutDetector:
+    """Steps through thumbnails.
+
+    Args:
+        threshold: Frames less alike than this may be a cut; -1 never.
+    """
+
+    def __init__(self, threshold: float) -> None:
+        self._threshold = threshold
+        self._window = cv2.createHanningWindow((WIDTH, HEIGHT), cv2.CV_32F)
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget all frames."""
+        self._last: NDArray[np.float32] | None = None
+        self._recent: deque[float] = deque(maxlen=8)
+
+    def step(self, thumb: NDArray[np.float32]) -> Change:
+        """Compare a frame with the last one that showed something.
+
+        Args:
+            thumb: ``(48, 64)`` float32 grey.
+        """
+        if float(thumb.std()) < _FLAT_STD:
+            return Change(cut=False)
+        last, self._last = self._last, thumb
+        if last is None:
+            return Change(cut=False)
+        change = self._compare(last, thumb)
+        if change.cut:
+            self._recent.clear()
+        else:
+            self._recent.append(change.similarity)
+        return change
+
+    def _compare(self, last: NDArray[np.float32], thumb: NDArray[np.float32]) -> Change:
+        still = similarity(last, thumb)
+        if still > 0.98:
+            return self._shift(last, thumb, still)
+        change = self._shift(last, thumb, still)
+        # In fast motion the frames before were unlike each other too: a cut must stand out from them.
+        usual = float(np.median(self._recent)) if self._recent else 1.0
+        stands_out = change.similarity < usual - 0.25
+        other_light = histogram_distance(last, thumb) > 6.0
+        unlike = change.similarity < self._threshold and (other_light or change.similarity < self._threshold / 2)
+        return Change(unlike and stands_out, change.dx, change.dy, change.similarity)
+
+    def _shift(self, last: NDArray[np.float32], thumb: NDArray[np.float32], still: float) -> Change:
+        # OpenCV multiplies the window into its arguments where they need no padding: hand it new arrays.
+        (x, y), _ = cv2.phaseCorrelate(last - last.mean(), thumb - thumb.mean(), self._window)
+        dx, dy = round(x), round(y)
+        if abs(dx) > WIDTH * (1 - _MIN_OVERLAP) or abs(dy) > HEIGHT * (1 - _MIN_OVERLAP):
+            return Change(False, 0.0, 0.0, still)
+        if not (dx or dy):
+            return Change(False, x / WIDTH, y / HEIGHT, still)
+        moved = similarity(*overlap(last, thumb, dx, dy))
+        # Only a shift that explains the picture better is camera motion.
+        if moved > still + 0.02:
+            return Change(False, x / WIDTH, y / HEIGHT, moved)
+        return Change(False, 0.0, 0.0, max(still, moved))

@@ -1,0 +1,66 @@
+"""What the tracker hands to the rest of the daemon."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+State = Literal["new", "tracked", "coasting", "lost"]
+
+
+@dataclass(frozen=True, eq=False)
+class TrackedFace:
+    """One face in one frame.
+
+    Attributes:
+        id: Unique in the tracker's life, never given to another face.
+        state: ``new`` on its first frame, ``tracked`` while its landmarks are seen, ``coasting`` while they are not
+            (box predicted by motion, or seen by the detector only), ``lost`` exactly once when it is given up. An id
+            recovered by motion within ``memory_s`` after that comes back as ``tracked``.
+        age_frames: Frames since the face was first seen; 0 on the first.
+        box: (x, y, width, height) of the face from brows to chin, px; may reach outside the frame.
+        score: Detector score of the last detection that confirmed the face, 0..1.
+        landmarks: ``(468, 2)`` float32 px, FaceMesh order; None unless seen in this frame.
+        points5: ``(5, 2)`` float32 px, the crop's points (see ``stream.crop``); None unless seen in this frame.
+        presence: The landmark net's face presence in this frame, 0..1; 0 where it did not run.
+        yaw_deg: Turn of the head, positive towards the image's right; None unless seen in this frame.
+        pitch_deg: Nod of the head, positive upwards; None unless seen in this frame.
+        size_px: Square root of the box's area, px.
+        blur: Sharpness of the aligned face (variance of its Laplacian, grey levels squared; small is blurred);
+            None unless seen in this frame.
+    """
+
+    id: str
+    state: State
+    age_frames: int
+    box: tuple[float, float, float, float]
+    score: float
+    landmarks: NDArray[np.float32] | None
+    points5: NDArray[np.float32] | None
+    presence: float
+    yaw_deg: float | None
+    pitch_deg: float | None
+    size_px: float
+    blur: float | None
+
+
+@dataclass(frozen=True)
+class FacesResult:
+    """All faces of one frame.
+
+    Attributes:
+        faces: Oldest face first.
+        cut: Whether this frame starts a new shot; every earlier id is then given up.
+        detect_ms: Time spent in the detectors on this frame, ms; 0 where none ran.
+        landmark_ms: Time spent in the landmark net on this frame, ms.
+        detected: Whether a detector ran on this frame.
+    """
+
+    faces: list[TrackedFace] = field(default_factory=list)
+    cut: bool = False
+    detect_ms: float = 0.0
+    landmark_ms: float = 0.0
+    detected: bool = False

@@ -1,0 +1,46 @@
+"""What the machine says of itself: temperatures, memory, throttling. Reads files, keeps nothing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import psutil
+
+THERMAL = Path("/sys/class/thermal")
+_PLAUSIBLE_C = (-40.0, 150.0)
+
+
+def temperatures_c(root: Path = THERMAL) -> dict[str, float] | None:
+    """Temperature by thermal zone, °C; None where the machine shows none.
+
+    A zone that cannot be read is left out: Jetson's power-gated zones answer with an error, some boards with an
+    impossible number.
+    """
+    found: dict[str, float] = {}
+    for zone in sorted(root.glob("thermal_zone*"), key=lambda path: (len(path.name), path.name)):
+        try:
+            name = (zone / "type").read_text(encoding="ascii", errors="replace").strip()
+            celsius = int((zone / "temp").read_text(encoding="ascii")) / 1000
+        except (OSError, ValueError):
+            continue
+        if _PLAUSIBLE_C[0] <= celsius <= _PLAUSIBLE_C[1]:
+            found[name if name not in found else f"{name}-{zone.name[len('thermal_zone') :]}"] = celsius
+    return found or None
+
+
+def memory_mb() -> float:
+    """Memory of this process and its children, MB.
+
+    Proportional share where the kernel tells it, so that the capture child's shared-memory slot counts once.
+    """
+    own = psutil.Process()
+    total = 0
+    for process in (own, *own.children(recursive=True)):
+        try:
+            full = process.memory_full_info()
+            total += getattr(full, "pss", 0) or full.uss
+        except psutil.AccessDenied:
+            total += process.memory_info().rss
+        except psutil.NoSuchProcess:
+            continue
+    return round(total / 1e6, 1)

@@ -1,0 +1,111 @@
+"""The model a daemon runs: which directory, which back end, which calibration."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+
+from calibration import apply
+from calibration.apply import Calibration
+from engine.backends import Artefact, Backend, open_backend
+from engine.bundle import Bundle
+from engine.spec import ModelSpec
+from stream.config import ConfigError, ModelSettings
+from stream.message import Model
+
+DEFAULT_BUNDLE = Path(__file__).parent / "default_model"
+"""The bundle that comes with the program."""
+
+
+@dataclass
+class LoadedModel:
+    """An open model.
+
+    Attributes:
+        artefact: The bundle or engine directory, every hash verified.
+        backend: What runs it now.
+        calibration: How its logits become probabilities.
+        settings: What was asked for.
+        failed: Back ends that failed in mid-run.
+    """
+
+    artefact: Artefact
+    backend: Backend
+    calibration: Calibration
+    settings: ModelSettings
+    failed: set[str] = field(default_factory=set)
+
+    @property
+    def spec(self) -> ModelSpec:
+        """The model's spec."""
+        return self.artefact.spec
+
+    @property
+    def stride(self) -> int:
+        """k of ``encode_hz = k * sample_hz``."""
+        return encode_stride(self.settings.encode_hz, self.spec)
+
+    def identity(self) -> Model:
+        """What the messages say of it."""
+        return Model(
+            name=self.spec.name,
+            sha256=self.artefact.sha256,
+            precision=self.backend.precision,
+            backend=self.backend.name,
+            labels=self.spec.labels,
+            calibration=self.calibration.name,
+        )
+
+    def fall_back(self) -> Backend:
+        """Open the next back end after this one failed.
+
+        Raises:
+            BackendError: If none is left.
+        """
+        self.failed.add(self.backend.name)
+        failed, self.backend = self.backend, _open(self.artefact, self.settings, self.failed)
+        failed.close()
+        return self.backend
+
+
+def load_model(settings: ModelSettings) -> LoadedModel:
+    """Open the engine directory or bundle the settings name, the default bundle where they name none.
+
+    Raises:
+        BundleError: If a file of it is missing, altered or of a newer format.
+        BackendError: If nothing here can run it.
+        CalibrationError: If its calibration is not for it.
+        ConfigError: If ``encode_hz`` does not fit the model.
+    """
+    artefact = Bundle.open(settings.engine or settings.bundle or DEFAULT_BUNDLE)
+    encode_stride(settings.encode_hz, artefact.spec)
+    calibration = apply.load(artefact.calibration(), artefact.spec.labels)
+    return LoadedModel(artefact, _open(artefact, settings, ()), calibration, settings)
+
+
+def encode_stride(encode_hz: float | None, spec: ModelSpec) -> int:
+    """How many samples are taken per tick of the model's own rate.
+
+    Raises:
+        ConfigError: If it is no whole multiple, or the model's units hold more than one frame.
+    """
+    if encode_hz is None:
+        return 1
+    ratio = Fraction(encode_hz).limit_denominator(1000) / Fraction(spec.sample_hz).limit_denominator(1000)
+    if ratio.denominator != 1 or ratio < 1:
+        raise ConfigError(
+            f"model.encode_hz must be a whole multiple of the model's {spec.sample_hz:g} Hz, not {encode_hz:g}"
+        )
+    if ratio > 1 and (spec.unit > 1 or spec.window == 1):
+        raise ConfigError(
+            f"model.encode_hz: {spec.name} encodes units of {spec.unit} frames, at its own {spec.sample_hz:g} Hz only"
+        )
+    return int(ratio)
+
+
+def _open(artefact: Artefact, settings: ModelSettings, exclude: Collection[str]) -> Backend:
+    # A named back end that failed is not tried again: what is left is chosen by `auto`.
+    name = "auto" if exclude else settings.backend
+    return open_backend(artefact, name, settings.threads, settings.precision, exclude)

@@ -1,0 +1,222 @@
+"""The chain, read top to bottom: frame → track → crop → encode → ring → head → calibrate → faces of a message.
+
+No camera, socket or sleep here: a function of the frames it is given and what it remembers of them.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from statistics import median
+
+from engine.spec import ModelSpec
+from stream.camera.frame import Frame
+from stream.clock import SampleClock
+from stream.crop import crop_face
+from stream.faces import FaceTracker, TrackedFace
+from stream.message import Face, Quality, Window
+from stream.primary import Box, primary_face
+from stream.scheduler import Scheduler
+from stream.scores import Scorer
+from stream.window import FaceWindows, WindowState
+
+GAP_MIN_NS = 250_000_000
+GAP_PERIODS = 2.5
+"""A window survives this long without an observation of its face: 250 ms or this many frame periods."""
+BLURRED = 50.0
+"""Variance of the Laplacian under which a face looks blurred (stream.faces.quality)."""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What one frame showed.
+
+    Attributes:
+        faces: As the message carries them.
+        detect_ms: Time spent finding and following faces.
+        infer_ms: Time spent cropping, encoding and scoring; None where this frame was no sample.
+        degraded: What ran below its setting.
+        new: Ids of faces that appeared.
+        lost: Ids of faces that are gone.
+        cut: Whether a shot cut was seen, so that every window began anew.
+    """
+
+    faces: list[Face]
+    detect_ms: float
+    infer_ms: float | None
+    degraded: list[str]
+    new: list[str] = field(default_factory=list)
+    lost: list[str] = field(default_factory=list)
+    cut: bool = False
+
+
+class FramePeriod:
+    """The camera's period as its capture times show it: the median of the last intervals."""
+
+    def __init__(self, default_ns: int = 33_333_333, keep: int = 15) -> None:
+        self._default_ns = default_ns
+        self._intervals: deque[int] = deque(maxlen=keep)
+        self._last_ns: int | None = None
+
+    def step(self, t_ns: int) -> int:
+        """Take one capture time; returns the period, ns."""
+        if self._last_ns is not None and t_ns > self._last_ns:
+            self._intervals.append(t_ns - self._last_ns)
+        self._last_ns = t_ns
+        return int(median(self._intervals)) if self._intervals else self._default_ns
+
+    def reset(self) -> None:
+        """A new source may have another rate."""
+        self._intervals.clear()
+        self._last_ns = None
+
+
+class Pipeline:
+    """Everything between a frame and the faces of a message.
+
+    Args:
+        spec: The model's spec.
+        tracker: Finds and follows faces.
+        windows: Encodes and scores.
+        scorer: Calibrates and labels.
+        scheduler: Says who is sampled when there is too little time for all.
+        roi: Region of the primary face, shares of the frame.
+        encode_hz: Samples per second of each face.
+    """
+
+    def __init__(
+        self,
+        spec: ModelSpec,
+        tracker: FaceTracker,
+        windows: FaceWindows,
+        scorer: Scorer,
+        scheduler: Scheduler,
+        roi: Box = (0.0, 0.0, 1.0, 1.0),
+        encode_hz: float | None = None,
+    ) -> None:
+        self.spec = spec
+        self._tracker, self._windows, self._scorer, self._scheduler = tracker, windows, scorer, scheduler
+        self._roi = roi
+        self._clock = SampleClock(encode_hz or spec.sample_hz)
+        self._period = FramePeriod()
+
+    def step(self, frame: Frame) -> Seen:
+        """Process one frame.
+
+        Args:
+            frame: RGB uint8 (H, W, 3) with its capture time and number.
+
+        Returns:
+            The faces it shows, with their scores.
+        """
+        started = time.monotonic_ns()
+        t_ns = frame.t_capture_ns
+        gap_limit_ns = max(GAP_MIN_NS, int(GAP_PERIODS * self._period.step(t_ns)))
+        tracked = self._tracker.step(frame.image, t_ns)
+        if tracked.cut:
+            self._windows.reset_all()
+            self._scorer.reset_all()
+        visible = [face for face in tracked.faces if _observed(face)]
+        for face_id in self._windows.observe((face.id for face in visible), t_ns, gap_limit_ns):
+            self._scorer.restart(face_id)
+        height, width = frame.image.shape[:2]
+        primary = primary_face(((face.id, face.box) for face in visible), self._roi, width, height)
+        detected = time.monotonic_ns()
+
+        tick = self._clock.advance(t_ns)
+        degraded: list[str] = []
+        if tick is not None and visible:
+            degraded = self._sample(tick, visible, primary, frame)
+        infer_ms = None if tick is None else (time.monotonic_ns() - detected) / 1e6
+
+        faces = [self._describe(face, face.id == primary, t_ns) for face in tracked.faces]
+        lost = [face.id for face in tracked.faces if face.state == "lost"]
+        for face_id in lost:
+            self._windows.reset(face_id)
+            self._scorer.reset(face_id)
+        new = [face.id for face in tracked.faces if face.state == "new"]
+        return Seen(faces, (detected - started) / 1e6, infer_ms, degraded, new, lost, tracked.cut)
+
+    def reset(self) -> None:
+        """Forget every face and the time base: a lost camera or another source."""
+        self._tracker.reset()
+        self._windows.reset_all()
+        self._scorer.reset_all()
+        self._clock.reset()
+        self._period.reset()
+
+    def backend_changed(self) -> None:
+        """Features of two back ends never mix: every window starts anew."""
+        self._windows.reset_all()
+        self._scorer.reset_all()
+
+    def _sample(self, tick: int, visible: Sequence[TrackedFace], primary: str | None, frame: Frame) -> list[str]:
+        """Crop, encode and score this tick's faces; returns what is degraded."""
+        chosen = set(self._scheduler.choose([face.id for face in visible], primary))
+        crops = {}
+        for face in visible:
+            if face.id in chosen and face.points5 is not None:
+                crops[face.id] = crop_face(frame.image, face.points5, self.spec.crop)
+        started = time.monotonic_ns()
+        self._windows.step(tick, crops, frame.t_capture_ns, frame.seq)
+        self._scheduler.spent(len(crops), (time.monotonic_ns() - started) / 1e6)
+        return ["scheduler"] if len(chosen) < len(visible) else []
+
+    def _describe(self, face: TrackedFace, primary: bool, t_ns: int) -> Face:
+        window = self._windows.state(face.id)
+        scored = None if window.score is None else self._scorer.step(face.id, window.score, window.full)
+        reason = _reason(face, window)
+        described = Face(
+            id=face.id,
+            state=face.state,
+            age_frames=face.age_frames,
+            primary=primary,
+            box=_rounded(face.box),
+            score=round(float(face.score), 4),
+            ready=reason == "ok",
+            reason=reason,
+            window=Window(window.n, window.need, round(window.span_ms, 1), window.gaps),
+            quality=Quality(
+                size_px=_round(face.size_px, 1),
+                blur=_blur(face.blur),
+                yaw_deg=_round(face.yaw_deg, 1),
+                pitch_deg=_round(face.pitch_deg, 1),
+            ),
+        )
+        if scored is not None:
+            described.logits, described.probs, described.now = scored.logits, scored.probs, scored.now
+            described.smoothed, described.relevance = scored.smoothed, scored.relevance
+            described.neutral_shift = scored.neutral_shift
+            described.scored_frame_id = scored.frame_id
+            described.score_age_ms = round((t_ns - scored.t_ns) / 1e6, 1)
+            if described.ready:
+                described.label, described.confidence = scored.label, scored.confidence
+        return described
+
+
+def _observed(face: TrackedFace) -> bool:
+    return face.state in ("new", "tracked") and face.points5 is not None
+
+
+def _reason(face: TrackedFace, window: WindowState) -> str:
+    if not _observed(face):
+        return "occluded"
+    if not window.full or window.score is None:
+        return "warming"
+    return "starved" if window.starved else "ok"
+
+
+def _blur(sharpness: float | None) -> float | None:
+    """0 (sharp) to 1, from the variance of the Laplacian; one half where a face begins to look blurred."""
+    return None if sharpness is None else round(BLURRED / (BLURRED + max(sharpness, 0.0)), 3)
+
+
+def _round(value: float | None, digits: int) -> float | None:
+    return None if value is None else round(float(value), digits)
+
+
+def _rounded(box: Box) -> Box:
+    x, y, w, h = (round(float(value), 1) for value in box)
+    return x, y, w, h

@@ -1,0 +1,184 @@
+"""From calibrated probabilities to a calm label: smoothing, hysteresis, abstention, in this order. Pure.
+
+Each step is tied to capture time, never to a frame count, so a source's rate does not change what it says, and each can
+be switched off. ``now`` does not pass through here: it stays quick.
+
+How quick and how calm by default, for probabilities that jump: the smoothed challenger overtakes after 0.69 time
+constants and leads by the margin after 0.74 (0.19 s), then must hold that for the dwell (0.2 s): under 0.55 s with a
+score every 125 ms. Probabilities of a two-second window add up to half a window before that.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.floating]
+
+
+class SmoothError(ValueError):
+    """A setting or a score that cannot be used; the message names it."""
+
+
+@dataclass(frozen=True)
+class SmoothSettings:
+    """How calm the label is.
+
+    Attributes:
+        smooth: Smooth probabilities over time.
+        time_constant_s: After this long, 63 % of a change has come through.
+        gap_s: Without a score for longer than this, smoothing and hysteresis start anew.
+        hysteresis: Hold the label until another class clearly leads.
+        margin: How far another class must lead in smoothed probability to take the label, 0 to 1.
+        dwell_s: For how long it must lead by that margin, without a break.
+        abstain: Publish no label while the confidence is under the threshold.
+        abstain_below: Confidence under which the label is null, 0 to 1; unset takes the bundle's calibrated threshold.
+        abstain_margin: How far above the threshold the confidence must rise to end an abstention, 0 to 1.
+    """
+
+    smooth: bool = True
+    time_constant_s: float = 0.25
+    gap_s: float = 1.0
+    hysteresis: bool = True
+    margin: float = 0.05
+    dwell_s: float = 0.2
+    abstain: bool = True
+    abstain_below: float | None = None
+    abstain_margin: float = 0.03
+
+    def __post_init__(self) -> None:
+        for name in ("time_constant_s", "gap_s"):
+            value = getattr(self, name)
+            if not (math.isfinite(value) and 0 < value <= 60):
+                raise SmoothError(f"{name} must be above 0 and at most 60 s, not {value}; switch the step off instead")
+        if not 0 <= self.dwell_s <= 10:
+            raise SmoothError(f"dwell_s must be 0..10 s, not {self.dwell_s}")
+        for name in ("margin", "abstain_below", "abstain_margin"):
+            value = getattr(self, name)
+            if value is not None and not 0 <= value < 1:
+                raise SmoothError(f"{name} must be at least 0 and under 1, not {value}")
+
+
+@dataclass
+class TrackState:
+    """What is remembered of one face.
+
+    Attributes:
+        t_ns: Capture time of the newest score.
+        smoothed: (C,) float64, sums to 1.
+        held: Index of the class that holds the label.
+        challenger: Index of the class that leads by the margin, and since when; None while none does.
+        abstaining: The confidence was under the threshold and has not risen past it and its margin since.
+    """
+
+    t_ns: int
+    smoothed: npt.NDArray[np.float64]
+    held: int
+    challenger: tuple[int, int] | None = None
+    abstaining: bool = False
+
+
+@dataclass(frozen=True)
+class CalmScore:
+    """One face's post-processed score.
+
+    Attributes:
+        smoothed: (C,) float64, sums to 1.
+        held: The class hysteresis holds, also while abstaining.
+        label: That class, or None while abstaining.
+        confidence: Smoothed probability of the held class, 0 to 1.
+    """
+
+    smoothed: npt.NDArray[np.float64]
+    held: str
+    label: str | None
+    confidence: float
+
+
+class Smoother:
+    """Steps every face's :class:`TrackState`.
+
+    Args:
+        labels: C class names, in the order of the probabilities.
+        settings: The three steps' settings.
+        threshold: Abstention threshold used where the settings leave it unset: the bundle's calibrated one; None for
+            none.
+    """
+
+    def __init__(
+        self, labels: Sequence[str], settings: SmoothSettings | None = None, threshold: float | None = None
+    ) -> None:
+        self.labels = tuple(labels)
+        self.settings = settings if settings is not None else SmoothSettings()
+        own = self.settings.abstain_below
+        self.threshold = (own if own is not None else threshold or 0.0) if self.settings.abstain else 0.0
+        self._tracks: dict[str, TrackState] = {}
+
+    def step(self, track_id: str, probs: Floats, t_ns: int) -> CalmScore:
+        """Take one new score of one face.
+
+        Args:
+            track_id: Whose.
+            probs: (C,) probabilities that sum to 1.
+            t_ns: Capture time of the newest sample in it; a score no newer than the last one changes nothing.
+
+        Raises:
+            SmoothError: If `probs` is not C finite numbers.
+        """
+        now = np.asarray(probs, dtype=np.float64)
+        if now.shape != (len(self.labels),) or not np.isfinite(now).all():
+            raise SmoothError(f"probs must be {len(self.labels)} finite numbers, not {probs!r}")
+        state = self._tracks.get(track_id)
+        if state is None or t_ns - state.t_ns > self.settings.gap_s * 1e9:
+            state = TrackState(t_ns, now, int(now.argmax()))
+            self._tracks[track_id] = state
+            state.abstaining = bool(state.smoothed[state.held] < self.threshold)
+        elif t_ns > state.t_ns:
+            step(state, now, t_ns, self.settings, self.threshold)
+        confidence = float(state.smoothed[state.held])
+        held = self.labels[state.held]
+        return CalmScore(state.smoothed, held, None if state.abstaining else held, confidence)
+
+    def reset(self, track_id: str) -> None:
+        """Forget a face: its next score starts anew."""
+        self._tracks.pop(track_id, None)
+
+    def reset_all(self) -> None:
+        """Forget every face, as after a cut or a lost camera."""
+        self._tracks.clear()
+
+    def __len__(self) -> int:
+        return len(self._tracks)
+
+
+def step(
+    state: TrackState, probs: npt.NDArray[np.float64], t_ns: int, settings: SmoothSettings, threshold: float
+) -> None:
+    """Move one face's state on to `probs` (C,) of time `t_ns`, later than the state's."""
+    if settings.smooth:
+        # The exact answer of a first-order low-pass to a step, whatever the spacing of the scores.
+        weight = -math.expm1(-(t_ns - state.t_ns) / 1e9 / settings.time_constant_s)
+        state.smoothed = state.smoothed + weight * (probs - state.smoothed)
+    else:
+        state.smoothed = probs
+    state.t_ns = t_ns
+    state.held, state.challenger = _hold(state, t_ns, settings)
+    confidence = float(state.smoothed[state.held])
+    # Two thresholds, so that a confidence that lingers at one does not make the label blink.
+    state.abstaining = confidence < threshold + (settings.abstain_margin if state.abstaining else 0.0)
+
+
+def _hold(state: TrackState, t_ns: int, settings: SmoothSettings) -> tuple[int, tuple[int, int] | None]:
+    best = int(state.smoothed.argmax())
+    if not settings.hysteresis or best == state.held:
+        return best, None
+    if state.smoothed[best] - state.smoothed[state.held] <= settings.margin:
+        return state.held, None
+    since = state.challenger[1] if state.challenger is not None and state.challenger[0] == best else t_ns
+    if t_ns - since >= settings.dwell_s * 1e9:
+        return best, None
+    return state.held, (best, since)
