@@ -1,8 +1,11 @@
-"""Checks that every model configuration runs on construction."""
+"""Options that every model has, and the checks that every configuration runs on construction."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from engine.spec import CLIP_MEAN, CLIP_STD, SEVEN_CLASSES, CropGeometry
 
 
 class OptionError(ValueError):
@@ -27,3 +30,30 @@ def in_range(name: str, value: float, low: float, high: float) -> None:
     """
     if not low <= value <= high:
         raise OptionError(f"{name} must be {low}..{high}, not {value}")
+
+
+@dataclass(frozen=True)
+class ModelOptions:
+    """What all models' configurations share.
+
+    Attributes:
+        labels: Class names in the order of the logits.
+        image_encoder: ``frozen``, ``tuned`` or ``lora``.
+        lora_rank: Rank of the updates where the image encoder is ``lora``.
+        crop: Crop geometry the encoder expects.
+        mean: Per-channel RGB mean of crops in [0, 1].
+        std: Per-channel RGB standard deviation.
+    """
+
+    labels: tuple[str, ...] = SEVEN_CLASSES
+    image_encoder: str = "tuned"
+    lora_rank: int = 16
+    crop: CropGeometry = field(default_factory=CropGeometry)
+    mean: tuple[float, float, float] = CLIP_MEAN
+    std: tuple[float, float, float] = CLIP_STD
+
+    def __post_init__(self) -> None:
+        choice("image_encoder", self.image_encoder, ("frozen", "tuned", "lora"))
+        in_range("lora_rank", self.lora_rank, 1, 256)
+        if len(self.labels) < 2:
+            raise OptionError(f"labels must be two or more class names, not {self.labels}")

@@ -8,24 +8,25 @@ score is a pool of those.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from engine.spec import CLIP_MEAN, CLIP_STD, SEVEN_CLASSES, CropGeometry, ModelSpec
+from engine.spec import ModelSpec
 from train.models.attention import Mlp, PreNormLayer, TanhGELU
-from train.models.options import choice, in_range
+from train.models.options import ModelOptions, choice, in_range
 from train.models.precision import cosine, full_precision, unit_length
+from train.models.text_side import LabelEmbeddings, PromptSet
 from train.models.window import ExpressionModel, WindowOutput
+from train.prompts import class_names, descriptors
 
 
 @dataclass(frozen=True)
-class TgDferConfig:
-    """Every choice of the TG-DFER head; Tables 3 to 6 of the paper are values of these fields.
+class TgDferConfig(ModelOptions):
+    """Every choice of TG-DFER; Tables 3 to 6 of the paper are values of these fields.
 
     Attributes:
-        labels: Class names in the order of the logits.
         frames: T, frames of a window.
         sample_hz: Samples per second of face time.
         fine_depth: Layers of the fine branch; 0 drops it (Table 3).
@@ -47,13 +48,8 @@ class TgDferConfig:
             6).
         influence_k: k of Table 6.
         temperature: tau, what cosines are divided by.
-        image_encoder: ``frozen``, ``tuned`` or ``lora``.
-        crop: Crop geometry the encoder expects.
-        mean: Per-channel RGB mean of crops in [0, 1].
-        std: Per-channel RGB standard deviation.
     """
 
-    labels: tuple[str, ...] = SEVEN_CLASSES
     frames: int = 16
     sample_hz: float = 8.0
     fine_depth: int = 1
@@ -73,17 +69,13 @@ class TgDferConfig:
     influence: str = "all"
     influence_k: int = 2
     temperature: float = 0.01
-    image_encoder: str = "tuned"
-    crop: CropGeometry = field(default_factory=CropGeometry)
-    mean: tuple[float, float, float] = CLIP_MEAN
-    std: tuple[float, float, float] = CLIP_STD
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         choice("prompt_text", self.prompt_text, ("class", "descriptors"))
         choice("visual_prompt", self.visual_prompt, ("none", "add", "prepend"))
         choice("pool", self.pool, ("mean", "topk", "attention", "logsumexp"))
         choice("influence", self.influence, ("all", "highest", "lowest"))
-        choice("image_encoder", self.image_encoder, ("frozen", "tuned", "lora"))
         in_range("frames", self.frames, 1, 512)
         in_range("fine_depth", self.fine_depth, 0, 24)
         in_range("coarse_depth", self.coarse_depth, 0, 24)
@@ -298,22 +290,11 @@ def _weighted_direction(weights: Tensor, instances: Tensor) -> Tensor:
     return direction
 
 
-class LabelEmbeddings(nn.Module):
-    """X^FP and X^CP without a text encoder: two learned embeddings per class.
-
-    Args:
-        classes: C.
-        width: d.
-    """
-
-    def __init__(self, classes: int, width: int) -> None:
-        super().__init__()
-        self.fine = nn.Parameter(torch.randn(classes, width) * width**-0.5)
-        self.coarse = nn.Parameter(torch.randn(classes, width) * width**-0.5)
-
-    def forward(self) -> tuple[Tensor, Tensor]:
-        """Fine and coarse label features, ``(C, d)`` each."""
-        return self.fine, self.coarse
+def prompt_sets(config: TgDferConfig) -> dict[str, PromptSet]:
+    """The texts of X^FP and X^CP (section 3.3.1, Table 5)."""
+    texts = descriptors(config.labels) if config.prompt_text == "descriptors" else class_names(config.labels)
+    fine = PromptSet(texts, config.contexts if config.prompt_learnable else 0)
+    return {"fine": fine, "coarse": PromptSet(class_names(config.labels))}
 
 
 class SingleFrames(nn.Module):
@@ -351,12 +332,12 @@ class TgDfer(ExpressionModel):
         self.config, self.width = config, width
         self.encoder = SingleFrames(backbone)
         self.window_head = TgDferHead(config, width)
-        self.text = text or LabelEmbeddings(len(config.labels), width)
+        self.text = text or LabelEmbeddings(("fine", "coarse"), len(config.labels), width)
 
     def text_constants(self) -> dict[str, Tensor]:
         """X^FP and X^CP, both of length 1."""
-        fine, coarse = self.text()
-        return {"fine_prompt": unit_length(fine), "coarse_prompt": unit_length(coarse)}
+        features = self.text()
+        return {f"{name}_prompt": unit_length(features[name]) for name in ("fine", "coarse")}
 
     def spec(self) -> ModelSpec:
         """What the runtime must know: one frame per unit, T units per window, a score of the newest frame."""

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from engine.spec import CLIP_MEAN, CLIP_STD, ModelSpec
+from train.clip.lora import merge_lora
 
 
 class WindowOutput(NamedTuple):
@@ -105,7 +106,7 @@ class ExpressionModel(nn.Module):
 
     def runtime_encoder(self) -> RuntimeEncoder:
         """The unit encoder as a module from uint8 crops, for export."""
-        return RuntimeEncoder(self.encoder, self.mean, self.std)
+        return RuntimeEncoder(merge_lora(self.encoder), self.mean, self.std)
 
     def runtime_head(self) -> RuntimeHead:
         """The window head with the text side folded in, for export."""

@@ -1,0 +1,1 @@
+"""The project's own demo clip: one public-domain portrait moved through four expressions by its landmarks."""

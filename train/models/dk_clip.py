@@ -1,0 +1,350 @@
+"""DK-CLIP: domain knowledge enhanced vision-language model for dynamic facial expression recognition (2024).
+
+Snippets of U frames exchange message tokens inside the image encoder (CFAM), a transformer layer integrates
+the snippets (MSIM), snippets unlike the whole are erased, and what remains of the patches refines the texts
+of the classes (CMAM).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from engine.spec import ModelSpec
+from train.clip.vision import VisionTransformer
+from train.models.attention import Attention, Mlp, PreNormLayer
+from train.models.exchange import MessageExchange
+from train.models.options import ModelOptions, OptionError, choice, in_range
+from train.models.precision import LayerNorm, cosine, full_precision
+from train.models.text_side import LabelEmbeddings, PromptSet
+from train.models.window import ExpressionModel, WindowOutput
+from train.prompts import action_units, class_names, descriptors
+
+
+@dataclass(frozen=True)
+class DkClipConfig(ModelOptions):
+    """Every choice of DK-CLIP; Tables 4 to 6 and Fig. 3 of the paper are values of these fields.
+
+    Attributes:
+        frames: T, frames of a window.
+        snippets: N, snippets of a window (Fig. 3); each has T / N frames.
+        sample_hz: Samples per second of face time.
+        hop: Samples between runs of the head where one unit is the whole window; else the unit's length is.
+        temporal: ``mean`` of frames (HVE off), ``transformer`` over frames with a class token, ``cfam`` over
+            the whole window, or ``hierarchical``, CFAM and MSIM (Tables 4 and 5).
+        prompt_text: ``names``, ``descriptors``, or action units joined by ``aus-and`` or ``aus-or`` (Table
+            6).
+        contexts: Learned contexts per class before the text, 0 for none (Table 6, b and c).
+        cross_modal: Whether CMAM refines the texts (ETP, Table 4; off in Table 6, a to c).
+        consistency: Whether snippets are erased and local terms exist (CCR, Table 4).
+        threshold: theta, below which a snippet's share erases it (eq. 9, Fig. 3).
+        local_fusion: ``probabilities``, eq. 10 with weights that sum to 1, or ``logits``, as the public code
+            has it.
+        heads: Heads of MSIM and CMAM.
+    """
+
+    frames: int = 16
+    snippets: int = 4
+    sample_hz: float = 8.0
+    hop: int = 4
+    temporal: str = "hierarchical"
+    prompt_text: str = "aus-or"
+    contexts: int = 0
+    cross_modal: bool = True
+    consistency: bool = True
+    threshold: float = 0.15
+    local_fusion: str = "probabilities"
+    heads: int = 8
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        choice("temporal", self.temporal, ("mean", "transformer", "cfam", "hierarchical"))
+        choice("prompt_text", self.prompt_text, ("names", "descriptors", "aus-and", "aus-or"))
+        choice("local_fusion", self.local_fusion, ("probabilities", "logits"))
+        in_range("frames", self.frames, 1, 512)
+        in_range("snippets", self.snippets, 1, self.frames)
+        in_range("hop", self.hop, 1, self.frames)
+        in_range("contexts", self.contexts, 0, 64)
+        in_range("threshold", self.threshold, 0.0, 1.0)
+        if self.frames % self.snippets:
+            raise OptionError(f"frames {self.frames} do not divide into {self.snippets} snippets")
+        if self.consistency and self.temporal != "hierarchical":
+            raise OptionError(
+                f"consistency needs snippets: with temporal={self.temporal} set consistency=false"
+            )
+
+    @property
+    def unit(self) -> int:
+        """U, frames of a unit."""
+        return {"mean": 1, "transformer": 1, "cfam": self.frames}.get(
+            self.temporal, self.frames // self.snippets
+        )
+
+    @property
+    def window(self) -> int:
+        """W, units of a window."""
+        return self.frames // self.unit
+
+
+class SnippetEncoder(nn.Module):
+    """A snippet to one feature: its vector, then its mean patch tokens where CMAM needs them.
+
+    Args:
+        vision: The image encoder, with :class:`MessageExchange` where frames of a snippet exchange messages.
+        unit: U.
+        with_patches: Whether patch tokens are part of the feature.
+    """
+
+    def __init__(self, vision: VisionTransformer, unit: int, with_patches: bool) -> None:
+        super().__init__()
+        size = vision.size
+        self.unit, self.joint, self.with_patches = unit, size.joint, with_patches
+        self.vision = vision
+        if with_patches:
+            self.patch_norm = LayerNorm(size.width)
+            self.patch_projection = nn.Linear(size.width, size.joint, bias=False)
+        self.feature = size.joint * (size.tokens if with_patches else 1)
+
+    def forward(self, crops: Tensor) -> Tensor:
+        """``(B, U, 3, S, S)`` normalised to ``(B, F)``: s of eq. 5, then L-1 patch tokens of d each."""
+        tokens = self.vision.tokens(crops.flatten(0, 1), self.unit)  # [B*U, L, D]
+        joint = self.vision.project(tokens[:, 0]).reshape(-1, self.unit, self.joint).mean(dim=1)  # [B, d]
+        if not self.with_patches:
+            return joint
+        patches: Tensor = self.patch_projection(self.patch_norm(tokens[:, 1:]))  # [B*U, L-1, d]
+        patches = patches.reshape(-1, self.unit, (self.vision.size.tokens - 1) * self.joint).mean(dim=1)
+        return torch.cat([joint, patches], dim=-1)
+
+
+class SnippetIntegration(nn.Module):
+    """MSIM (eq. 6): ``v = mean over snippets of Transformer(s + e) + s``; the outer residual is X-CLIP's.
+
+    Args:
+        window: N.
+        width: d.
+        heads: Heads of the layer.
+    """
+
+    def __init__(self, window: int, width: int, heads: int) -> None:
+        super().__init__()
+        self.position = nn.Parameter(torch.randn(window, width) * 0.02)
+        self.layer = PreNormLayer(width, heads)
+
+    def forward(self, snippets: Tensor) -> Tensor:
+        """``(B, N, d)`` to ``(B, d)``."""
+        mixed: Tensor = self.layer(snippets + self.position)
+        return (mixed + snippets).mean(dim=1)
+
+
+class FrameTransformer(nn.Module):
+    """One transformer layer over frames, read at a class token (Table 5, b).
+
+    Args:
+        window: Frames.
+        width: d.
+        heads: Heads of the layer.
+    """
+
+    def __init__(self, window: int, width: int, heads: int) -> None:
+        super().__init__()
+        self.class_token = nn.Parameter(torch.randn(width) * 0.02)
+        self.position = nn.Parameter(torch.randn(window + 1, width) * 0.02)
+        self.layer = PreNormLayer(width, heads)
+
+    def forward(self, frames: Tensor) -> Tensor:
+        """``(B, T, d)`` to ``(B, d)``."""
+        first = self.class_token.expand(frames.shape[0], 1, -1)
+        mixed: Tensor = self.layer(torch.cat([first, frames], dim=1) + self.position)
+        return mixed[:, 0]
+
+
+class PromptRefinement(nn.Module):
+    """CMAM (eq. 8): texts query the patches of what was seen, ``c + gamma * CMAM(c, z)``.
+
+    Args:
+        width: d.
+        heads: Heads of each layer.
+        layers: Number of layers.
+    """
+
+    def __init__(self, width: int, heads: int, layers: int = 2) -> None:
+        super().__init__()
+        self.context_norm = LayerNorm(width)
+        self.query_norms = nn.ModuleList(LayerNorm(width) for _ in range(layers))
+        self.attentions = nn.ModuleList(Attention(width, heads, qkv_bias=False) for _ in range(layers))
+        self.mlp_norms = nn.ModuleList(LayerNorm(width) for _ in range(layers))
+        self.mlps = nn.ModuleList(Mlp(width, 4 * width) for _ in range(layers))
+        self.gamma = nn.Parameter(torch.full((width,), 0.1))
+
+    def forward(self, classes: Tensor, patches: Tensor) -> Tensor:
+        """Class features ``(B, C, d)``, refined by patch tokens ``(B, L-1, d)``."""
+        context = self.context_norm(patches)
+        x = classes
+        layers = zip(self.query_norms, self.attentions, self.mlp_norms, self.mlps, strict=True)
+        for query_norm, attention, mlp_norm, mlp in layers:
+            x = x + attention(query_norm(x), context)
+            x = x + mlp(mlp_norm(x))
+        return classes + self.gamma * x
+
+
+@full_precision
+def snippet_shares(snippets: Tensor, video: Tensor) -> Tensor:
+    """a*: how much each snippet resembles the whole, as shares of 1 (section 3.5).
+
+    Args:
+        snippets: ``(B, N, d)``.
+        video: ``(B, d)``.
+
+    Returns:
+        ``(B, N)`` float32 in (0, 1), summing to 1. Equal similarities give equal shares.
+    """
+    similarity = cosine(snippets, video[:, None]).squeeze(-1)
+    low, high = similarity.amin(dim=1, keepdim=True), similarity.amax(dim=1, keepdim=True)
+    shares: Tensor = ((similarity - low) / (high - low + 1e-6)).softmax(dim=1)
+    return shares
+
+
+def kept_snippets(shares: Tensor, threshold: float) -> Tensor:
+    """Which snippets stay (eq. 9): those of at least theta, and always the one of the largest share.
+
+    Args:
+        shares: ``(B, N)`` a*.
+        threshold: theta.
+
+    Returns:
+        ``(B, N)`` of 1 and 0 in the shares' dtype, at least one 1 per row.
+    """
+    most = shares.amax(dim=1, keepdim=True)
+    return ((shares >= threshold) | (shares >= most)).to(shares.dtype)
+
+
+class DkClipHead(nn.Module):
+    """MSIM, noise reduction, CMAM and the scores (eqs. 6 to 10).
+
+    Args:
+        config: The model's choices.
+        width: d.
+        tokens: L, tokens per frame.
+    """
+
+    def __init__(self, config: DkClipConfig, width: int, tokens: int) -> None:
+        super().__init__()
+        self.config, self.width, self.patches = config, width, tokens - 1
+        temporal = {"hierarchical": SnippetIntegration, "transformer": FrameTransformer}.get(config.temporal)
+        self.temporal = temporal(config.window, width, config.heads) if temporal else None
+        self.refinement = PromptRefinement(width, config.heads) if config.cross_modal else None
+        self.logit_scale = nn.Parameter(torch.tensor(2.6592600))
+
+    def forward(self, features: Tensor, classes: Tensor) -> WindowOutput:
+        """Score windows.
+
+        Args:
+            features: ``(B, N, F)`` snippet features, oldest first.
+            classes: ``(C, d)`` text features c.
+
+        Returns:
+            Logits of p_g, relevance a* per frame, and in ``extras`` ``shares`` a* and ``kept`` (B, N), and
+            with consistency ``local_log_probs`` (B, C) of eq. 10.
+        """
+        dtype = self.logit_scale.dtype
+        features, classes = features.to(dtype), classes.to(dtype)
+        snippets = features[..., : self.width]  # [B, N, d]
+        video = self.temporal(snippets) if self.temporal is not None else snippets.mean(dim=1)  # [B, d]
+        shares = snippet_shares(snippets, video)
+        kept = (
+            kept_snippets(shares, self.config.threshold)
+            if self.config.consistency
+            else torch.ones_like(shares)
+        )
+        refined = classes[None]
+        if self.refinement is not None:
+            patches = features[..., self.width :].reshape(-1, self.config.window, self.patches, self.width)
+            weights = (kept / kept.sum(dim=1, keepdim=True)).to(dtype)
+            # [B, L-1, d], the mean over kept snippets
+            seen = (weights[:, :, None, None] * patches).sum(dim=1)
+            refined = self.refinement(refined.expand(features.shape[0], -1, -1), seen)
+        scale = self.logit_scale.float().exp()
+        logits = scale * cosine(video[:, None], refined).squeeze(1)
+        relevance = shares[:, :, None].expand(-1, -1, self.config.unit).flatten(1)
+        extras = {"shares": shares, "kept": kept}
+        if self.config.consistency:
+            extras["local_log_probs"] = self.local(scale * cosine(snippets, refined), shares, kept)
+        return WindowOutput(logits, relevance, None, extras)
+
+    def local(self, logits: Tensor, shares: Tensor, kept: Tensor) -> Tensor:
+        """The log of p_l (eq. 10).
+
+        Args:
+            logits: ``(B, N, C)`` of each snippet.
+            shares: ``(B, N)`` a*.
+            kept: ``(B, N)`` of 1 and 0.
+
+        Returns:
+            ``(B, C)``.
+        """
+        if self.config.local_fusion == "logits":
+            return ((kept * shares)[:, :, None] * logits).sum(dim=1).log_softmax(dim=-1)
+        weights = shares.log() + (kept - 1) * 1e4
+        weights = weights.log_softmax(dim=1)
+        return (weights[:, :, None] + logits.log_softmax(dim=-1)).logsumexp(dim=1)
+
+
+def prompt_sets(config: DkClipConfig) -> dict[str, PromptSet]:
+    """The texts of the classes (section 3.4, Tables 1 and 6)."""
+    if config.prompt_text.startswith("aus-"):
+        texts = action_units(config.labels, config.prompt_text.removeprefix("aus-"))
+    else:
+        texts = (descriptors if config.prompt_text == "descriptors" else class_names)(config.labels)
+    return {"classes": PromptSet(texts, config.contexts)}
+
+
+def exchange_of(config: DkClipConfig, width: int, heads: int) -> Callable[[], nn.Module] | None:
+    """What makes one layer's exchange module, or None where frames exchange nothing."""
+    if config.temporal not in ("cfam", "hierarchical"):
+        return None
+    return lambda: MessageExchange(width, heads)
+
+
+class DkClip(ExpressionModel):
+    """The whole model.
+
+    Args:
+        config: The model's choices.
+        vision: The image encoder, with exchange modules where the configuration has them.
+        text: Module whose call gives ``classes`` c, ``(C, d)``; label embeddings if not given.
+    """
+
+    encoder: SnippetEncoder
+
+    def __init__(
+        self, config: DkClipConfig, vision: VisionTransformer, text: nn.Module | None = None
+    ) -> None:
+        super().__init__(config.mean, config.std)
+        self.config = config
+        self.encoder = SnippetEncoder(vision, config.unit, config.cross_modal)
+        self.window_head = DkClipHead(config, vision.size.joint, vision.size.tokens)
+        self.text = text or LabelEmbeddings(("classes",), len(config.labels), vision.size.joint)
+        vision.patch.requires_grad_(False)
+
+    def text_constants(self) -> dict[str, Tensor]:
+        """c, the class features."""
+        return {"classes": self.text()["classes"]}
+
+    def spec(self) -> ModelSpec:
+        """What the runtime must know: snippets of U frames, scored whenever one is full."""
+        c = self.config
+        return ModelSpec(
+            name="dk-clip",
+            labels=c.labels,
+            unit=c.unit,
+            window=c.window,
+            hop=c.unit if c.window > 1 else c.hop,
+            sample_hz=c.sample_hz,
+            feature=self.encoder.feature,
+            crop=c.crop,
+            mean=c.mean,
+            std=c.std,
+        )
