@@ -90,6 +90,33 @@ def read_frames(clip: Clip, indices: Sequence[int]) -> list[Image]:
     return [kept[index] for index in indices]
 
 
+def iterate_frames(clip: Clip, folder_fps: float = 25.0) -> Iterator[tuple[float, Image]]:
+    """All frames of a clip as a stream, never more than one in memory.
+
+    Args:
+        clip: Where they are.
+        folder_fps: Rate taken for a folder of frames, which has no times.
+
+    Yields:
+        Seconds since the clip's first frame, increasing, and the ``(H, W, 3)`` uint8 RGB image.
+
+    Raises:
+        DataError: If the clip cannot be opened or an image of a folder is damaged.
+    """
+    if clip.path.is_dir():
+        for index, file in enumerate(frame_files(clip.path)):
+            yield index / folder_fps, _read_image(file)
+        return
+    first: float | None = None
+    last = -1.0
+    for frame in _decode(clip):
+        time = frame.time if frame.time is not None else last + 1 / folder_fps
+        first = time if first is None else first
+        # Broken files repeat or turn back time stamps; whoever follows faces needs them to increase.
+        last = max(time - first, last + 1e-3) if last >= 0 else 0.0
+        yield last, np.asarray(frame.to_ndarray(format="rgb24"), np.uint8)
+
+
 def _read_image(path: Path) -> Image:
     # Not cv2.imread: that one warns on the console and cannot open some non-ASCII paths.
     try:
