@@ -69,9 +69,7 @@ class Camera:
                 # Absolute, and as a bare path: nothing in it is an escape any more.
                 self._spawn_uri = str(path)
         self._watch = Watch(self.settings, self.uri.can_freeze)
-        self._backoff = Backoff(
-            self.settings.backoff_min_ms * 1_000_000, self.settings.backoff_max_ms * 1_000_000
-        )
+        self._backoff = Backoff(self.settings.backoff_min_ms * 1_000_000, self.settings.backoff_max_ms * 1_000_000)
         self._process: CaptureProcess | None = None
         self._leaving: list[subprocess.Popen[bytes]] = []
         self._resume = Resume()

@@ -85,9 +85,7 @@ class Capture:
 
     def run(self) -> int:
         """Capture until the source ends (0) or cannot work (3)."""
-        backoff = Backoff(
-            self._settings.backoff_min_ms * 1_000_000, self._settings.backoff_max_ms * 1_000_000
-        )
+        backoff = Backoff(self._settings.backoff_min_ms * 1_000_000, self._settings.backoff_max_ms * 1_000_000)
         while True:
             driver: Driver | None = None
             try:

@@ -129,14 +129,10 @@ class Watch:
         heard_ns = max(arrival_ns, self._since_ns, idle_until_ns)
         first = arrival_ns < self._since_ns
         stall_at = heard_ns + self.stall_ns
-        restart_at = heard_ns + (
-            cfg.open_timeout_ms * _MS if first else max(cfg.restart_ms * _MS, 2 * self.stall_ns)
-        )
+        restart_at = heard_ns + (cfg.open_timeout_ms * _MS if first else max(cfg.restart_ms * _MS, 2 * self.stall_ns))
         if self.state == "frozen":
             # OpenCV may repeat its last frame for ever after an unplug: only opening again tells.
-            restart_at = min(
-                restart_at, self._frozen_since_ns + (cfg.restart_ms << self._frozen_restarts) * _MS
-            )
+            restart_at = min(restart_at, self._frozen_since_ns + (cfg.restart_ms << self._frozen_restarts) * _MS)
         elif not first and now_ns >= stall_at:
             self.state = "stalled"
         waiting_for = [t for t in (stall_at, restart_at) if t > now_ns]

@@ -114,6 +114,4 @@ class Net:
             Output tensors by name, float32. Views that the next call overwrites.
         """
         self._request.infer([image[None]], share_inputs=True)
-        return {
-            name: self._request.get_output_tensor(index).data for index, name in enumerate(self._outputs)
-        }
+        return {name: self._request.get_output_tensor(index).data for index, name in enumerate(self._outputs)}

@@ -241,7 +241,17 @@ class Tracks:
         self._count += 1
         now = self.now_ns
         track = Track(
-            self._count, seen.place, seen.region, seen.box, score, self.frame, now, now, now, seen, presence=seen.presence
+            self._count,
+            seen.place,
+            seen.region,
+            seen.box,
+            score,
+            self.frame,
+            now,
+            now,
+            now,
+            seen,
+            presence=seen.presence,
         )
         self.active.append(track)
         return track

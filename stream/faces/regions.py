@@ -41,9 +41,7 @@ class Region:
         step = self.size / side_px
         cos, sin = math.cos(self.angle) * step, math.sin(self.angle) * step
         half = side_px / 2
-        return np.array(
-            [[cos, -sin, self.x - half * (cos - sin)], [sin, cos, self.y - half * (sin + cos)]], np.float64
-        )
+        return np.array([[cos, -sin, self.x - half * (cos - sin)], [sin, cos, self.y - half * (sin + cos)]], np.float64)
 
     def cut(self, image: NDArray[np.uint8], side_px: int, border: int) -> NDArray[np.uint8]:
         """Sample the region bilinearly, as MediaPipe's image-to-tensor step does.
@@ -98,9 +96,7 @@ def region_of_landmarks(points: NDArray[np.floating], scale: float) -> Region:
     along = xy @ np.array([[cos, -sin], [sin, cos]])
     low, high = along.min(0), along.max(0)
     u, v = (low + high) / 2
-    return Region(
-        float(cos * u - sin * v), float(sin * u + cos * v), float((high - low).max()) * scale, angle
-    )
+    return Region(float(cos * u - sin * v), float(sin * u + cos * v), float((high - low).max()) * scale, angle)
 
 
 def five_points(landmarks: NDArray[np.floating]) -> NDArray[np.float32]:

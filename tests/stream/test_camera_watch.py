@@ -15,9 +15,7 @@ from stream.camera.watch import STATES, Backoff, Watch
 MS = 1_000_000
 
 
-def running(
-    fps: float = 30.0, can_freeze: bool = False, frames: int = 5, **settings: int
-) -> tuple[Watch, int]:
+def running(fps: float = 30.0, can_freeze: bool = False, frames: int = 5, **settings: int) -> tuple[Watch, int]:
     """A watch that has seen ``frames`` frames, and the time of the last one."""
     watch = Watch(CameraSettings(**settings), can_freeze)  # type: ignore[arg-type]
     watch.opening(0)
