@@ -29,7 +29,7 @@ from stream.pipeline import Pipeline
 from stream.publish import Publisher
 from stream.scheduler import Scheduler
 from stream.scores import Scorer
-from stream.sinks import JsonLines, Log, Sink, log_line
+from stream.sinks import JsonLines, Log, Pictures, Sink, log_line
 from stream.window import FaceWindows
 
 REFUSALS = (
@@ -182,6 +182,8 @@ def _sinks(args: argparse.Namespace, settings: Settings, publisher: Publisher) -
         from stream.terminal import FacesTable
 
         sinks.append(FacesTable(publisher.endpoint))
+    if settings.publish.with_frames:
+        sinks.append(Pictures(publisher))
     if args.show:
         from stream.overlay.window import Window
 
