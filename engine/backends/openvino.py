@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import openvino as ov
 from numpy.typing import NDArray
 
+from engine.backends.mapping import release_pages
 from engine.backends.protocol import Artefact, BackendError, HeadOutput
 from engine.preprocess import check_batch
 from engine.ring import FeatureRing
@@ -66,6 +68,7 @@ class OpenVinoBackend:
         self.device = f"CPU, {used or threads or os.cpu_count()} threads"
         self._outputs = {name: i for i, port in enumerate(self._head.outputs) for name in port.names}
         self._bound: Any = None
+        self._warm_up([model.path / f"{part}.onnx.data" for part in ("encoder", "head")])
 
     def ring(self, faces: int, length: int) -> FeatureRing:
         """A ring in NumPy memory, which OpenVINO reads in place."""
@@ -107,6 +110,16 @@ class OpenVinoBackend:
         """Free both graphs."""
         for name in ("_encode_request", "_head_request", "_encoder", "_head", "_bound"):
             self.__dict__.pop(name, None)
+
+    def _warm_up(self, weights: list[Path]) -> None:
+        """Run both graphs once: weights are packed at the first run, and what cannot run fails here, at opening."""
+        spec = self.spec
+        release_pages(weights)
+        self.encode(np.zeros((1, spec.unit, spec.crop.size_px, spec.crop.size_px, 3), np.uint8))
+        release_pages(weights)
+        ring = np.zeros((spec.window, spec.feature), np.float32)
+        self.head(ring, np.zeros((1, spec.window), np.int32))
+        release_pages(weights)
 
     def _output(self, name: str) -> NDArray[np.float32]:
         return np.array(self._head_request.get_output_tensor(self._outputs[name]).data, np.float32)
