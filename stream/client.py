@@ -53,7 +53,9 @@ class Client:
         server_key: Path | None = None,
     ) -> None:
         if (key is None) != (server_key is None):
-            raise EndpointError("an encrypted connection needs both keys: your own secret and the publisher's public one")
+            raise EndpointError(
+                "an encrypted connection needs both keys: your own secret and the publisher's public one"
+            )
         self.endpoint = endpoints.parse(endpoint or endpoints.default_connect(source)).uri
         self.bad = 0
         self._body = b""

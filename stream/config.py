@@ -67,9 +67,7 @@ class SourceSettings:
         x, y, width, height = self.roi
         inside = all(math.isfinite(number) and 0 <= number <= 1 for number in self.roi)
         if not inside or width <= 0 or height <= 0 or x + width > 1 + 1e-6 or y + height > 1 + 1e-6:
-            raise ConfigError(
-                f"roi must be x, y, width, height within the frame, shares of 0 to 1, not {self.roi}"
-            )
+            raise ConfigError(f"roi must be x, y, width, height within the frame, shares of 0 to 1, not {self.roi}")
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,8 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import msgspec
+
 from engine.backends import BackendError
 from stream import __version__
 from stream.camera.camera import Camera
@@ -74,11 +76,14 @@ class Daemon:
         self._status_ns = int(1e9 / status_hz)
         now_ns = time.monotonic_ns()
         self.health = Health(now_ns)
-        self._hearts = Heartbeats({"camera": STAGE_LIMIT_S, "pipeline": STAGE_LIMIT_S, "publish": STAGE_LIMIT_S}, now_ns)
+        self._hearts = Heartbeats(
+            {"camera": STAGE_LIMIT_S, "pipeline": STAGE_LIMIT_S, "publish": STAGE_LIMIT_S}, now_ns
+        )
         self._next_status_ns = self._next_no_frame_ns = now_ns
         self._live = False
         self._stopping = False
         self._note: str | None = None
+        self._final: dict[str, object] = {}
         if model.backend.degraded:
             self.health.degraded.add("backend")
             self._note = model.backend.reason
@@ -167,7 +172,12 @@ class Daemon:
 
     def _measure(self, message: Faces, seen: Seen) -> None:
         late = message.latency_ms
-        for stage, ms in (("capture", late.capture), ("detect", late.detect), ("infer", late.infer), ("total", late.total)):
+        for stage, ms in (
+            ("capture", late.capture),
+            ("detect", late.detect),
+            ("infer", late.infer),
+            ("total", late.total),
+        ):
             if ms is not None:
                 self.health.took(stage, ms)
 
@@ -177,11 +187,14 @@ class Daemon:
             self._pipeline.reset()
             self._event("camera_lost")
             self._next_no_frame_ns = now_ns
-        if now_ns >= self._next_no_frame_ns:
+        # A file that is still opening is no camera that was lost.
+        opening = self._camera.uri.is_file and not self.health.frames_total
+        if now_ns >= self._next_no_frame_ns and not opening:
             self._next_no_frame_ns = now_ns + int(1e9 / NO_FRAME_HZ)
             reason = self._camera.state
             self._publish(
-                self._envelope.no_frame(reason, self._camera.stats.dropped, NO_FRAME_HZ, sorted(self.health.degraded)), None
+                self._envelope.no_frame(reason, self._camera.stats.dropped, NO_FRAME_HZ, sorted(self.health.degraded)),
+                None,
             )
         self._hearts.beat("pipeline", now_ns)
 
@@ -208,6 +221,10 @@ class Daemon:
 
     def _event(self, event: str, face: str | None = None) -> None:
         self._publish(self._envelope.event(event, face), None)
+
+    def final_stats(self) -> dict[str, object]:
+        """The last status message as plain values, for a benchmark."""
+        return self._final
 
     def _publish_status(self) -> None:
         now_ns = time.monotonic_ns()
@@ -241,6 +258,7 @@ class Daemon:
             model=self._envelope.model,
             note=self._note or (stats.message or None if camera not in ("ok", "ended") else None),
         )
+        self._final = msgspec.to_builtins(status)
         self._publish(status, None)
 
     def _publish(self, message: Message, frame: Frame | None) -> None:

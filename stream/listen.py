@@ -33,7 +33,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--source", default="", help="listen to this source alone")
     parser.add_argument("--json", action="store_true", help="print every message body as one JSON line")
-    parser.add_argument("--newest", action="store_true", help="skip to the newest message when slower than the publisher")
+    parser.add_argument(
+        "--newest", action="store_true", help="skip to the newest message when slower than the publisher"
+    )
     parser.add_argument("--count", type=_positive, help="end after this many messages")
     parser.add_argument("--seconds", type=_seconds, help="end after this many seconds")
     parser.add_argument("--key", type=Path, help="own secret key file, for a publisher beyond this machine")
@@ -126,8 +128,8 @@ def _nothing(client: Client, args: argparse.Namespace) -> str:
     source = f" from source {args.source}" if args.source else ""
     bad = f" ({client.bad} messages of another schema were skipped: update dferstream)" if client.bad else ""
     return (
-        f"dfer-stream listen: nothing heard on {client.endpoint}{source}{bad}. Is `dfer-stream run` running, and does it "
-        "publish there? It prints its endpoint when it starts; give it here, or to --bind there."
+        f"dfer-stream listen: nothing heard on {client.endpoint}{source}{bad}. Is `dfer-stream run` running, and does "
+        "it publish there? It prints its endpoint when it starts; give it here, or to --bind there."
     )
 
 

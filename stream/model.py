@@ -44,7 +44,7 @@ class LoadedModel:
 
     @property
     def stride(self) -> int:
-        """k of ``encode_hz = k * sample_hz``."""
+        """The k of ``encode_hz = k * sample_hz``."""
         return encode_stride(self.settings.encode_hz, self.spec)
 
     def identity(self) -> Model:

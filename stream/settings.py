@@ -234,7 +234,13 @@ def _known(key: str, known: Mapping[str, Entry], where: str) -> Entry:
     raise ConfigError(f"{where}: unknown setting {key}" + (f"; did you mean {hint}?" if hint else ""))
 
 
-def _build(cls: type[_T], values: Mapping[str, Any], prefix: str, origins: Mapping[str, str], errors: tuple[type[Exception], ...]) -> _T:
+def _build(
+    cls: type[_T],
+    values: Mapping[str, Any],
+    prefix: str,
+    origins: Mapping[str, str],
+    errors: tuple[type[Exception], ...],
+) -> _T:
     hints = typing.get_type_hints(cls)
     given: dict[str, Any] = {}
     for field in dataclasses.fields(cls):  # type: ignore[arg-type]

@@ -38,14 +38,13 @@ class VideoPass:
     """A video through FFMPEG."""
 
     def __init__(self, path: Path) -> None:
-        # A playlist in disguise must not make the daemon open a connection that nobody configured.
+        # A playlist in disguise must not open a connection that nobody configured. FFMPEG's default for files is
+        # nearly this; stated so that it rests on no default and on no variable of the caller's environment.
         os.environ["OPENCV_FFMPEG_CAPTURE_OPTIONS"] = "protocol_whitelist;file"
         self._capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
         if not self._capture.isOpened():
             self._capture.release()
-            raise CameraError(
-                f"{path} is not a video that can be read: is it complete, and does ffprobe read it?"
-            )
+            raise CameraError(f"{path} is not a video that can be read: is it complete, and does ffprobe read it?")
         fps = float(self._capture.get(cv2.CAP_PROP_FPS))
         self._fps = fps if math.isfinite(fps) and 0 < fps <= 1000 else _FALLBACK_FPS
         self._first_ms: float | None = None
@@ -128,9 +127,7 @@ class FileDriver:
         for _ in range(self._position + 1):
             self._ahead = self._pass.next()
         if self._ahead is None and self._position == 0:
-            raise CameraError(
-                f"{self._name} holds no frame that can be decoded: the file is damaged or empty"
-            )
+            raise CameraError(f"{self._name} holds no frame that can be decoded: the file is damaged or empty")
         return self._opened
 
     def read(self) -> Raw:
@@ -140,9 +137,7 @@ class FileDriver:
         if taken is None:
             declared = self._opened.frames
             if not self._loop or self._position == 0:
-                note = (
-                    f" of {declared} declared: cut short?" if declared and self._position < declared else ""
-                )
+                note = f" of {declared} declared: cut short?" if declared and self._position < declared else ""
                 raise SourceEnded(f"{self._name} ended after {self._position} frames{note}")
             self._pass.close()
             self._base_ns, self._position = self._end_ns, 0

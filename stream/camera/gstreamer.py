@@ -92,9 +92,7 @@ class GStreamerDriver:
         """Start the pipeline and wait for its caps."""
         program = shutil.which("gst-launch-1.0")
         if program is None:
-            raise CameraError(
-                "gst-launch-1.0 is missing: apt-get install gstreamer1.0-tools gstreamer1.0-plugins-base"
-            )
+            raise CameraError("gst-launch-1.0 is missing: apt-get install gstreamer1.0-tools gstreamer1.0-plugins-base")
         if self._uri.kind == "csi":
             pipeline = csi_pipeline(int(self._uri.target), self._settings, installed)
         else:
@@ -215,9 +213,7 @@ class GStreamerDriver:
             code = None
         self._drain()
         words = self._text["err"].decode(errors="replace")
-        lines = [
-            line.strip() for line in words.splitlines() if "ERROR" in line or "WARNING: erroneous" in line
-        ]
+        lines = [line.strip() for line in words.splitlines() if "ERROR" in line or "WARNING: erroneous" in line]
         reason = self._uri.scrub(lines[0]) if lines else f"gst-launch-1.0 ended with code {code}"
         if any(sign in words.lower() for sign in _NEVER):
             return CameraError(f"{self._uri} cannot be built: {reason}; try it with gst-launch-1.0")

@@ -41,9 +41,7 @@ class NetworkDriver:
         capture = cv2.VideoCapture(self._uri.target, cv2.CAP_FFMPEG, parameters)
         if not capture.isOpened():
             capture.release()
-            raise SourceLost(
-                f"{self._uri} does not answer with a video stream: check address, network and credentials"
-            )
+            raise SourceLost(f"{self._uri} does not answer with a video stream: check address, network and credentials")
         self._capture = capture
         return Opened(
             int(capture.get(cv2.CAP_PROP_FRAME_WIDTH)),

@@ -20,9 +20,7 @@ def demo_clip_path() -> Path:
     """
     path = Path(__file__).resolve().parent.parent / "demo" / "clip.mp4"
     if not path.is_file():
-        raise CameraError(
-            f"the demo clip {path} is missing: install dferstream again, or name another --source"
-        )
+        raise CameraError(f"the demo clip {path} is missing: install dferstream again, or name another --source")
     return path
 
 

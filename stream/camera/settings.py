@@ -56,9 +56,7 @@ class CameraSettings:
         if self.fps is not None and not 0.05 <= self.fps <= 1000:
             raise CameraError(f"camera.fps = {self.fps}: give 0.05 to 1000 frames/s, or leave it out")
         if len(self.fourcc) not in (0, 4) or not self.fourcc.isascii():
-            raise CameraError(
-                f"camera.fourcc = {self.fourcc!r}: give four letters such as MJPG or YUYV, or ''"
-            )
+            raise CameraError(f"camera.fourcc = {self.fourcc!r}: give four letters such as MJPG or YUYV, or ''")
         for name in (
             "stall_ms",
             "restart_ms",
@@ -72,8 +70,6 @@ class CameraSettings:
         if self.frozen_ms < 0:
             raise CameraError(f"camera.frozen_ms = {self.frozen_ms}: give 0 (off) or a number of ms")
         if self.restart_ms < self.stall_ms:
-            raise CameraError(
-                f"camera.restart_ms = {self.restart_ms} is below camera.stall_ms = {self.stall_ms}"
-            )
+            raise CameraError(f"camera.restart_ms = {self.restart_ms} is below camera.stall_ms = {self.stall_ms}")
         if self.backoff_max_ms < self.backoff_min_ms:
             raise CameraError("camera.backoff_max_ms is below camera.backoff_min_ms")

@@ -13,6 +13,7 @@ hand-shake; only pages that were written take memory.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import mmap
 import os
@@ -85,17 +86,16 @@ class Slot:
             os.ftruncate(fd, _BYTES)
             slot = cls(fd)
         except OSError as error:
-            raise CameraError(
-                f"no shared memory for frames ({error}): raise the memory or file-size limit"
-            ) from error
+            raise CameraError(f"no shared memory for frames ({error}): raise the memory or file-size limit") from error
         slot._words[_STATE] = _pack(0, 1, 2, False)
         return slot
 
     def close(self) -> None:
-        """Unmap and close this end."""
+        """Unmap and close this end; a view still held keeps its memory until it is dropped."""
         if self.fd >= 0:
             del self._words, self._bytes
-            self._map.close()
+            with contextlib.suppress(BufferError):
+                self._map.close()
             os.close(self.fd)
             self.fd = -1
 
@@ -135,9 +135,7 @@ class Slot:
             CameraError: If the frame is larger than the slot allows.
         """
         if height * width * 3 > MAX_FRAME_BYTES:
-            raise CameraError(
-                f"a frame of {width}x{height} px is too large: at most 8192x6144; ask for a smaller one"
-            )
+            raise CameraError(f"a frame of {width}x{height} px is too large: at most 8192x6144; ask for a smaller one")
         return self._image(int(self._words[_STATE]) & 3, height, width)
 
     def commit(self, meta: SlotMeta, height: int, width: int) -> None:

@@ -71,9 +71,7 @@ def parse_uri(text: str) -> SourceUri:
     """
     text = text.strip()
     if not text or "\0" in text:
-        raise CameraError(
-            "no camera was named: give a URI such as v4l2:///dev/video0, a video file, or demo://"
-        )
+        raise CameraError("no camera was named: give a URI such as v4l2:///dev/video0, a video file, or demo://")
     match = _SCHEME.match(text)
     if not match:
         if text.isascii() and text.isdigit():
@@ -86,9 +84,7 @@ def parse_uri(text: str) -> SourceUri:
     if kind is None:
         near = difflib.get_close_matches(scheme, KINDS, 1)
         hint = f"did you mean {near[0]}://? " if near else ""
-        raise CameraError(
-            f"unknown camera scheme {scheme}://: {hint}known are {', '.join(k + '://' for k in KINDS)}"
-        )
+        raise CameraError(f"unknown camera scheme {scheme}://: {hint}known are {', '.join(k + '://' for k in KINDS)}")
     if kind == "demo":
         return SourceUri("demo", "", "demo://")
     if not rest:
@@ -166,7 +162,5 @@ def _pipeline_secrets(pipeline: str) -> tuple[str, ...]:
         tokens = shlex.split(pipeline)
     except ValueError:
         return (pipeline,)
-    values = {
-        value for _, equals, value in (token.partition("=") for token in tokens) if equals and len(value) >= 4
-    }
+    values = {value for _, equals, value in (token.partition("=") for token in tokens) if equals and len(value) >= 4}
     return tuple(sorted(values, key=len, reverse=True))

@@ -33,9 +33,7 @@ class V4L2Driver:
         capture = cv2.VideoCapture(os.path.realpath(self._path), cv2.CAP_V4L2)
         if not capture.isOpened():
             capture.release()
-            raise SourceLost(
-                f"{self._path} does not open: another program may be using it (fuser {self._path})"
-            )
+            raise SourceLost(f"{self._path} does not open: another program may be using it (fuser {self._path})")
         self._capture = capture
         wanted = self._settings
         # The format first: it decides which sizes and rates there are.
@@ -89,6 +87,4 @@ def check_device(path: str) -> None:
     if not stat.S_ISCHR(mode):
         raise CameraError(f"{path} is not a camera device: for a video file give file://{path}")
     if not os.access(path, os.R_OK | os.W_OK):
-        raise SourceLost(
-            f"{path} may not be opened: add this user to the group video (usermod -aG video USER)"
-        )
+        raise SourceLost(f"{path} may not be opened: add this user to the group video (usermod -aG video USER)")

@@ -104,6 +104,9 @@ class Watch:
             period = (t_capture_ns - self._last[1]) / max(1, seq - self._last[0])
             self._period_ns = period if not self._period_ns else 0.8 * self._period_ns + 0.2 * period
         self._last = (seq, t_capture_ns)
+        if self._phase == "lost" and t_arrival_ns <= self._since_ns:
+            # Taken after the news that the source was lost, but captured before: it does not bring it back.
+            return
         if self.can_freeze and self._frozen.step(digest, t_arrival_ns):
             if self.state != "frozen":
                 self._frozen_since_ns = t_arrival_ns
@@ -129,14 +132,10 @@ class Watch:
         heard_ns = max(arrival_ns, self._since_ns, idle_until_ns)
         first = arrival_ns < self._since_ns
         stall_at = heard_ns + self.stall_ns
-        restart_at = heard_ns + (
-            cfg.open_timeout_ms * _MS if first else max(cfg.restart_ms * _MS, 2 * self.stall_ns)
-        )
+        restart_at = heard_ns + (cfg.open_timeout_ms * _MS if first else max(cfg.restart_ms * _MS, 2 * self.stall_ns))
         if self.state == "frozen":
             # OpenCV may repeat its last frame for ever after an unplug: only opening again tells.
-            restart_at = min(
-                restart_at, self._frozen_since_ns + (cfg.restart_ms << self._frozen_restarts) * _MS
-            )
+            restart_at = min(restart_at, self._frozen_since_ns + (cfg.restart_ms << self._frozen_restarts) * _MS)
         elif not first and now_ns >= stall_at:
             self.state = "stalled"
         waiting_for = [t for t in (stall_at, restart_at) if t > now_ns]

@@ -121,9 +121,7 @@ def _lips(face: NDArray[np.float64], pose: Pose) -> dict[int, NDArray[np.float64
 
 
 def _brow(rows: tuple[tuple[int, ...], ...], pose: Pose, inwards: float) -> dict[int, NDArray[np.float64]]:
-    up = np.interp(
-        np.linspace(0, 1, 5), [0, 0.5, 1], [pose.brow_outer_up, pose.brow_mid_up, pose.brow_inner_up]
-    )
+    up = np.interp(np.linspace(0, 1, 5), [0, 0.5, 1], [pose.brow_outer_up, pose.brow_mid_up, pose.brow_inner_up])
     along = np.linspace(0, 1, 5) ** 2
     return {
         index: np.array([inwards * pose.brows_together * along[k], -up[k]])

@@ -67,9 +67,7 @@ def find_landmarks(image: NDArray[np.uint8]) -> NDArray[np.float64]:
     """
     import mediapipe as mp
 
-    with mp.solutions.face_mesh.FaceMesh(
-        static_image_mode=True, refine_landmarks=True, max_num_faces=1
-    ) as mesh:
+    with mp.solutions.face_mesh.FaceMesh(static_image_mode=True, refine_landmarks=True, max_num_faces=1) as mesh:
         found = mesh.process(image).multi_face_landmarks
     if not found:
         raise DemoError("no face was found in the photograph")
@@ -96,15 +94,11 @@ def _blur(image: NDArray[np.float32], sigma: float) -> NDArray[np.float32]:
     return np.asarray(cv2.resize(blurred, (width, height), interpolation=cv2.INTER_LINEAR), np.float32)
 
 
-def _soft(
-    shape: tuple[int, ...], strokes: list[tuple[NDArray[np.float64], float]], blur: float
-) -> NDArray[np.float32]:
+def _soft(shape: tuple[int, ...], strokes: list[tuple[NDArray[np.float64], float]], blur: float) -> NDArray[np.float32]:
     """Mask ``(H, W, 1)`` in [0, 1] of blurred strokes: (points px, width px)."""
     mask = np.zeros(shape[:2], np.float32)
     for points, width in strokes:
-        cv2.polylines(
-            mask, [np.round(points).astype(np.int32)], False, 1.0, max(int(round(width)), 1), cv2.LINE_AA
-        )
+        cv2.polylines(mask, [np.round(points).astype(np.int32)], False, 1.0, max(int(round(width)), 1), cv2.LINE_AA)
     return _blur(mask, blur)[..., None]
 
 
@@ -122,8 +116,7 @@ def _relaxed(image: NDArray[np.float32], at: NDArray[np.float64], unit: float) -
     image = _fill(image, np.clip(1.4 * fold, 0, 1), 0.15 * unit)
     # Lines under the eyes and the crow's feet: half of their contrast.
     under = [
-        (at[list(row)] + [0, 0.10 * unit], 0.08 * unit)
-        for row in ((226, 110, 24, 23, 22), (446, 339, 254, 253, 252))
+        (at[list(row)] + [0, 0.10 * unit], 0.08 * unit) for row in ((226, 110, 24, 23, 22), (446, 339, 254, 253, 252))
     ]
     image = _fill(image, 0.55 * np.clip(1.3 * _soft(image.shape, under, 0.03 * unit), 0, 1), 0.12 * unit)
     cheeks = [(at[[205, 50]], 0.35 * unit), (at[[425, 280]], 0.35 * unit)]
@@ -158,17 +151,13 @@ def _creased(image: NDArray[np.float32], at: NDArray[np.float64], unit: float) -
     down = (at[168] - middle) / max(float(np.linalg.norm(at[168] - middle)), 1e-6)
     lines = [
         (
-            np.array(
-                [middle + s * 0.45 * side - down * 0.03 * unit, middle + s * 0.36 * side + down * 0.10 * unit]
-            ),
+            np.array([middle + s * 0.45 * side - down * 0.03 * unit, middle + s * 0.36 * side + down * 0.10 * unit]),
             1.0,
         )
         for s in (-1, 1)
     ]
     shade = np.clip(0.9 * _soft(image.shape, lines, 0.022 * unit), 0, 0.24)
-    corners = [
-        (np.array([at[a], 0.5 * at[a] + 0.5 * at[b]]), 0.05 * unit) for a, b in ((61, 202), (291, 422))
-    ]
+    corners = [(np.array([at[a], 0.5 * at[a] + 0.5 * at[b]]), 0.05 * unit) for a, b in ((61, 202), (291, 422))]
     shade = shade + 0.22 * _soft(image.shape, corners, 0.05 * unit)
     brows = [(at[list(row)], 0.09 * unit) for row in ((46, 53, 52, 65, 55), (276, 283, 282, 295, 285))]
     brow = np.clip(1.5 * _soft(image.shape, brows, 0.02 * unit), 0, 1)
@@ -225,9 +214,7 @@ def load_portrait() -> Portrait:
     # the eye opens wide.
     vertices = np.setdiff1d(np.arange(len(points)), IRIS_RIMS)
     simplices = vertices[Delaunay(points[vertices, :2]).simplices]
-    opening = np.concatenate([points[list(INNER_UPPER), :2], points[list(INNER_LOWER), :2][::-1]]).astype(
-        np.float32
-    )
+    opening = np.concatenate([points[list(INNER_UPPER), :2], points[list(INNER_LOWER), :2][::-1]]).astype(np.float32)
     lips = set(INNER_UPPER) | set(INNER_LOWER)
     inside = np.array(
         [

@@ -100,9 +100,7 @@ class Renderer:
             affine[k] = cv2.getAffineTransform(corners[k].astype(np.float32), source[k].astype(np.float32))
         chosen = affine[owner]  # [H, W, 2, 3]
         y, x = np.mgrid[0:height, 0:width].astype(np.float64)
-        where = np.asarray(
-            chosen[..., 0] * x[..., None] + chosen[..., 1] * y[..., None] + chosen[..., 2], np.float32
-        )
+        where = np.asarray(chosen[..., 0] * x[..., None] + chosen[..., 1] * y[..., None] + chosen[..., 2], np.float32)
         # Slivers along a turned cheek point far away: single wrong pixels in a map that is smooth elsewhere.
         return np.stack([cv2.medianBlur(np.ascontiguousarray(where[..., k]), 5) for k in (0, 1)], -1)
 
@@ -130,14 +128,10 @@ class Renderer:
         seam = np.zeros(picture.shape[:2], np.float32)
         line = np.round((upper + lower) / 2 * 2**_SHIFT).astype(np.int32)
         cv2.polylines(seam, [line], False, 1.0, 2, cv2.LINE_AA, _SHIFT)
-        seam = cv2.GaussianBlur(seam, (0, 0), 0.016 * view.zoom * 43)[..., None] * np.clip(
-            1 - gap / 6.0, 0, 1
-        )
+        seam = cv2.GaussianBlur(seam, (0, 0), 0.016 * view.zoom * 43)[..., None] * np.clip(1 - gap / 6.0, 0, 1)
         return np.asarray(picture * (1 - 0.75 * seam * np.array([1.0, 0.95, 0.7], np.float32)), np.float32)
 
-    def draw(
-        self, weights: dict[str, float], closed: float = 0.0, view: View | None = None
-    ) -> NDArray[np.float32]:
+    def draw(self, weights: dict[str, float], closed: float = 0.0, view: View | None = None) -> NDArray[np.float32]:
         """Draw one frame.
 
         Args:
@@ -155,9 +149,7 @@ class Renderer:
         frown = min(weights.get("sadness", 0.0) + weights.get("anger", 0.0), 1.0)
         textures = self.portrait.textures
         skin = textures["smile"] * smile + textures["frown"] * frown + textures["rest"] * (1 - smile - frown)
-        picture = cv2.remap(
-            skin, where[..., 0], where[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101
-        )
+        picture = cv2.remap(skin, where[..., 0], where[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
         # Teeth belong to the skull: take its motion from points that no expression moves.
         still = [6, 168, 197, 4, 33, 263, 133, 362, 234, 454]
         skull, _ = cv2.estimateAffine2D(

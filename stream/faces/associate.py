@@ -45,9 +45,7 @@ def place_of(eye_left: NDArray[np.floating], eye_right: NDArray[np.floating], no
     """
     eyes = (eye_left + eye_right) / 2
     centre = (eye_left + eye_right + nose + mouth) / 4
-    span = math.hypot(
-        math.dist(eye_left.tolist(), eye_right.tolist()), math.dist(eyes.tolist(), mouth.tolist())
-    )
+    span = math.hypot(math.dist(eye_left.tolist(), eye_right.tolist()), math.dist(eyes.tolist(), mouth.tolist()))
     return Place(float(centre[0]), float(centre[1]), max(2.0 * span, 1e-3))
 
 
@@ -62,9 +60,7 @@ def gate(settings: FaceSettings, unseen_s: float) -> float:
     return min(settings.gate + settings.gate_growth_per_s * unseen_s, settings.gate_max)
 
 
-def match(
-    predicted: Sequence[Place], gates: Sequence[float], seen: Sequence[Place]
-) -> list[tuple[int, int]]:
+def match(predicted: Sequence[Place], gates: Sequence[float], seen: Sequence[Place]) -> list[tuple[int, int]]:
     """Match as many faces as the gates allow, at the lowest total cost.
 
     Args:

@@ -14,6 +14,7 @@ EYE_RIGHT = (362, 263)
 NOSE_TIP = 1
 MOUTH_LEFT = 61
 MOUTH_RIGHT = 291
+_FIVE = np.array([*EYE_LEFT, *EYE_RIGHT, NOSE_TIP, MOUTH_LEFT, MOUTH_RIGHT])
 
 
 @dataclass(frozen=True)
@@ -41,9 +42,7 @@ class Region:
         step = self.size / side_px
         cos, sin = math.cos(self.angle) * step, math.sin(self.angle) * step
         half = side_px / 2
-        return np.array(
-            [[cos, -sin, self.x - half * (cos - sin)], [sin, cos, self.y - half * (sin + cos)]], np.float64
-        )
+        return np.array([[cos, -sin, self.x - half * (cos - sin)], [sin, cos, self.y - half * (sin + cos)]], np.float64)
 
     def cut(self, image: NDArray[np.uint8], side_px: int, border: int) -> NDArray[np.uint8]:
         """Sample the region bilinearly, as MediaPipe's image-to-tensor step does.
@@ -98,16 +97,14 @@ def region_of_landmarks(points: NDArray[np.floating], scale: float) -> Region:
     along = xy @ np.array([[cos, -sin], [sin, cos]])
     low, high = along.min(0), along.max(0)
     u, v = (low + high) / 2
-    return Region(
-        float(cos * u - sin * v), float(sin * u + cos * v), float((high - low).max()) * scale, angle
-    )
+    return Region(float(cos * u - sin * v), float(sin * u + cos * v), float((high - low).max()) * scale, angle)
 
 
 def five_points(landmarks: NDArray[np.floating]) -> NDArray[np.float32]:
     """``(5, 2)`` float32 px: eye centre left and right in the image, nose tip, mouth corner left and right."""
-    xy = np.asarray(landmarks[:, :2], np.float32)
-    eyes = [xy[list(EYE_LEFT)].mean(0), xy[list(EYE_RIGHT)].mean(0)]
-    return np.stack([*eyes, xy[NOSE_TIP], xy[MOUTH_LEFT], xy[MOUTH_RIGHT]]).astype(np.float32)
+    corners = np.asarray(landmarks[_FIVE, :2], np.float32)
+    eyes = (corners[0:4:2] + corners[1:4:2]) / 2
+    return np.concatenate([eyes, corners[4:]])
 
 
 def box_of(points: NDArray[np.floating]) -> tuple[float, float, float, float]:

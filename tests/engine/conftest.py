@@ -27,9 +27,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     encoder, head = tiny_modules(spec)
     path = tmp_path_factory.mktemp("bundle") / "tiny"
     crops = random_crops(spec, 24)
-    return export_bundle(
-        encoder, head, spec, path, golden_crops=crops, provenance={"weights": "random"}, metrics={}
-    )
+    return export_bundle(encoder, head, spec, path, golden_crops=crops, provenance={"weights": "random"}, metrics={})
 
 
 @pytest.fixture

@@ -15,9 +15,7 @@ from stream.camera.watch import STATES, Backoff, Watch
 MS = 1_000_000
 
 
-def running(
-    fps: float = 30.0, can_freeze: bool = False, frames: int = 5, **settings: int
-) -> tuple[Watch, int]:
+def running(fps: float = 30.0, can_freeze: bool = False, frames: int = 5, **settings: int) -> tuple[Watch, int]:
     """A watch that has seen ``frames`` frames, and the time of the last one."""
     watch = Watch(CameraSettings(**settings), can_freeze)  # type: ignore[arg-type]
     watch.opening(0)
@@ -84,6 +82,15 @@ def test_loss_end_and_a_hanging_open() -> None:
     assert watch.judge(last_ns + 9600 * MS, last_ns, 0).restart
     watch.ended()
     assert watch.judge(last_ns + 99_000 * MS, last_ns, 0).state == "ended"
+
+
+def test_a_frame_captured_before_the_loss_does_not_bring_the_camera_back() -> None:
+    watch, last_ns = running()
+    watch.lost(last_ns + 50 * MS)
+    watch.frame(9, last_ns + 40 * MS, last_ns + 40 * MS, 9)
+    assert watch.state == "no_camera"
+    watch.frame(10, last_ns + 60 * MS, last_ns + 60 * MS, 10)
+    assert watch.state == "ok"
 
 
 def test_a_repeated_frame_is_frozen_within_a_second_and_opened_again_ever_more_rarely() -> None:

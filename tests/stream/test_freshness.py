@@ -9,7 +9,9 @@ S = 1_000_000_000
 MS = 1_000_000
 
 
-def feed(judge: Freshness, count: int, hz: float, start_ns: int = 0, first_seq: int = 1, rate: float | None = None) -> int:
+def feed(
+    judge: Freshness, count: int, hz: float, start_ns: int = 0, first_seq: int = 1, rate: float | None = None
+) -> int:
     t = start_ns
     for i in range(count):
         t = start_ns + int(i * S / hz)
@@ -46,9 +48,7 @@ def test_nothing_heard_is_not_alive() -> None:
 def test_a_backlog_read_late_is_old_on_one_boot_and_young_between_machines() -> None:
     same, other = Freshness("boot"), Freshness("another")
     for judge in (same, other):
-        judge.observe(
-            seq=1, session="a", t_arrival_ns=100 * S, t_publish_ns=90 * S, boot="boot", rate_hz=30
-        )
+        judge.observe(seq=1, session="a", t_arrival_ns=100 * S, t_publish_ns=90 * S, boot="boot", rate_hz=30)
     assert same.judge(100 * S).age_ms == 10_000
     assert not same.judge(100 * S).alive
     assert other.judge(100 * S).age_ms == 0

@@ -99,7 +99,11 @@ def test_systemd_hears_ready_status_watchdog_and_stopping(tmp_path: Path, abstra
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
         manager.bind(address)
         manager.settimeout(5)
-        env = {"NOTIFY_SOCKET": address.replace("\0", "@"), "WATCHDOG_USEC": "4000000", "WATCHDOG_PID": str(os.getpid())}
+        env = {
+            "NOTIFY_SOCKET": address.replace("\0", "@"),
+            "WATCHDOG_USEC": "4000000",
+            "WATCHDOG_PID": str(os.getpid()),
+        }
         notifier = Notifier.from_environment(env)
         assert env == {}
         assert notifier.watchdog_interval_s == 2.0

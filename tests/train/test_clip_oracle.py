@@ -94,9 +94,7 @@ def save_hf_folder(model: Any, folder: Path) -> Path:
 
 
 def save_hf_safetensors(model: Any, folder: Path) -> Path:
-    save_file(
-        {k: v.contiguous().clone() for k, v in model.state_dict().items()}, folder / "alone.safetensors"
-    )
+    save_file({k: v.contiguous().clone() for k, v in model.state_dict().items()}, folder / "alone.safetensors")
     return folder / "alone.safetensors"
 
 
@@ -106,9 +104,7 @@ def save_hf_bin(model: Any, folder: Path) -> Path:
 
 
 def save_openai_safetensors(model: Any, folder: Path) -> Path:
-    save_file(
-        {k: v.contiguous().clone() for k, v in openai_layout(model).items()}, folder / "openai.safetensors"
-    )
+    save_file({k: v.contiguous().clone() for k, v in openai_layout(model).items()}, folder / "openai.safetensors")
     return folder / "openai.safetensors"
 
 
@@ -191,9 +187,7 @@ def test_missing_unexpected_and_misshapen_tensors_are_named(
 def test_torchscript_archive_is_refused_with_the_remedy(tmp_path: Path) -> None:
     module = torch.nn.Linear(2, 2)
     torch.jit.save(torch.jit.trace(module, torch.zeros(1, 2)), tmp_path / "ViT-B-32.pt")  # type: ignore[no-untyped-call]
-    with pytest.raises(
-        ClipWeightsError, match="TorchScript archive.*Convert it once.*openai/clip-vit-base-patch32"
-    ):
+    with pytest.raises(ClipWeightsError, match="TorchScript archive.*Convert it once.*openai/clip-vit-base-patch32"):
         read_clip(tmp_path / "ViT-B-32.pt")
 
 

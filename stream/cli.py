@@ -1,0 +1,55 @@
+"""``dfer-stream``: the daemon and what helps to run it."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from collections.abc import Callable, Sequence
+
+COMMANDS: dict[str, tuple[str, str, str]] = {
+    "run": ("stream.run", "read a camera or file, publish scores", "dfer-stream run --source demo://"),
+    "listen": ("stream.listen", "show what a subscriber receives", "dfer-stream listen"),
+    "devices": ("stream.camera.devices", "list cameras", "dfer-stream devices"),
+    "doctor": ("stream.doctor", "say what is missing on this machine", "dfer-stream doctor"),
+    "bench": ("stream.bench", "measure speed, latency and memory", "dfer-stream bench --json"),
+    "config": ("stream.config_cli", "print or check settings", "dfer-stream config show"),
+    "keys": ("stream.keys", "make CURVE keys for publishing beyond this machine", "dfer-stream keys robot1"),
+}
+"""Command → (module with ``add_arguments`` and ``run``, what it does, an example)."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry point of ``dfer-stream``.
+
+    Args:
+        argv: Arguments; those of the process if not given.
+
+    Returns:
+        The exit code.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    parser = argparse.ArgumentParser(
+        prog="dfer-stream",
+        description="Real-time facial expression scores from a camera, published over ZeroMQ.",
+        epilog="examples:\n" + "\n".join(f"  {example}" for _, _, example in COMMANDS.values()),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    # Only the command that is meant is imported: `listen` must not wait for a model runtime.
+    wanted = next((argument for argument in arguments if argument in COMMANDS), None)
+    runners: dict[str, Callable[[argparse.Namespace], int]] = {}
+    for name, (module, summary, example) in COMMANDS.items():
+        sub = commands.add_parser(
+            name, help=summary, description=summary.capitalize() + ".", epilog=f"example: {example}"
+        )
+        if name == wanted:
+            loaded = importlib.import_module(module)
+            loaded.add_arguments(sub)
+            runners[name] = loaded.run
+    args = parser.parse_args(arguments)
+    return runners[args.command](args)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
