@@ -84,7 +84,9 @@ class NeutralBaseline:
             return None
         state = self._tracks.setdefault(track_id, BaselineState(t_ns, t_ns))
         if state.shift is None:
-            state.seen.append(np.asarray(logits, dtype=np.float64))
+            scores = np.asarray(logits, dtype=np.float64)
+            # Softmax ignores a constant added to all classes, so it must not count here either.
+            state.seen.append(scores - scores.mean())
             state.t_last_ns = t_ns
             if t_ns - state.t_first_ns >= self.settings.seconds * 1e9:
                 state.shift = self._shift(np.stack(state.seen))
@@ -100,8 +102,7 @@ class NeutralBaseline:
         self._tracks.clear()
 
     def _shift(self, seen: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-        # The median, because a blink or a smile of half a second must not count. Softmax ignores a constant added to
-        # all classes, so the difference is centred before it is bounded.
+        # The median, because a blink or a smile of half a second must not count.
         difference = self._reference - np.median(seen, axis=0)
         difference -= difference.mean()
         return np.clip(difference, -self.settings.bound, self.settings.bound)

@@ -1,1 +1,1 @@
-"""engine: turns a bundle into the fastest correct thing for the machine it stands on, proves it, and runs it."""
+"""engine: a bundle to the fastest correct thing for the machine it stands on, proven, and run."""

@@ -1,8 +1,9 @@
 """A bundle: one directory that holds everything a device needs of a model.
 
 ``bundle.json`` (format version, spec, provenance, metrics, SHA-256 of every other file), ``encoder.onnx`` and
-``head.onnx`` with their weights once as external data, ``golden.npz`` (vectors that every device must reproduce before it
-may serve), ``MODEL_CARD.md`` and, once calibrated, ``calibration.json``. Needs NumPy and the standard library alone.
+``head.onnx`` with their weights once as external data, ``golden.npz`` (vectors that every device must
+reproduce before it may serve), ``MODEL_CARD.md`` and, once calibrated, ``calibration.json``. Needs NumPy and
+the standard library alone.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ class BundleError(ValueError):
 
 @dataclass(frozen=True)
 class Golden:
-    """Vectors that a correct engine reproduces, computed by ONNX Runtime in FP32 from the very graphs beside them.
+    """Vectors that a correct engine reproduces, made by ONNX Runtime in FP32 from the graphs beside them.
 
     Attributes:
         crops: ``(n, U, S, S, 3)`` uint8 RGB units.
@@ -72,9 +73,7 @@ class Golden:
             with np.load(path, allow_pickle=False) as archive:
                 return cls(**{name: archive[name] for name in archive.files})
         except (OSError, ValueError, TypeError, zipfile.BadZipFile) as error:
-            raise BundleError(
-                f"{path.name} of {path.parent} is damaged ({error}); copy the bundle again"
-            ) from error
+            raise BundleError(f"{path.name} of {path.parent} is damaged ({error}); copy the bundle again") from error
 
 
 @dataclass(frozen=True)
@@ -116,9 +115,7 @@ class Bundle:
         files: dict[str, str] = dict(values["files"])
         missing = [name for name in REQUIRED_FILES if name not in files]
         if missing:
-            raise BundleError(
-                f"{MANIFEST} of {root} does not list {', '.join(missing)}; export the bundle again"
-            )
+            raise BundleError(f"{MANIFEST} of {root} does not list {', '.join(missing)}; export the bundle again")
         for name, expected in files.items():
             verify_file(root, name, expected)
         return cls(root, spec, digest, values["provenance"], values["metrics"], files)
@@ -299,18 +296,16 @@ def replace_directory(staging: Path, target: Path) -> None:
         target: Where it goes; what stood there is removed.
     """
     staging.chmod(0o755)  # mkdtemp makes it private; a daemon of another user reads it
-    aside = None
+    aside = staging.with_name(staging.name + ".old")
     if target.exists():
-        aside = Path(tempfile.mkdtemp(prefix=f".{target.name}.old.", dir=target.parent))
         os.replace(target, aside)
     try:
         os.replace(staging, target)
-    except OSError:
-        if aside is not None:
+    except BaseException:
+        if aside.exists():
             os.replace(aside, target)
         raise
-    if aside is not None:
-        shutil.rmtree(aside, ignore_errors=True)
+    shutil.rmtree(aside, ignore_errors=True)
 
 
 def _is_empty_folder(path: Path) -> bool:

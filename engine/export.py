@@ -1,7 +1,7 @@
 """A trained model to a bundle: the one place where training and runtime meet. Needs torch.
 
-The encoder's graph takes crops as bytes and normalises inside; the head's graph gathers its own windows from the
-ring. Parameter names survive, so that :func:`engine.graph.read_weights` gives a checkpoint back.
+The encoder's graph takes crops as bytes and normalises inside; the head's graph gathers its own windows from
+the ring. Parameter names survive, so that :func:`engine.graph.read_weights` gives a checkpoint back.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from engine.check import contract
 from engine.spec import ModelSpec
 
 OPSETS = (18, 23)
-"""Opset 18 is what TensorRT 10.3's parser knows; 23 has an Attention operator for TensorRT 10.14 and newer."""
+"""18 is what TensorRT 10.3's parser knows; 23 has an Attention operator, for TensorRT 10.14 and newer."""
 
 
 class ExportError(ValueError):
@@ -91,22 +91,24 @@ def export_bundle(
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{target.name}.export.", dir=target.parent) as folder:
         room = Path(folder)
-        export_encoder(encoder, spec, room / "encoder.onnx", opset)
-        export_head(head, spec, room / "head.onnx", opset)
-        golden.compute(room / "encoder.onnx", room / "head.onnx", spec, golden_crops).save(
-            room / "golden.npz"
-        )
+        folded = {
+            f"encoder/{name}": array
+            for name, array in export_encoder(encoder, spec, room / "encoder.onnx", opset).items()
+        }
+        for name, array in export_head(head, spec, room / "head.onnx", opset).items():
+            folded[f"head/{name}"] = array
+        if folded:
+            np.savez(room / graph.FOLDED, allow_pickle=False, **folded)
+        golden.compute(room / "encoder.onnx", room / "head.onnx", spec, golden_crops).save(room / "golden.npz")
         card = model_card or f"# {spec.name}\n\nLabels: {', '.join(spec.labels)}.\n"
         (room / "MODEL_CARD.md").write_text(card, "utf-8")
         if calibration is not None:
-            (room / "calibration.json").write_text(
-                json.dumps(calibration, indent=2, sort_keys=True) + "\n", "utf-8"
-            )
+            (room / "calibration.json").write_text(json.dumps(calibration, indent=2, sort_keys=True) + "\n", "utf-8")
         files: dict[str, bytes | Path] = {file.name: file for file in sorted(room.iterdir())}
         return write_bundle(target, spec, files, {**provenance, "opset": opset}, metrics)
 
 
-def export_encoder(encoder: nn.Module, spec: ModelSpec, path: Path, opset: int = 18) -> None:
+def export_encoder(encoder: nn.Module, spec: ModelSpec, path: Path, opset: int = 18) -> dict[str, NDArray[Any]]:
     """Export the unit encoder alone.
 
     Args:
@@ -114,6 +116,9 @@ def export_encoder(encoder: nn.Module, spec: ModelSpec, path: Path, opset: int =
         spec: The model's spec.
         path: ``encoder.onnx``; its weights go beside it.
         opset: 18 or 23.
+
+    Returns:
+        Parameters that the graph holds only folded into other constants, by name.
 
     Raises:
         ExportError: If the module answers another shape.
@@ -123,16 +128,14 @@ def export_encoder(encoder: nn.Module, spec: ModelSpec, path: Path, opset: int =
     with torch.no_grad(), _evaluating(encoder):
         shape = tuple(encoder(crops).shape)
         if shape != (2, spec.feature):
-            raise ExportError(
-                f"the encoder answers shape {shape} for two units, the spec says (2, {spec.feature})"
-            )
+            raise ExportError(f"the encoder answers shape {shape} for two units, the spec says (2, {spec.feature})")
         batch = torch.export.Dim("batch", min=1, max=4096)
         model = _onnx(encoder, (crops,), ["crops"], ["features"], ({0: batch},), opset)
     _cast_first(model)
-    _finish(model, encoder, path, spec, "encoder")
+    return _finish(model, encoder, path, spec, "encoder")
 
 
-def export_head(head: nn.Module, spec: ModelSpec, path: Path, opset: int = 18) -> None:
+def export_head(head: nn.Module, spec: ModelSpec, path: Path, opset: int = 18) -> dict[str, NDArray[Any]]:
     """Export the window head alone, with its Gather.
 
     Args:
@@ -140,6 +143,9 @@ def export_head(head: nn.Module, spec: ModelSpec, path: Path, opset: int = 18) -
         spec: The model's spec.
         path: ``head.onnx``; its weights go beside it.
         opset: 18 or 23.
+
+    Returns:
+        Parameters that the graph holds only folded into other constants, by name.
 
     Raises:
         ExportError: If the module answers other shapes, or no ``now`` where the spec has one.
@@ -158,7 +164,7 @@ def export_head(head: nn.Module, spec: ModelSpec, path: Path, opset: int = 18) -
         names = ["logits", "relevance", "now"][: len(wanted)]
         wrapped = _Head(head, spec.has_now)
         model = _onnx(wrapped, (ring, index), ["ring", "index"], names, ({0: rows}, {0: batch}), opset)
-    _finish(model, wrapped, path, spec, "head")
+    return _finish(model, wrapped, path, spec, "head")
 
 
 @contextlib.contextmanager
@@ -179,7 +185,8 @@ def _onnx(
     shapes: tuple[dict[int, Any], ...],
     opset: int,
 ) -> Any:
-    # The exporter reports progress and missing torchvision on the terminal; a command of ours prints its own lines.
+    # The exporter reports progress and missing torchvision on the terminal; a command of ours prints its own
+    # lines.
     loggers = [logging.getLogger("torch.onnx"), logging.getLogger("onnxscript")]
     levels = [logger.level for logger in loggers]
     try:
@@ -236,8 +243,8 @@ def _cast_first(model: Any) -> None:
                 model.graph.value_info.remove(info)
 
 
-def _finish(model: Any, module: nn.Module, path: Path, spec: ModelSpec, part: str) -> None:
-    names = _name_weights(model, module)
+def _finish(model: Any, module: nn.Module, path: Path, spec: ModelSpec, part: str) -> dict[str, NDArray[Any]]:
+    names, folded = _name_weights(model, module)
     values = {graph.WEIGHT_MAP: json.dumps(names, sort_keys=True), "dferstream.part": part}
     graph.set_metadata(model, values)
     model.graph.name = f"{spec.name}-{part}"
@@ -245,10 +252,11 @@ def _finish(model: Any, module: nn.Module, path: Path, spec: ModelSpec, part: st
     if problems:
         raise ExportError(f"the {part}'s graph breaks its contract: {'; '.join(problems)}")
     graph.save(model, path)
+    return folded
 
 
-def _name_weights(model: Any, module: nn.Module) -> dict[str, tuple[str, bool]]:
-    """Give folded weights readable names; return which initializer holds which parameter.
+def _name_weights(model: Any, module: nn.Module) -> tuple[dict[str, tuple[str, bool]], dict[str, NDArray[Any]]]:
+    """Give weights readable names; return which initializer holds which parameter, and those that none holds.
 
     The exporter's optimiser stores the matrix of a Linear transposed under a name of its own and merges equal
     tensors, so weights are recognised by content.
@@ -259,6 +267,7 @@ def _name_weights(model: Any, module: nn.Module) -> dict[str, tuple[str, bool]]:
         by_content.setdefault(_digest(array), name)
     held: dict[str, tuple[str, bool]] = {}
     renamed: dict[str, str] = {}
+    folded: dict[str, NDArray[Any]] = {}
     for full, value in module.state_dict().items():
         name = full.removeprefix("head.") if isinstance(module, _Head) else full
         array = value.detach().cpu().numpy()
@@ -271,7 +280,8 @@ def _name_weights(model: Any, module: nn.Module) -> dict[str, tuple[str, bool]]:
             turned = by_content.get(_digest(np.ascontiguousarray(array.T)))
         source = straight or turned
         if source is None:
-            continue  # not part of the graph, for example a buffer that only training uses
+            folded[name] = np.array(array)
+            continue
         if source.startswith("val_") and source not in renamed:
             renamed[source] = name + (".T" if turned else "")
         held[name] = (source, turned is not None)
@@ -280,7 +290,7 @@ def _name_weights(model: Any, module: nn.Module) -> dict[str, tuple[str, bool]]:
             node.input[i] = renamed.get(name, name)
     for tensor in (*model.graph.initializer, *model.graph.value_info):
         tensor.name = renamed.get(tensor.name, tensor.name)
-    return {name: (renamed.get(source, source), turned) for name, (source, turned) in held.items()}
+    return {name: (renamed.get(source, source), turned) for name, (source, turned) in held.items()}, folded
 
 
 def _digest(array: NDArray[Any]) -> str:

@@ -1,4 +1,4 @@
-"""ONNX graphs on disk: weights once as aligned external data, the same bytes for the same graph every time."""
+"""ONNX graphs on disk: weights once as aligned external data, the same bytes for the same graph."""
 
 from __future__ import annotations
 
@@ -15,6 +15,9 @@ from onnx.external_data_helper import load_external_data_for_model
 
 WEIGHT_MAP = "dferstream.weights"
 """Metadata key: JSON from a checkpoint's parameter name to [initializer, whether it is stored transposed]."""
+
+FOLDED = "weights-folded.npz"
+"""Parameters that the exporter folded into other constants, as ``part/name``: kept for fine-tuning alone."""
 
 _INLINE_BYTES = 1024
 _PAGE = 4096
@@ -42,9 +45,7 @@ def load(path: Path) -> Any:
         for tensor in model.graph.initializer:
             for entry in tensor.external_data:
                 if entry.key == "location" and Path(entry.value).name != entry.value:
-                    raise GraphError(
-                        f"{path.name}: {tensor.name} points outside the directory: {entry.value!r}"
-                    )
+                    raise GraphError(f"{path.name}: {tensor.name} points outside the directory: {entry.value!r}")
         load_external_data_for_model(model, str(path.parent))
     except GraphError:
         raise
@@ -56,8 +57,9 @@ def load(path: Path) -> Any:
 def save(model: Any, path: Path) -> None:
     """Write a graph as ``path`` and its weights as ``path`` + ``.data``.
 
-    Node documentation and traces (which hold paths of the exporting machine) are dropped; weights are aligned to 64
-    bytes, large ones to a page, so that a runtime can map them. The model's tensors are moved out in the process.
+    Node documentation and traces (which hold paths of the exporting machine) are dropped; weights are aligned
+    to 64 bytes, large ones to a page, so that a runtime can map them. The model's tensors are moved out in
+    the process.
 
     Args:
         model: ``onnx.ModelProto``.
@@ -110,11 +112,12 @@ def set_metadata(model: Any, values: dict[str, str]) -> None:
         entry.key, entry.value = key, values[key]
 
 
-def read_weights(path: Path) -> dict[str, NDArray[Any]]:
-    """The weights of an exported graph under the names and in the orientation of the module it came from.
+def read_weights(bundle: str | os.PathLike[str], part: str) -> dict[str, NDArray[Any]]:
+    """The weights of a bundle under the names and in the orientation of the module they came from.
 
     Args:
-        path: ``encoder.onnx`` or ``head.onnx`` of a bundle.
+        bundle: The bundle's directory.
+        part: ``encoder`` or ``head``.
 
     Returns:
         Arrays by parameter or buffer name, as ``state_dict`` has them: enough to go on training.
@@ -122,6 +125,7 @@ def read_weights(path: Path) -> dict[str, NDArray[Any]]:
     Raises:
         GraphError: If the graph was not written by ``engine.export``.
     """
+    path = Path(bundle) / f"{part}.onnx"
     model = load(path)
     text = metadata(model).get(WEIGHT_MAP)
     if text is None:
@@ -131,6 +135,11 @@ def read_weights(path: Path) -> dict[str, NDArray[Any]]:
     for name, (source, transposed) in json.loads(text).items():
         array = stored[source]
         weights[name] = np.ascontiguousarray(array.T) if transposed else np.array(array)
+    folded = Path(bundle) / FOLDED
+    if folded.is_file():
+        with np.load(folded, allow_pickle=False) as archive:
+            prefix = f"{part}/"
+            weights.update({n.removeprefix(prefix): archive[n] for n in archive.files if n.startswith(prefix)})
     return weights
 
 

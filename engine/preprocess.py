@@ -39,8 +39,7 @@ def stack_units(units: Sequence[Sequence[NDArray[np.uint8]]], spec: ModelSpec) -
         for u, crop in enumerate(unit):
             if crop.shape != (size, size, 3) or crop.dtype != np.uint8:
                 raise CropError(
-                    f"{spec.name} takes crops of shape ({size}, {size}, 3) in uint8, "
-                    f"not {crop.shape} in {crop.dtype}"
+                    f"{spec.name} takes crops of shape ({size}, {size}, 3) in uint8, not {crop.shape} in {crop.dtype}"
                 )
             batch[b, u] = crop
     return batch
@@ -61,9 +60,8 @@ def check_batch(crops: NDArray[np.uint8], spec: ModelSpec) -> NDArray[np.uint8]:
     """
     expected = (spec.unit, spec.crop.size_px, spec.crop.size_px, 3)
     if crops.ndim != 5 or crops.shape[1:] != expected or not len(crops) or crops.dtype != np.uint8:
-        raise CropError(
-            f"{spec.name} takes crops of shape (B, {str(expected)[1:]} in uint8, not {crops.shape} in {crops.dtype}"
-        )
+        shape = ", ".join(map(str, expected))
+        raise CropError(f"{spec.name} takes crops of shape (B, {shape}) in uint8, not {crops.shape} in {crops.dtype}")
     return np.ascontiguousarray(crops)
 
 
@@ -78,5 +76,5 @@ def normalise(crops: NDArray[np.uint8], spec: ModelSpec) -> NDArray[np.float32]:
         ``(B, U, 3, S, S)`` float32.
     """
     scaled = check_batch(crops, spec).astype(np.float32) / np.float32(255)
-    normal = (scaled - np.float32(spec.mean)) / np.float32(spec.std)
+    normal = (scaled - np.asarray(spec.mean, np.float32)) / np.asarray(spec.std, np.float32)
     return np.ascontiguousarray(np.moveaxis(normal, -1, 2), np.float32)

@@ -1,9 +1,9 @@
 """The sliding window: features of finished units, kept in place, gathered by index.
 
 A new feature is written to its place and nothing is shifted. The head's graph gathers its own windows from
-:attr:`FeatureRing.flat` by the rows that :meth:`FeatureRing.index` names, so windows of any faces, phases and strides form
-one batch without a copy, and the buffer's address never changes. The arithmetic is here once; what holds the numbers is
-a :class:`Storage`: NumPy memory here, device memory in :mod:`engine.backends.cuda`.
+:attr:`FeatureRing.flat` by the rows that :meth:`FeatureRing.index` names, so windows of any faces, phases and
+strides form one batch without a copy, and the buffer's address never changes. The arithmetic is here once;
+what holds the numbers is a :class:`Storage`: NumPy memory here, device memory in :mod:`engine.backends.cuda`.
 """
 
 from __future__ import annotations
@@ -124,9 +124,9 @@ class FeatureRing:
     def index(self, slot: int, window: int, stride: int = 1) -> NDArray[np.int32]:
         """Rows of :attr:`flat` that make the slot's newest window.
 
-        Every ``stride``-th entry counting back from the newest. Entries older than what the slot holds point at
-        the oldest one that such a walk reaches, so that a strided window equals the plain window of a source
-        sampled ``stride`` times more slowly.
+        Every ``stride``-th entry counting back from the newest. Entries older than what the slot holds point
+        at the oldest one that such a walk reaches, so that a strided window equals the plain window of a
+        source sampled ``stride`` times more slowly.
 
         Args:
             slot: 0 to F - 1.

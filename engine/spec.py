@@ -1,7 +1,7 @@
 """What a model expects and what it answers: the one place where training and runtime meet.
 
-A :class:`ModelSpec` travels inside the bundle. The runtime reads labels, window, rates and crop geometry from it and
-never from a constant, so a bundle made elsewhere streams without a code change.
+A :class:`ModelSpec` travels inside the bundle. The runtime reads labels, window, rates and crop geometry from
+it and never from a constant, so a bundle made elsewhere streams without a code change.
 """
 
 from __future__ import annotations
@@ -57,8 +57,8 @@ def canonical_class(name: str) -> str:
     return _SPELLINGS[key]
 
 
-# Eye centres 80 px apart at y = 80 of a 224 px crop keep hairline to chin inside; the proportions of nose and mouth are
-# those of the widely used five-point template (insightface's 112 px one), scaled to that eye distance.
+# Eye centres 80 px apart at y = 80 of a 224 px crop keep hairline to chin inside; the proportions of nose and
+# mouth are those of the widely used five-point template (insightface's 112 px one), scaled to that eye distance.
 _TEMPLATE = tuple((x / 224, y / 224) for x, y in ((72, 80), (152, 80), (112, 126), (79, 172), (145, 172)))
 
 
@@ -68,8 +68,8 @@ class CropGeometry:
 
     Attributes:
         size_px: Side of the square crop, px.
-        template: Five (x, y) points in units of the crop's side, [0, 1]: eye centre on the image's left, eye centre on
-            its right, nose tip, mouth corner left, mouth corner right.
+        template: Five (x, y) points in units of the crop's side, [0, 1]: eye centre on the image's left, eye
+            centre on its right, nose tip, mouth corner left, mouth corner right.
         border: What fills the crop outside the frame: ``"replicate"`` or ``"black"``.
     """
 
@@ -167,7 +167,8 @@ class ModelSpec:
         Raises:
             SpecError: On a missing or unknown key, or a value out of range.
         """
-        return _from_mapping(cls, values, "spec")
+        spec: ModelSpec = _from_mapping(cls, values, "spec")
+        return spec
 
 
 def _from_mapping(cls: type[Any], values: Mapping[str, Any], where: str) -> Any:

@@ -24,11 +24,12 @@ from stream.faces.models import FaceModelError
 from stream.keys import KeyFileError
 from stream.model import LoadedModel, load_model
 from stream.notify import Notifier
+from stream.overlay import OverlayError
 from stream.pipeline import Pipeline
 from stream.publish import Publisher
 from stream.scheduler import Scheduler
 from stream.scores import Scorer
-from stream.sinks import JsonLines, Log, Sink, log_line
+from stream.sinks import JsonLines, Log, Pictures, Sink, log_line
 from stream.window import FaceWindows
 
 REFUSALS = (
@@ -40,6 +41,7 @@ REFUSALS = (
     EndpointError,
     FaceModelError,
     KeyFileError,
+    OverlayError,
 )
 """Errors that carry their remedy: one line and exit code 2."""
 
@@ -180,10 +182,12 @@ def _sinks(args: argparse.Namespace, settings: Settings, publisher: Publisher) -
         from stream.terminal import FacesTable
 
         sinks.append(FacesTable(publisher.endpoint))
+    if settings.publish.with_frames:
+        sinks.append(Pictures(publisher))
     if args.show:
         from stream.overlay.window import Window
 
-        sinks.append(Window(settings.source.name))
+        sinks.append(Window(f"dferstream {settings.source.name}"))
     return sinks
 
 

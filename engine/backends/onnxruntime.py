@@ -29,7 +29,8 @@ def session(graph: Path, threads: int | None = None) -> Any:
     options.log_severity_level = 3
     if threads is not None:
         options.intra_op_num_threads = threads
-    # Two sessions take turns with a camera and a tracker: idle threads that spin would take the cores from them.
+    # Two sessions take turns with a camera and a tracker: idle threads that spin would take the cores from
+    # them.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
         return ort.InferenceSession(str(graph), options, providers=["CPUExecutionProvider"])

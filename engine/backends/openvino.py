@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import openvino as ov
 from numpy.typing import NDArray
 
+from engine.backends.mapping import release_pages
 from engine.backends.protocol import Artefact, BackendError, HeadOutput
 from engine.preprocess import check_batch
 from engine.ring import FeatureRing
@@ -20,8 +22,8 @@ _NAMES = {"f32": "fp32", "bf16": "bf16", "f16": "fp16"}
 class OpenVinoBackend:
     """Runs a bundle's graphs on the CPU.
 
-    The two graphs are compiled for low latency with one stream. Shapes stay dynamic in batch and ring rows, so one
-    compiled graph (and one copy of the weights) serves every batch.
+    The two graphs are compiled for low latency with one stream. Shapes stay dynamic in batch and ring rows,
+    so one compiled graph (and one copy of the weights) serves every batch.
 
     Args:
         model: Bundle or engine directory.
@@ -40,11 +42,14 @@ class OpenVinoBackend:
         config: dict[str, Any] = {
             "PERFORMANCE_HINT": "LATENCY",
             "NUM_STREAMS": 1,
-            # Two engines take turns, never run at once; spinning or pinned threads would fight the rest of a daemon.
+            # Two engines take turns, never run at once; spinning or pinned threads would fight the rest of a
+            # daemon.
             "ENABLE_CPU_PINNING": False,
         }
         if threads is not None:
             config["INFERENCE_NUM_THREADS"] = threads
+        # At a temperature of 0.01 a cosine in bf16 moves a logit by 0.4: the head, which is small, stays in FP32.
+        head_config = {**config, "INFERENCE_PRECISION_HINT": ov.Type.f32}
         if precision not in (None, "int8"):
             if precision not in _HINTS:
                 raise BackendError(f"OpenVINO computes in fp32, bf16 or int8 on a CPU, not {precision!r}")
@@ -52,7 +57,7 @@ class OpenVinoBackend:
         core = ov.Core()
         try:
             self._encoder = core.compile_model(str(model.encoder), "CPU", config)
-            self._head = core.compile_model(str(model.head), "CPU", config)
+            self._head = core.compile_model(str(model.head), "CPU", head_config)
             self._encode_request = self._encoder.create_infer_request()
             self._head_request = self._head.create_infer_request()
         except RuntimeError as error:
@@ -63,6 +68,7 @@ class OpenVinoBackend:
         self.device = f"CPU, {used or threads or os.cpu_count()} threads"
         self._outputs = {name: i for i, port in enumerate(self._head.outputs) for name in port.names}
         self._bound: Any = None
+        self._warm_up([model.path / f"{part}.onnx.data" for part in ("encoder", "head")])
 
     def ring(self, faces: int, length: int) -> FeatureRing:
         """A ring in NumPy memory, which OpenVINO reads in place."""
@@ -87,7 +93,8 @@ class OpenVinoBackend:
             if self._bound is not ring_flat:
                 rows = np.ascontiguousarray(ring_flat, np.float32)
                 request.set_tensor("ring", ov.Tensor(rows, shared_memory=True))
-                # A ring keeps its address, so binding it once is enough; a converted copy is bound every time.
+                # A ring keeps its address, so binding it once is enough; a converted copy is bound every
+                # time.
                 self._bound = ring_flat if rows is ring_flat else None
             request.set_tensor("index", ov.Tensor(windows, shared_memory=True))
             request.infer()
@@ -103,6 +110,16 @@ class OpenVinoBackend:
         """Free both graphs."""
         for name in ("_encode_request", "_head_request", "_encoder", "_head", "_bound"):
             self.__dict__.pop(name, None)
+
+    def _warm_up(self, weights: list[Path]) -> None:
+        """Run both graphs once: weights are packed at the first run, and what cannot run fails here, at opening."""
+        spec = self.spec
+        release_pages(weights)
+        self.encode(np.zeros((1, spec.unit, spec.crop.size_px, spec.crop.size_px, 3), np.uint8))
+        release_pages(weights)
+        ring = np.zeros((spec.window, spec.feature), np.float32)
+        self.head(ring, np.zeros((1, spec.window), np.int32))
+        release_pages(weights)
 
     def _output(self, name: str) -> NDArray[np.float32]:
         return np.array(self._head_request.get_output_tensor(self._outputs[name]).data, np.float32)

@@ -35,8 +35,8 @@ class HeadOutput(NamedTuple):
 class Features(Protocol):
     """B features as ``encode`` gives them: a NumPy array, or rows on a device.
 
-    Rows may be pushed into a ring of the same back end; ``np.asarray`` brings them to the host. They are valid
-    until the next ``encode``.
+    Rows may be pushed into a ring of the same back end; ``np.asarray`` brings them to the host. They are
+    valid until the next ``encode``.
     """
 
     def __len__(self) -> int:

@@ -8,8 +8,12 @@ import onnx
 
 from engine.spec import ModelSpec
 
-_TYPES = {onnx.TensorProto.UINT8: "uint8", onnx.TensorProto.FLOAT: "float32", onnx.TensorProto.FLOAT16: "float16",
-          onnx.TensorProto.INT32: "int32"}  # fmt: skip
+_TYPES = {
+    onnx.TensorProto.UINT8: "uint8",
+    onnx.TensorProto.FLOAT: "float32",
+    onnx.TensorProto.FLOAT16: "float16",
+    onnx.TensorProto.INT32: "int32",
+}
 
 
 def contract(model: Any, spec: ModelSpec, part: str) -> list[str]:
@@ -57,7 +61,5 @@ def contract(model: Any, spec: ModelSpec, part: str) -> list[str]:
     if part == "head":
         first = [node for node in model.graph.node if "ring" in node.input]
         if len(first) != 1 or first[0].op_type != "Gather" or list(first[0].input) != ["ring", "index"]:
-            problems.append(
-                "the head does not gather its windows first: ring and index must meet in one Gather"
-            )
+            problems.append("the head does not gather its windows first: ring and index must meet in one Gather")
     return problems

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 import time
 from dataclasses import dataclass
@@ -29,6 +30,7 @@ class CameraStats:
         captured: Frames captured.
         delivered: Frames that ``read`` returned.
         dropped: Frames overtaken by a newer one before they were read; exact, from sequence numbers.
+        repeated: Frames of a frozen camera, held back.
         reconnects: Times that the source was opened again.
         restarts: Times that the capture process was killed or died, and was replaced.
         fps: Rate that the source declares, frames/s; 0 where unknown.
@@ -40,6 +42,7 @@ class CameraStats:
     captured: int = 0
     delivered: int = 0
     dropped: int = 0
+    repeated: int = 0
     reconnects: int = 0
     restarts: int = 0
     fps: float = 0.0
@@ -76,7 +79,7 @@ class Camera:
         self._spawn_ns = 0
         self._started = self._closed = False
         self._over: dict[str, Any] | None = None
-        self._captured = self._delivered = self._next_seq = 0
+        self._captured = self._delivered = self._repeated = self._next_seq = 0
         self._opened = self._restarts = self._file_restarts = 0
         self._fps, self._size, self._message = 0.0, (0, 0), ""
 
@@ -92,7 +95,8 @@ class Camera:
         return CameraStats(
             captured=captured,
             delivered=self._delivered,
-            dropped=self._next_seq - self._delivered,
+            dropped=self._next_seq - self._delivered - self._repeated,
+            repeated=self._repeated,
             reconnects=max(0, self._opened - 1),
             restarts=self._restarts,
             fps=self._fps,
@@ -164,7 +168,8 @@ class Camera:
         self._closed = True
         self._drop_process()
         for process in self._leaving:
-            process.poll()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(2.0)
 
     def __enter__(self) -> Camera:
         self.start()
@@ -186,27 +191,26 @@ class Camera:
             if (left := self._process.kill()) is not None:
                 self._leaving.append(left)
             self._process = None
-        self._leaving = [process for process in self._leaving if process.poll() is None]
 
     def _hear(self) -> None:
         if self._process is None:
             return
         self._process.clear_bell()
-        now_ns = time.monotonic_ns()
         for said in self._process.events():
             event = said["event"]
             self._message = said["message"] or self._message
+            # The child's own times: a parent that was busy for a second must not think that it all happened now.
             if event == "opening":
-                self._watch.opening(now_ns)
+                self._watch.opening(said["t_ns"])
             elif event == "opened":
                 self._opened += 1
                 self._fps = said["fps"]
                 self._size = self._size if any(self._size) else (said["width"], said["height"])
-                self._watch.opened(now_ns, said["fps"])
+                self._watch.opened(said["t_ns"], said["fps"])
             elif event == "started":
                 self._resume.start_ns, self._resume.start_unix_ns = said["start_ns"], said["start_unix_ns"]
             elif event == "lost":
-                self._watch.lost(now_ns)
+                self._watch.lost(said["t_ns"])
             elif self._over is None:
                 self._over = said
 
@@ -219,6 +223,11 @@ class Camera:
         image = np.array(view)
         self._process.taken()
         self._note(meta)
+        if self.state == "frozen":
+            # It shows nothing that is happening now; whoever reads must not take it for a fresh frame.
+            self._repeated += 1
+            return None
+        self._delivered += 1
         self._size = (image.shape[1], image.shape[0])
         return Frame(
             image,
@@ -230,7 +239,6 @@ class Camera:
         )
 
     def _note(self, meta: SlotMeta) -> None:
-        self._delivered += 1
         self._next_seq = meta.seq + 1
         self._resume.position, self._resume.base_ns = meta.position + 1, meta.base_ns
         self._watch.frame(meta.seq, meta.t_capture_ns, meta.t_arrival_ns, meta.digest)
@@ -258,6 +266,8 @@ class Camera:
     def _supervise(self) -> int:
         """Start, judge or replace the capture process; give the time to look again, ns."""
         now_ns = time.monotonic_ns()
+        if self._leaving:
+            self._leaving = [process for process in self._leaving if process.poll() is None]
         if self.state == "ended":
             return IDLE_FOR_EVER
         if self._process is None:

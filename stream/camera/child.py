@@ -169,7 +169,9 @@ class Capture:
 
     def _tell(self, event: str, message: str = "", **facts: float | int) -> None:
         try:
-            self._control.send(json.dumps({"event": event, "message": message, **facts}).encode())
+            self._control.send(
+                json.dumps({"event": event, "t_ns": time.monotonic_ns(), "message": message, **facts}).encode()
+            )
         except OSError:
             # The parent is gone or has closed this camera; nobody is left to capture for.
             raise SystemExit(0) from None

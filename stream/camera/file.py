@@ -38,7 +38,8 @@ class VideoPass:
     """A video through FFMPEG."""
 
     def __init__(self, path: Path) -> None:
-        # A playlist in disguise must not make the daemon open a connection that nobody configured.
+        # A playlist in disguise must not open a connection that nobody configured. FFMPEG's default for files is
+        # nearly this; stated so that it rests on no default and on no variable of the caller's environment.
         os.environ["OPENCV_FFMPEG_CAPTURE_OPTIONS"] = "protocol_whitelist;file"
         self._capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
         if not self._capture.isOpened():

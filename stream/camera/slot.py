@@ -13,6 +13,7 @@ hand-shake; only pages that were written take memory.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import mmap
 import os
@@ -90,10 +91,11 @@ class Slot:
         return slot
 
     def close(self) -> None:
-        """Unmap and close this end."""
+        """Unmap and close this end; a view still held keeps its memory until it is dropped."""
         if self.fd >= 0:
             del self._words, self._bytes
-            self._map.close()
+            with contextlib.suppress(BufferError):
+                self._map.close()
             os.close(self.fd)
             self.fd = -1
 

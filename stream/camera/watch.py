@@ -104,6 +104,9 @@ class Watch:
             period = (t_capture_ns - self._last[1]) / max(1, seq - self._last[0])
             self._period_ns = period if not self._period_ns else 0.8 * self._period_ns + 0.2 * period
         self._last = (seq, t_capture_ns)
+        if self._phase == "lost" and t_arrival_ns <= self._since_ns:
+            # Taken after the news that the source was lost, but captured before: it does not bring it back.
+            return
         if self.can_freeze and self._frozen.step(digest, t_arrival_ns):
             if self.state != "frozen":
                 self._frozen_since_ns = t_arrival_ns

@@ -6,6 +6,7 @@ saves its start-up, its log noise on stderr and its memory; the folder's README 
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import importlib.util
 from pathlib import Path
@@ -66,6 +67,14 @@ def model_path(name: str) -> Path:
     raise FaceModelError(f"this mediapipe carries no {inside}: pip install mediapipe==0.10.14")
 
 
+@functools.cache
+def _core() -> Any:
+    """One OpenVINO runtime for all nets: every further one would load its plug-ins anew."""
+    import openvino as ov
+
+    return ov.Core()
+
+
 class Net:
     """One model, compiled for one CPU thread, fed with RGB uint8.
 
@@ -79,7 +88,7 @@ class Net:
 
         path = model_path(name)
         _, _, self.side_px, (low, high) = MODELS[name]
-        core = ov.Core()
+        core = _core()
         try:
             model = core.read_model(path)
             steps = PrePostProcessor(model)
@@ -87,7 +96,9 @@ class Net:
             # (x - mean) / scale maps 0..255 to low..high.
             scale = 255.0 / (high - low)
             convert = steps.input().preprocess().convert_element_type(ov.Type.f32)
-            convert.mean(-low * scale).scale(scale)
+            if low:
+                convert.mean(-low * scale)
+            convert.scale(scale)
             compiled = core.compile_model(
                 steps.build(),
                 "CPU",
@@ -96,22 +107,30 @@ class Net:
                     "NUM_STREAMS": 1,
                     # OpenVINO would pick bf16 or f16 where the CPU has them: landmarks would move by pixels.
                     "INFERENCE_PRECISION_HINT": "f32",
+                    # Pinned, every net of every process waits for the same core.
+                    "ENABLE_CPU_PINNING": False,
                 },
             )
         except RuntimeError as error:
             raise FaceModelError(f"OpenVINO cannot run {path}: {error}") from error
         self._request: Any = compiled.create_infer_request()
-        self._outputs = [output.get_any_name() for output in compiled.outputs]
-        self.run(np.zeros((self.side_px, self.side_px, 3), np.uint8))  # the first call is 20-90 ms: before ready
+        # Bound once: per-call binding of inputs costs more than copying 110 kB.
+        self._input = np.zeros((1, self.side_px, self.side_px, 3), np.uint8)
+        self._request.set_input_tensor(ov.Tensor(self._input, shared_memory=True))
+        self._outputs: dict[str, NDArray[np.float32]] = {}
+        self._request.infer()  # the first call is 20-90 ms: before ready
+        for index, output in enumerate(compiled.outputs):
+            self._outputs[output.get_any_name()] = self._request.get_output_tensor(index).data
 
     def run(self, image: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
         """Run the net on one image.
 
         Args:
-            image: ``(side_px, side_px, 3)`` uint8 RGB, contiguous.
+            image: ``(side_px, side_px, 3)`` uint8 RGB.
 
         Returns:
             Output tensors by name, float32. Views that the next call overwrites.
         """
-        self._request.infer([image[None]], share_inputs=True)
-        return {name: self._request.get_output_tensor(index).data for index, name in enumerate(self._outputs)}
+        self._input[0] = image
+        self._request.infer()
+        return self._outputs

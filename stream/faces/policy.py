@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from stream.faces.associate import Place, cost, gate, match
+from stream.faces.motion import SPAN_S, Past, extrapolate
 from stream.faces.regions import Region
 from stream.faces.settings import FaceSettings
 
@@ -28,6 +30,7 @@ class Seen:
 
     Attributes:
         points: ``(468, 3)`` float32 px.
+        points5: ``(5, 2)`` float32 px, the crop's points.
         presence: 0..1.
         place: Centre and size.
         region: Where to look for it in the next frame.
@@ -35,6 +38,7 @@ class Seen:
     """
 
     points: NDArray[np.float32]
+    points5: NDArray[np.float32]
     presence: float
     place: Place
     region: Region
@@ -62,6 +66,7 @@ class Track:
         misses: Detections in a row that did not.
         lost_ns: When it was given up; None while active.
         predicted: This frame's prediction, kept to undo an observation.
+        past: Earlier observations, in coordinates that move with the camera.
     """
 
     number: int
@@ -80,6 +85,7 @@ class Track:
     misses: int = 0
     lost_ns: int | None = None
     predicted: tuple[Place, Region, tuple[float, float, float, float], float, float, int, int] | None = None
+    past: deque[Past] = field(default_factory=lambda: deque(maxlen=100))
 
     @property
     def id(self) -> str:
@@ -102,6 +108,7 @@ class Tracks:
         self.frame = -1
         self._t_ns: int | None = None
         self._period_s = 0.0
+        self._camera_x = self._camera_y = 0.0
 
     def clear(self) -> list[Track]:
         """Give up every track and forget the remembered ones; ids go on counting.
@@ -133,8 +140,20 @@ class Tracks:
         self._t_ns = t_ns
         self._dt, self._dx, self._dy = dt, dx, dy
         self.frame += 1
+        for track in self.active:
+            if track.seen is not None:
+                self._remember(track, track.seen)
+        self._camera_x += dx
+        self._camera_y += dy
         for track in [*self.active, *self.remembered]:
             _predict(track, dt, dx, dy)
+
+    def _remember(self, track: Track, seen: Seen) -> None:
+        x, y = self._camera_x, self._camera_y
+        place = replace(seen.place, x=seen.place.x - x, y=seen.place.y - y)
+        track.past.append(Past(track.seen_ns, place, seen.region.shifted(-x, -y)))
+        while track.seen_ns - track.past[0].t_ns > SPAN_S * 1e9:
+            track.past.popleft()
 
     @property
     def now_ns(self) -> int:
@@ -275,6 +294,9 @@ class Tracks:
             The tracks given up in this frame.
         """
         coast_ns = max(self._settings.coast_s, 2.5 * self._period_s) * 1e9
+        for track in self.active:
+            if track.observed_ns != self.now_ns and track.past:
+                self._place_hidden(track)
         lost = [t for t in self.active if self.now_ns - t.observed_ns > coast_ns]
         self.active = [t for t in self.active if self.now_ns - t.observed_ns <= coast_ns]
         for track in lost:
@@ -284,6 +306,19 @@ class Tracks:
             t for t in [*self.remembered, *lost] if t.lost_ns is not None and self.now_ns - t.lost_ns <= memory_ns
         ]
         return lost
+
+    def _place_hidden(self, track: Track) -> None:
+        """On the first frame without a face, go back to the line that it followed before it was covered."""
+        found = extrapolate(list(track.past), self.now_ns)
+        track.past.clear()
+        if found is None:
+            return
+        past, track.vx, track.vy = found
+        x, y = past.place.x + self._camera_x, past.place.y + self._camera_y
+        left, top, width, height = track.box
+        track.box = (left + x - track.place.x, top + y - track.place.y, width, height)
+        track.place = replace(past.place, x=x, y=y)
+        track.region = past.region.shifted(self._camera_x, self._camera_y)
 
 
 def _predict(track: Track, dt: float, dx: float, dy: float) -> None:

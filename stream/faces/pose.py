@@ -7,34 +7,35 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-# Pairs that are level across a head, and the two that span it from brow to chin.
-_ACROSS = ((33, 263), (133, 362), (234, 454), (127, 356), (172, 397), (61, 291))
-_TOP, _BOTTOM = (10, 151, 9), (152, 175, 199)
-# The line from forehead to chin leans back in a head that looks straight ahead: mean over frontal faces, degrees.
-_LEAN_DEG = 0.0
+# Pairs that are level across a head, and the points at its top and bottom.
+_LEFT, _RIGHT = np.array((33, 133, 234, 127, 172, 61)), np.array((263, 362, 454, 356, 397, 291))
+_TOP, _BOTTOM = np.array((10, 151, 9)), np.array((152, 175, 199))
 
 
 def head_pose(points: NDArray[np.floating]) -> tuple[float, float]:
     """Head pose from the net's own depth.
 
-    The axis across the face and the axis down it are averaged over several landmark pairs; yaw and pitch are those of their
-    cross product, the direction the face looks in, after the head's roll is undone.
+    The axis across the face and the axis down it are averaged over several landmark pairs; yaw and pitch are those of
+    their cross product, the direction the face looks in, after the head's roll is undone.
 
     Args:
         points: ``(468, 3)``, x and y in px of the image, z in the same unit, smaller is nearer, turned with the region.
 
     Returns:
-        (yaw_deg, pitch_deg): yaw positive where the face turns towards the image's right, pitch positive where it looks up.
-        Both in (-180, 180].
+        (yaw_deg, pitch_deg): yaw positive where the face turns towards the image's right, pitch positive where it
+        looks up. Both in (-180, 180].
     """
     p = np.asarray(points, np.float64)
-    across = sum((p[right] - p[left]) / np.linalg.norm(p[right] - p[left]) for left, right in _ACROSS)
-    down = p[list(_BOTTOM)].mean(0) - p[list(_TOP)].mean(0)
-    across = across / np.linalg.norm(across)
-    look = np.cross(down, across)  # x right, y down, z away: towards the camera is -z
-    roll = math.atan2(float(across[1]), float(across[0]))
+    pairs = p[_RIGHT] - p[_LEFT]
+    across = (pairs / np.sqrt((pairs * pairs).sum(1, keepdims=True))).sum(0)
+    down = p[_BOTTOM].sum(0) - p[_TOP].sum(0)
+    ax, ay, az = across.tolist()
+    bx, by, bz = down.tolist()
+    # down x across, with x right, y down and z away from the camera: a face that looks into the camera has -z.
+    look = (by * az - bz * ay, bz * ax - bx * az, bx * ay - by * ax)
+    roll = math.atan2(ay, ax)
     x = math.cos(roll) * look[0] + math.sin(roll) * look[1]
     y = -math.sin(roll) * look[0] + math.cos(roll) * look[1]
     yaw = math.degrees(math.atan2(x, -look[2]))
-    pitch = math.degrees(math.atan2(-y, math.hypot(x, look[2]))) - _LEAN_DEG
+    pitch = math.degrees(math.atan2(-y, math.hypot(x, look[2])))
     return yaw, pitch

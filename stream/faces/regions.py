@@ -14,6 +14,7 @@ EYE_RIGHT = (362, 263)
 NOSE_TIP = 1
 MOUTH_LEFT = 61
 MOUTH_RIGHT = 291
+_FIVE = np.array([*EYE_LEFT, *EYE_RIGHT, NOSE_TIP, MOUTH_LEFT, MOUTH_RIGHT])
 
 
 @dataclass(frozen=True)
@@ -101,9 +102,9 @@ def region_of_landmarks(points: NDArray[np.floating], scale: float) -> Region:
 
 def five_points(landmarks: NDArray[np.floating]) -> NDArray[np.float32]:
     """``(5, 2)`` float32 px: eye centre left and right in the image, nose tip, mouth corner left and right."""
-    xy = np.asarray(landmarks[:, :2], np.float32)
-    eyes = [xy[list(EYE_LEFT)].mean(0), xy[list(EYE_RIGHT)].mean(0)]
-    return np.stack([*eyes, xy[NOSE_TIP], xy[MOUTH_LEFT], xy[MOUTH_RIGHT]]).astype(np.float32)
+    corners = np.asarray(landmarks[_FIVE, :2], np.float32)
+    eyes = (corners[0:4:2] + corners[1:4:2]) / 2
+    return np.concatenate([eyes, corners[4:]])
 
 
 def box_of(points: NDArray[np.floating]) -> tuple[float, float, float, float]:

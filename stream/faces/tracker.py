@@ -24,8 +24,8 @@ from stream.faces.turns import Turns
 class FaceTracker:
     """The faces of one source, frame by frame.
 
-    On every frame the landmark net looks at each face where its last landmarks and its motion say it is; every quarter of a
-    second, and whenever a face is missing, a detector looks for new faces and checks the known ones.
+    On every frame the landmark net looks at each face where its last landmarks and its motion say it is; every
+    quarter of a second, and whenever a face is missing, a detector looks for new faces and checks the known ones.
 
     Args:
         settings: Thresholds, times and gates.
@@ -134,8 +134,13 @@ class FaceTracker:
     def _confirm(self, image: NDArray[np.uint8], track: Track, detection: Detection, place: Place) -> None:
         tracks = self._tracks
         tracks.confirm(track, detection.score)
-        if track.seen is not None and not tracks.drifted(track, place):
-            return
+        if track.seen is not None:
+            if not tracks.drifted(track, place):
+                return
+            # Whole-frame detections of rolled faces can be off by more than the landmarks: ask again from near.
+            closer = self._closer(image, track.region, track.place)
+            if closer is not None and not tracks.drifted(track, _place_of_detection(closer)):
+                return
         region = self._region(detection)
         seen = self._look_twice(image, region, place)
         if seen.presence >= self.settings.min_presence:
@@ -186,7 +191,7 @@ class FaceTracker:
         place = place_of(five[0], five[1], five[2], (five[3] + five[4]) / 2)
         following = region_of_landmarks(points, self.settings.region_scale)
         self._landmark_ms += (time.perf_counter_ns() - started) / 1e6
-        return Seen(points, answer.presence, place, following, box_of(points))
+        return Seen(points, five, answer.presence, place, following, box_of(points))
 
     def _report(self, image: NDArray[np.uint8], track: Track, state: State | None = None) -> TrackedFace:
         seen = track.seen if state != "lost" else None
@@ -198,12 +203,11 @@ class FaceTracker:
                 track.id, state, self._tracks.frame - track.born, track.box, track.score,
                 None, None, track.presence, None, None, size_px, None,
             )  # fmt: skip
-        five = five_points(seen.points)
         yaw_deg, pitch_deg = head_pose(seen.points)
         return TrackedFace(
             track.id, state, self._tracks.frame - track.born, track.box, track.score,
-            np.ascontiguousarray(seen.points[:, :2]), five, seen.presence, yaw_deg, pitch_deg, size_px,
-            sharpness(image, five),
+            np.ascontiguousarray(seen.points[:, :2]), seen.points5, seen.presence, yaw_deg, pitch_deg, size_px,
+            sharpness(image, seen.points5),
         )  # fmt: skip
 
 

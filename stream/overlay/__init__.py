@@ -1,1 +1,5 @@
-"""Drawing what the daemon sees."""
+"""Pictures of what the daemon publishes: drawn from messages, so any subscriber that has the frames can draw them."""
+
+
+class OverlayError(RuntimeError):
+    """A picture or window that cannot be made; the message carries the remedy."""

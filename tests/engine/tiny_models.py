@@ -1,4 +1,4 @@
-"""Small torch models of the shapes that real ones have: a CLIP-like encoder and a window head with a cosine."""
+"""Small torch models of the shapes that real ones have: a CLIP-like encoder, a head with a cosine."""
 
 from __future__ import annotations
 

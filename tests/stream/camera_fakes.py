@@ -19,8 +19,7 @@ DYING = "tests.stream.camera_fakes:DyingCamera"
 
 
 def steer(path: Path, mode: str) -> None:
-    """Set the mode: ``ok``, ``absent``, ``fail`` (reads fail), ``hang`` (a read never returns), ``hang_open``, ``freeze``,
-    ``big`` (another frame size)."""
+    """Set the mode: ``ok``, ``absent``, ``hang``, ``hang_open``, ``freeze``, ``big``."""
     draft = path.with_suffix(".draft")
     draft.write_text(mode)
     os.replace(draft, path)
@@ -38,7 +37,7 @@ class SteeredCamera:
         mode = self._script.read_text()
         if mode == "hang_open":
             time.sleep(1e6)
-        if mode in ("absent", "fail"):
+        if mode == "absent":
             raise SourceLost("not plugged in")
         return Opened(64, 48, self.fps)
 
@@ -47,7 +46,7 @@ class SteeredCamera:
         mode = self._script.read_text()
         if mode == "hang":
             time.sleep(1e6)
-        if mode in ("absent", "fail"):
+        if mode == "absent":
             raise SourceLost("unplugged")
         if mode != "freeze":
             shape = (96, 128, 3) if mode == "big" else (48, 64, 3)

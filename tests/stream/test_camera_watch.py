@@ -84,6 +84,15 @@ def test_loss_end_and_a_hanging_open() -> None:
     assert watch.judge(last_ns + 99_000 * MS, last_ns, 0).state == "ended"
 
 
+def test_a_frame_captured_before_the_loss_does_not_bring_the_camera_back() -> None:
+    watch, last_ns = running()
+    watch.lost(last_ns + 50 * MS)
+    watch.frame(9, last_ns + 40 * MS, last_ns + 40 * MS, 9)
+    assert watch.state == "no_camera"
+    watch.frame(10, last_ns + 60 * MS, last_ns + 60 * MS, 10)
+    assert watch.state == "ok"
+
+
 def test_a_repeated_frame_is_frozen_within_a_second_and_opened_again_ever_more_rarely() -> None:
     watch, last_ns = running(can_freeze=True)
     start_ns = last_ns + 33 * MS

@@ -203,8 +203,8 @@ def compose(
         for t in range(1, window):
             if kept[t]:
                 view[t] = view[t - 1]
-        others = rng.choice(pools[kinds[row]], 4)
-        others = others[others != face][:3]
+        others = pools[kinds[row]]
+        others = rng.choice(others[others != face], 3)
         source = np.where(run < 0, face, others[np.maximum(run, 0)])
         features[row] = bank.clean[source, view]
         if kinds[row] == NOISE_KINDS.index("degraded"):

@@ -31,7 +31,7 @@ from torch.nn import functional
 from engine.spec import SEVEN_CLASSES, CropGeometry
 from train.compact.augment import AugmentConfig, augment, crop_matrices, render
 from train.compact.encoder import CompactEncoder, EncoderConfig, FrameClassifier
-from train.compact.faces import Stills, hold_out, load_split
+from train.compact.faces import FacesError, Stills, hold_out, load_split
 
 _CPU_SETTINGS = {
     # Without these glibc returns every large activation to the kernel and faults it in again.
@@ -354,7 +354,11 @@ def main(arguments: list[str] | None = None) -> int:
     if given.rank < 0:
         given.out.mkdir(parents=True, exist_ok=True)
         (given.out / "meet").unlink(missing_ok=True)
-        load_split(given.data, "train", given.cache)
+        try:
+            load_split(given.data, "train", given.cache)
+        except FacesError as error:
+            print(f"train.compact.fit: {error}", file=sys.stderr)
+            return 1
         if world > 1:
             os.environ |= {k: v for k, v in _CPU_SETTINGS.items() if k not in os.environ}
             return _siblings(arguments, world)
