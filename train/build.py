@@ -11,9 +11,9 @@ from torch import Tensor
 
 from engine.bundle import Bundle
 from train.checkpoint import CheckpointError, load_tensors
-from train.config import ModelSettings
 from train.models.registry import build
 from train.models.window import ExpressionModel
+from train.settings import ModelSettings
 
 
 def build_model(settings: ModelSettings, labels: tuple[str, ...], seed: int) -> ExpressionModel:

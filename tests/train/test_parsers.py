@@ -51,7 +51,12 @@ def test_dfew_pads_ids_offsets_labels_and_names_what_is_wrong(dfew_root: Path) -
         "clip is listed twice": ["00001"],
     }
     usable = sources.check_frames(found, report, 16, SEVEN_CLASSES)
-    assert [(item.clip.name, item.frames) for item in usable] == [("00001", 20), ("00002", 16), ("00033", 5), ("00008", 17)]
+    assert [(item.clip.name, item.frames) for item in usable] == [
+        ("00001", 20),
+        ("00002", 16),
+        ("00033", 5),
+        ("00008", 17),
+    ]
     assert report.short == ["00033"]
     assert report.problems["no frames on disk"] == ["00005"]
     assert report.empty_classes == ["anger", "surprise", "disgust"]
