@@ -73,8 +73,7 @@ class Golden:
             with np.load(path, allow_pickle=False) as archive:
                 return cls(**{name: archive[name] for name in archive.files})
         except (OSError, ValueError, TypeError, zipfile.BadZipFile) as error:
-            raise BundleError(f"{path.name} of {path.parent} is damaged ({error}); copy the bundle again")
-            from error
+            raise BundleError(f"{path.name} of {path.parent} is damaged ({error}); copy the bundle again") from error
 
 
 @dataclass(frozen=True)

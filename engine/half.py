@@ -106,8 +106,8 @@ def run(encoder: Any, head: Any, golden: Golden) -> HalfRun:
         Probabilities and the largest magnitudes.
     """
     peaks: dict[str, float] = {}
-    features = _through(rounded(encoder), [{"crops": batch} for batch in _batches(golden.crops)],
-    peaks)["features"] feeds = [{"ring": features, "index": batch} for batch in _batches(golden.windows)]
+    features = _through(rounded(encoder), [{"crops": batch} for batch in _batches(golden.crops)], peaks)["features"]
+    feeds = [{"ring": features, "index": batch} for batch in _batches(golden.windows)]
     logits = _through(rounded(head), feeds, peaks)["logits"]
     return HalfRun(softmax(logits), peaks)
 
@@ -116,8 +116,7 @@ def _batches(array: NDArray[Any]) -> list[NDArray[Any]]:
     return [array[i : i + _BATCH] for i in range(0, len(array), _BATCH)]
 
 
-def _through(model: Any, feeds: list[dict[str, NDArray[Any]]], peaks: dict[str, float]) -> dict[str,
-NDArray[Any]]:
+def _through(model: Any, feeds: list[dict[str, NDArray[Any]]], peaks: dict[str, float]) -> dict[str, NDArray[Any]]:
     options = ort.SessionOptions()
     # An optimiser would take a cast to half and back for nothing to do.
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL

@@ -39,8 +39,7 @@ def stack_units(units: Sequence[Sequence[NDArray[np.uint8]]], spec: ModelSpec) -
         for u, crop in enumerate(unit):
             if crop.shape != (size, size, 3) or crop.dtype != np.uint8:
                 raise CropError(
-                    f"{spec.name} takes crops of shape ({size}, {size}, 3) in uint8, not {crop.shape} in
-                    {crop.dtype}"
+                    f"{spec.name} takes crops of shape ({size}, {size}, 3) in uint8, not {crop.shape} in {crop.dtype}"
                 )
             batch[b, u] = crop
     return batch

@@ -12,8 +12,8 @@ FLOATS = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16)
 TURNS = ("Reshape", "Transpose", "Unsqueeze", "Squeeze", "Identity", "Cast", "Flatten", "Expand")
 """Operators that move numbers without computing with them."""
 
-_BOOLEAN = {"Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "And", "Or", "Not", "Xor", "IsNaN",
-"IsInf"} _INT64 = {"Shape", "ArgMax", "ArgMin", "Size", "NonZero"}
+_BOOLEAN = {"Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "And", "Or", "Not", "Xor", "IsNaN", "IsInf"}
+_INT64 = {"Shape", "ArgMax", "ArgMin", "Size", "NonZero"}
 
 
 class Topology:
