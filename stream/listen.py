@@ -128,8 +128,8 @@ def _nothing(client: Client, args: argparse.Namespace) -> str:
     source = f" from source {args.source}" if args.source else ""
     bad = f" ({client.bad} messages of another schema were skipped: update dferstream)" if client.bad else ""
     return (
-        f"dfer-stream listen: nothing heard on {client.endpoint}{source}{bad}. Is `dfer-stream run` running, and does it "
-        "publish there? It prints its endpoint when it starts; give it here, or to --bind there."
+        f"dfer-stream listen: nothing heard on {client.endpoint}{source}{bad}. Is `dfer-stream run` running, and does "
+        "it publish there? It prints its endpoint when it starts; give it here, or to --bind there."
     )
 
 

@@ -7,8 +7,11 @@ import sys
 import time
 from typing import Protocol, TextIO
 
+import cv2
+
 from stream.camera.frame import Frame
 from stream.message import Event, Faces, Message, Status
+from stream.publish import Publisher
 
 
 class Sink(Protocol):
@@ -56,6 +59,37 @@ class JsonLines:
         """Flush what is left, if anyone still reads."""
         with contextlib.suppress(BrokenPipeError, ValueError):
             self._out.flush()
+
+
+class Pictures:
+    """Small JPEG frames on the publisher's own topic; made only where ``publish.with_frames`` asks for them by name.
+
+    Args:
+        publisher: Bound, with frames allowed.
+        width: Of the pictures, px; smaller frames keep their size.
+        hz: Most pictures per second.
+    """
+
+    def __init__(self, publisher: Publisher, width: int = 320, hz: float = 5.0) -> None:
+        self._publisher, self._width, self._period_ns = publisher, width, int(1e9 / hz)
+        self._last_ns: int | None = None
+
+    def take(self, message: Message, body: bytes, frame: Frame | None) -> bool:
+        """Publish the frame if one is due."""
+        now_ns = time.monotonic_ns()
+        if frame is None or (self._last_ns is not None and now_ns - self._last_ns < self._period_ns):
+            return True
+        self._last_ns = now_ns
+        height, width = frame.image.shape[:2]
+        scale = min(1.0, self._width / width)
+        small = cv2.resize(frame.image, (round(width * scale), round(height * scale)), interpolation=cv2.INTER_AREA)
+        made, jpeg = cv2.imencode(".jpg", cv2.cvtColor(small, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 80])
+        if made:
+            self._publisher.picture(jpeg.tobytes())
+        return True
+
+    def close(self) -> None:
+        """Nothing to undo."""
 
 
 class Log:

@@ -2,7 +2,8 @@
 
     python -m stream.faces.benchmark [--json FILE]
 
-Prints a table; CPU milliseconds are those of the calling thread, so other work on the machine counts less than in wall time.
+Prints a table; CPU milliseconds are those of the calling thread, so other work on the machine counts less than in
+wall time.
 """
 
 from __future__ import annotations
@@ -78,7 +79,7 @@ def true_points(reference: NDArray[np.float64], matrix: NDArray[np.float64]) -> 
 
 
 def displacement(points: NDArray[np.floating], truth: NDArray[np.float64]) -> NDArray[np.float64]:
-    """``(5, 2)`` px of the 224 crop: where the crop cut at ``points`` shows the template's points, minus where it should."""
+    """Where the crop cut at ``points`` shows the template's points, minus where it should: ``(5, 2)`` px of 224."""
     geometry = CropGeometry()
     wrong, right = similarity(points, geometry), similarity(truth, geometry)
     template = np.asarray(geometry.template) * geometry.size_px
@@ -166,7 +167,9 @@ def main(arguments: list[str] | None = None) -> int:
     clips = list(scenes().values())
     clips += [replace(clip, size=(1280, 720)) for clip in clips if clip.name in ("static", "slow pan", "40 px face")]
     print(f"load {load_s:.2f} s, +{loaded_mb:.0f} MB")
-    print(f"{'scene':<14}{'size':<10}{'ms':>6}{'cpu ms':>8}{'error':>7}{'jitter':>8}{'recall':>8}{'switch':>8}{'ids':>5}")
+    print(
+        f"{'scene':<14}{'size':<10}{'ms':>6}{'cpu ms':>8}{'error':>7}{'jitter':>8}{'recall':>8}{'switch':>8}{'ids':>5}"
+    )
     scores = []
     for clip in clips:
         s = run_scene(tracker, clip, reference)

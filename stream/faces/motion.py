@@ -1,7 +1,7 @@
 """Where a face went that is no longer seen: a robust line through its last places.
 
-The last places before a face is hidden are wrong: its landmarks are squeezed into the part that still shows, and slow down with
-it. A median of slopes (Theil 1950, Sen 1968) stands up to a quarter of such places.
+The last places before a face is hidden are wrong: its landmarks are squeezed into the part that still shows, and slow
+down with it. A median of slopes (Theil 1950, Sen 1968) stands up to a quarter of such places.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ def extrapolate(past: Sequence[Past], t_ns: int) -> tuple[Past, float, float] | 
         t_ns: Now.
 
     Returns:
-        Where it should be now and its velocity (px/s, right and down); None with fewer than four observations. It is never
-        placed further than its own size from where it was last seen.
+        Where it should be now and its velocity (px/s, right and down); None with fewer than four observations. It is
+        never placed further than its own size from where it was last seen.
     """
     recent = [p for p in past if t_ns - p.t_ns <= SPAN_S * 1.5e9]
     if len(recent) < 4:

@@ -15,15 +15,15 @@ _TOP, _BOTTOM = np.array((10, 151, 9)), np.array((152, 175, 199))
 def head_pose(points: NDArray[np.floating]) -> tuple[float, float]:
     """Head pose from the net's own depth.
 
-    The axis across the face and the axis down it are averaged over several landmark pairs; yaw and pitch are those of their
-    cross product, the direction the face looks in, after the head's roll is undone.
+    The axis across the face and the axis down it are averaged over several landmark pairs; yaw and pitch are those of
+    their cross product, the direction the face looks in, after the head's roll is undone.
 
     Args:
         points: ``(468, 3)``, x and y in px of the image, z in the same unit, smaller is nearer, turned with the region.
 
     Returns:
-        (yaw_deg, pitch_deg): yaw positive where the face turns towards the image's right, pitch positive where it looks up.
-        Both in (-180, 180].
+        (yaw_deg, pitch_deg): yaw positive where the face turns towards the image's right, pitch positive where it
+        looks up. Both in (-180, 180].
     """
     p = np.asarray(points, np.float64)
     pairs = p[_RIGHT] - p[_LEFT]

@@ -15,8 +15,8 @@ _GEOMETRY = CropGeometry(size_px=64)
 def sharpness(image: NDArray[np.uint8], points5: NDArray[np.floating]) -> float:
     """Variance of the Laplacian of the aligned face at 64 px.
 
-    Pech-Pacheco et al., Diatom autofocusing in brightfield microscopy, ICPR 2000. Measured on an aligned crop of one size,
-    so that faces near and far are comparable; a small or defocused face has little detail there.
+    Pech-Pacheco et al., Diatom autofocusing in brightfield microscopy, ICPR 2000. Measured on an aligned crop of one
+    size, so that faces near and far are comparable; a small or defocused face has little detail there.
 
     Args:
         image: ``(H, W, 3)`` uint8 RGB frame.

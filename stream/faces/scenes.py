@@ -1,7 +1,8 @@
 """Moving faces with exactly known geometry, for tests and the benchmark.
 
-Every frame is one real photograph (NASA's public-domain portrait of Eileen Collins, which scikit-image carries) warped by a
-known similarity and blended onto a background, so that the true landmarks are those of the photograph, warped alike.
+Every frame is one real photograph (NASA's public-domain portrait of Eileen Collins, which scikit-image carries)
+warped by a known similarity and blended onto a background, so that the true landmarks are those of the photograph,
+warped alike.
 """
 
 from __future__ import annotations
@@ -78,6 +79,8 @@ class Scene:
         random = np.random.default_rng(1)
         coarse = random.uniform(40, 200, (10, 13, 3)).astype(np.float32)
         margin = 80
+        # A few frames of noise in turn: drawing it anew for each frame would take longer than following the face.
+        noise = [random.normal(0, self.noise, (height, width, 3)).astype(np.float32) for _ in range(4)]
         board = cv2.resize(coarse, (width + 2 * margin, height + 2 * margin), interpolation=cv2.INTER_CUBIC)
         for index in range(self.frames):
             dx, dy = self.camera(index)
@@ -92,15 +95,25 @@ class Scene:
                 scale = pose.width / _FACE_WIDTH
                 if scale < 0.7:  # a camera averages over a pixel: shrink by area before the warp samples points
                     source, alpha, warp = _shrunk(photo, mask, matrix, scale)
-                layer = cv2.warpAffine(source, warp, self.size)
-                weight = cv2.warpAffine(alpha, warp, self.size)[..., None]
-                frame = frame * (1 - weight) + layer * weight
+                # Only where the head is: its ellipse, with room for the soft edge.
+                reach = 1.3 * scale * max(_HEAD[1])
+                centre = matrix @ [*_HEAD[0], 1.0]
+                left, top = np.maximum(np.floor(centre - reach), 0).astype(int)
+                right, bottom = np.minimum(np.ceil(centre + reach), self.size).astype(int)
+                if right <= left or bottom <= top:
+                    continue
+                part = (int(right - left), int(bottom - top))
+                warp = warp - np.array([[0, 0, left], [0, 0, top]])
+                layer = cv2.warpAffine(source, warp, part)
+                weight = cv2.warpAffine(alpha, warp, part)[..., None]
+                below = frame[top:bottom, left:right]
+                below += (layer - below) * weight
             cover = self.cover(index)
             if cover is not None:
                 x, y, w, h = cover
                 frame[y : y + h, x : x + w] = 90
-            noisy = frame + random.normal(0, self.noise, frame.shape).astype(np.float32)
-            yield (index + 1) * 10**9 // _FPS, np.clip(noisy, 0, 255).astype(np.uint8), matrices
+            noisy = cv2.convertScaleAbs(np.maximum(frame + noise[index % len(noise)], 0))
+            yield (index + 1) * 10**9 // _FPS, np.asarray(noisy, np.uint8), matrices
 
 
 def portrait() -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -153,8 +166,6 @@ def scenes() -> dict[str, Scene]:
         Scene("occlusion", 90, still, cover=lambda i: (230, 130, 180, 230) if 30 <= i < 42 else None),
         Scene("passing", 90, lambda i: [Pose(80 + 5 * i, 240, 90)], cover=lambda i: (285, 0, 70, 480)),
         Scene("crossing", 120, lambda i: [Pose(120 + 3.4 * i, 235, 80), Pose(520 - 3.4 * i, 250, 105, 0, True)]),
-        Scene(
-            "two, shaking", 90, lambda i: [Pose(220, 240, 80), Pose(420, 240, 90, 0, True)], camera=_shake(40)
-        ),
+        Scene("two, shaking", 90, lambda i: [Pose(220, 240, 80), Pose(420, 240, 90, 0, True)], camera=_shake(40)),
     ]
     return {clip.name: clip for clip in clips}

@@ -67,7 +67,7 @@ class FaceSettings:
     gate_growth_per_s: float = 1.5
     gate_max: float = 2.5
     small_faces: bool = True
-    cut_similarity: float = 0.3
+    cut_similarity: float = 0.35
 
     def __post_init__(self) -> None:
         if not isinstance(self.small_faces, bool):

@@ -24,8 +24,8 @@ from stream.faces.turns import Turns
 class FaceTracker:
     """The faces of one source, frame by frame.
 
-    On every frame the landmark net looks at each face where its last landmarks and its motion say it is; every quarter of a
-    second, and whenever a face is missing, a detector looks for new faces and checks the known ones.
+    On every frame the landmark net looks at each face where its last landmarks and its motion say it is; every
+    quarter of a second, and whenever a face is missing, a detector looks for new faces and checks the known ones.
 
     Args:
         settings: Thresholds, times and gates.

@@ -29,8 +29,8 @@ def _centres(length: int, side: float) -> list[float]:
 class Turns:
     """Deals out detector runs.
 
-    After a start or a cut: both detectors on the whole frame at once, then every tile, one a frame. Later: full range, short
-    range and one tile in turn.
+    After a start or a cut: both detectors on the whole frame at once, then every tile, one a frame. Later: full
+    range, short range and one tile in turn.
     """
 
     def __init__(self) -> None:

@@ -16,7 +16,7 @@ FEED = ROOT / "tests" / "subscribers" / "feed.py"
 
 @pytest.fixture
 def feed() -> Iterator[Callable[..., tuple[str, subprocess.Popen[str]]]]:
-    """Start a publisher at an endpoint, with a source's name and a rate; gives the endpoint it bound and its process."""
+    """Start a publisher at an endpoint, with a source's name and a rate; gives the bound endpoint and the process."""
     started: list[subprocess.Popen[str]] = []
 
     def start(endpoint: str, source: str = "cam1", hz: float = 100.0) -> tuple[str, subprocess.Popen[str]]:

@@ -1,9 +1,9 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import io
 import re
-import dataclasses
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any

@@ -36,9 +36,7 @@ def pattern(side: int = 224) -> NDArray[np.uint8]:
     return np.stack([red, green, blue], -1).astype(np.uint8)
 
 
-@given(
-    scale=st.floats(0.05, 20), roll=st.floats(-180, 180), x=st.floats(-2000, 2000), y=st.floats(-2000, 2000)
-)
+@given(scale=st.floats(0.05, 20), roll=st.floats(-180, 180), x=st.floats(-2000, 2000), y=st.floats(-2000, 2000))
 def test_similarity_inverts_any_similarity(scale: float, roll: float, x: float, y: float) -> None:
     matrix = warp(scale, roll, x, y)
     back = similarity(moved(TEMPLATE, matrix), GEOMETRY)
@@ -143,9 +141,7 @@ def test_a_large_face_outside_the_frame_is_all_border() -> None:
     assert (crop == 0).all()
 
 
-@pytest.mark.parametrize(
-    "points", [np.full((5, 2), 7.0), np.full((5, 2), np.nan), np.zeros((4, 2)), np.zeros((5, 3))]
-)
+@pytest.mark.parametrize("points", [np.full((5, 2), 7.0), np.full((5, 2), np.nan), np.zeros((4, 2)), np.zeros((5, 3))])
 def test_impossible_points_are_refused(points: NDArray[np.float64]) -> None:
     with pytest.raises(ValueError, match="points"):
         crop_face(np.zeros((50, 50, 3), np.uint8), points, GEOMETRY)

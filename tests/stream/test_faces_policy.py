@@ -231,9 +231,7 @@ def test_ids_go_on_after_clear() -> None:
     assert Clock().start(100).id == "f1"  # the counter is the tracker's own
 
 
-@given(
-    vx=st.floats(-400, 400), vy=st.floats(-400, 400), seed=st.integers(0, 1000), outliers=st.integers(0, 4)
-)
+@given(vx=st.floats(-400, 400), vy=st.floats(-400, 400), seed=st.integers(0, 1000), outliers=st.integers(0, 4))
 @settings(max_examples=60, deadline=None)
 def test_extrapolation_stands_up_to_a_squeezed_ending(vx: float, vy: float, seed: int, outliers: int) -> None:
     random = np.random.default_rng(seed)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -93,3 +94,31 @@ def test_node_compiles_every_schema(node: str, kind: str) -> None:
 def test_the_readme_shows_a_subscriber_of_ten_lines() -> None:
     code = (HERE / "subscriber.mjs").read_text().splitlines()
     assert len([line for line in code if line.strip() and not line.startswith("//")]) <= 10
+
+
+@pytest.mark.parametrize("language", ["node", "c"])
+def test_every_message_of_a_run_fits_the_schema_in_another_language(
+    tmp_path: Path, request: pytest.FixtureRequest, small_bundle: Callable[[str], Path], language: str
+) -> None:
+    if language == "node":
+        command = [request.getfixturevalue("node"), str(HERE / "subscriber.mjs")]
+    else:
+        command = [request.getfixturevalue("c_subscriber")]
+    endpoint = f"ipc://{tmp_path}/run.ipc"
+    run = [sys.executable, "-m", "stream.cli", "run", "--source", "demo://", "--source-name", "porch"]
+    run += ["--bundle", str(small_bundle("frames")), "--bind", endpoint, "--quiet"]
+    with subprocess.Popen(run, cwd=HERE.parents[1], stderr=subprocess.PIPE, text=True) as daemon:
+        try:
+            lines = hear([*command, endpoint], 120)
+        finally:
+            daemon.terminate()
+            _, error = daemon.communicate(timeout=60)
+    assert daemon.returncode == 0, error
+    check(lines)
+    bodies = [decode(line, Faces) for line in lines]
+    assert {body.source for body in bodies} == {"porch"}
+    faces = [face for body in bodies for face in body.faces]
+    assert any(face.ready for face in faces)
+    # The first label never comes before the window is full.
+    assert all(face.probs is None or face.window.n > 0 for face in faces)
+    assert all(face.label is None for face in faces if not face.ready)

@@ -86,9 +86,7 @@ def to_project_names(tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], 
             unknown.append(name)
             continue
         if not hugging_face and "layers." in target:
-            target = (
-                target.replace("visual.", "vision.") if target.startswith("visual.") else f"text.{target}"
-            )
+            target = target.replace("visual.", "vision.") if target.startswith("visual.") else f"text.{target}"
         if target.endswith("^T"):
             named[target.removesuffix("^T")] = value.t()
         elif ".qkv." in target:
@@ -99,9 +97,7 @@ def to_project_names(tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], 
     return named, sorted(unknown)
 
 
-def infer_size(
-    tensors: Mapping[str, Tensor], heads: int | None = None, text_heads: int | None = None
-) -> ClipSize:
+def infer_size(tensors: Mapping[str, Tensor], heads: int | None = None, text_heads: int | None = None) -> ClipSize:
     """Read the shapes of a CLIP off its tensors.
 
     Args:

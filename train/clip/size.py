@@ -65,6 +65,7 @@ SIZES: dict[str, ClipSize] = {
         text_width=32,
         text_layers=2,
         text_heads=2,
+        vocabulary=512,
     ),
 }
 """Encoders by name. ``tiny`` is for tests and demonstrations: nothing pretrained exists in its size."""

@@ -34,9 +34,7 @@ class TextTransformer(nn.Module):
         self.size = size
         self.tokens = nn.Embedding(size.vocabulary, size.text_width)
         self.position = nn.Parameter(torch.empty(size.context, size.text_width))
-        self.layers = nn.ModuleList(
-            PreNormLayer(size.text_width, size.text_heads) for _ in range(size.text_layers)
-        )
+        self.layers = nn.ModuleList(PreNormLayer(size.text_width, size.text_heads) for _ in range(size.text_layers))
         self.final_norm = LayerNorm(size.text_width)
         self.projection = nn.Linear(size.text_width, size.joint, bias=False)
         causal = torch.full((size.context, size.context), float("-inf")).triu(1)

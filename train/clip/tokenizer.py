@@ -47,9 +47,7 @@ class ClipTokens:
         for text in texts:
             ids = list(self._tokenizer(text)["input_ids"])
             if len(ids) > self._context:
-                raise ClipWeightsError(
-                    f"text of {len(ids)} tokens, more than {self._context}: {text[:60]}..."
-                )
+                raise ClipWeightsError(f"text of {len(ids)} tokens, more than {self._context}: {text[:60]}...")
             # Zeros after the end, as OpenAI pads: attention is causal, and the end stays the largest id's
             # first place.
             rows.append(ids + [0] * (self._context - len(ids)))

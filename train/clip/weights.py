@@ -119,9 +119,7 @@ def load_text(text: TextTransformer, weights: ClipWeights) -> None:
     _load(text, weights.text, None, str(weights.source))
 
 
-def check_match(
-    wanted: Mapping[str, Tensor], found: Mapping[str, Tensor], unknown: list[str], source: str
-) -> None:
+def check_match(wanted: Mapping[str, Tensor], found: Mapping[str, Tensor], unknown: list[str], source: str) -> None:
     """Check that names and shapes agree.
 
     Raises:
@@ -216,8 +214,7 @@ def _read_tensors(path: Path) -> dict[str, Tensor]:
         loaded = torch.load(path, map_location="cpu", weights_only=True)
     except (RuntimeError, ValueError, EOFError, OSError, KeyError, UnpicklingError) as error:
         raise ClipWeightsError(
-            f"{path} cannot be read with weights_only=True: it must hold nothing but tensors"
-            f" ({type(error).__name__})"
+            f"{path} cannot be read with weights_only=True: it must hold nothing but tensors ({type(error).__name__})"
         ) from error
     if isinstance(loaded, Mapping) and isinstance(loaded.get("state_dict"), Mapping):
         loaded = loaded["state_dict"]

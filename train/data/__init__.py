@@ -1,1 +1,1 @@
-"""Data sets: DFEW, FERV39k, MAFW, own clips and synthetic clips."""
+"""Labelled clips: the layouts of the public data sets, one's own files, and synthetic clips with known truth."""

@@ -233,9 +233,7 @@ class ClipGuidedHead(nn.Module):
     def __init__(self, config: ClipGuidedConfig, width: int) -> None:
         super().__init__()
         self.config, self.width = config, width
-        self.aggregation = (
-            TemporalAggregation(config.frames, width, config.pad_second) if config.msta else None
-        )
+        self.aggregation = TemporalAggregation(config.frames, width, config.pad_second) if config.msta else None
         self.prompts = PromptEnhancement(config, width) if config.blocks else None
         self.classifier = None if config.text else nn.Linear(width, len(config.labels))
         self.logit_scale = nn.Parameter(torch.tensor(2.6592600)) if config.text else None
@@ -291,9 +289,7 @@ class ClipGuided(ExpressionModel):
 
     encoder: WindowFrames
 
-    def __init__(
-        self, config: ClipGuidedConfig, vision: VisionTransformer, text: nn.Module | None = None
-    ) -> None:
+    def __init__(self, config: ClipGuidedConfig, vision: VisionTransformer, text: nn.Module | None = None) -> None:
         super().__init__(config.mean, config.std)
         self.config = config
         self.encoder = WindowFrames(vision, config.frames)

@@ -72,16 +72,12 @@ class DkClipConfig(ModelOptions):
         if self.frames % self.snippets:
             raise OptionError(f"frames {self.frames} do not divide into {self.snippets} snippets")
         if self.consistency and self.temporal != "hierarchical":
-            raise OptionError(
-                f"consistency needs snippets: with temporal={self.temporal} set consistency=false"
-            )
+            raise OptionError(f"consistency needs snippets: with temporal={self.temporal} set consistency=false")
 
     @property
     def unit(self) -> int:
         """U, frames of a unit."""
-        return {"mean": 1, "transformer": 1, "cfam": self.frames}.get(
-            self.temporal, self.frames // self.snippets
-        )
+        return {"mean": 1, "transformer": 1, "cfam": self.frames}.get(self.temporal, self.frames // self.snippets)
 
     @property
     def window(self) -> int:
@@ -254,11 +250,7 @@ class DkClipHead(nn.Module):
         snippets = features[..., : self.width]  # [B, N, d]
         video = self.temporal(snippets) if self.temporal is not None else snippets.mean(dim=1)  # [B, d]
         shares = snippet_shares(snippets, video)
-        kept = (
-            kept_snippets(shares, self.config.threshold)
-            if self.config.consistency
-            else torch.ones_like(shares)
-        )
+        kept = kept_snippets(shares, self.config.threshold) if self.config.consistency else torch.ones_like(shares)
         refined = classes[None]
         if self.refinement is not None:
             patches = features[..., self.width :].reshape(-1, self.config.window, self.patches, self.width)
@@ -319,9 +311,7 @@ class DkClip(ExpressionModel):
 
     encoder: SnippetEncoder
 
-    def __init__(
-        self, config: DkClipConfig, vision: VisionTransformer, text: nn.Module | None = None
-    ) -> None:
+    def __init__(self, config: DkClipConfig, vision: VisionTransformer, text: nn.Module | None = None) -> None:
         super().__init__(config.mean, config.std)
         self.config = config
         self.encoder = SnippetEncoder(vision, config.unit, config.cross_modal)

@@ -61,9 +61,7 @@ class BiLstm(nn.Module):
         """The same, step by step."""
         steps = x.shape[1]
         names = [
-            f"{kind}_l0{way}"
-            for way in ("", "_reverse")
-            for kind in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+            f"{kind}_l0{way}" for way in ("", "_reverse") for kind in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
         ]
         weights: dict[str, Tensor] = {name: self.lstm.get_parameter(name) for name in names}
         ahead = weights["bias_ih_l0"] + weights["bias_hh_l0"]

@@ -106,9 +106,7 @@ def build(
     size = encoder if isinstance(encoder, ClipSize) else SIZES[_known("encoder", encoder, SIZES)]
     read = read_clip(weights) if weights is not None else None
     if read is not None and read.size != size:
-        differ = [
-            f.name for f in dataclasses.fields(size) if getattr(size, f.name) != getattr(read.size, f.name)
-        ]
+        differ = [f.name for f in dataclasses.fields(size) if getattr(size, f.name) != getattr(read.size, f.name)]
         told = ", ".join(f"{n} {getattr(read.size, n)} for {getattr(size, n)}" for n in differ)
         raise OptionError(f"{read.source} is no {encoder}: it has {told}")
     config = dataclasses.replace(config, crop=dataclasses.replace(config.crop, size_px=size.image_px))
@@ -121,9 +119,7 @@ def build(
     if read is not None:
         load_vision(vision, read)
     model = _assemble(config, vision, text)
-    if read is not None and isinstance(
-        scale := getattr(model.window_head, "logit_scale", None), nn.Parameter
-    ):
+    if read is not None and isinstance(scale := getattr(model.window_head, "logit_scale", None), nn.Parameter):
         scale.data.copy_(read.logit_scale)
     set_image_encoder(vision, config)
     return model
@@ -153,9 +149,7 @@ def set_image_encoder(backbone: nn.Module, config: ModelOptions) -> None:
             parameter.requires_grad_(False)
 
 
-def _parts(
-    config: ModelOptions, size: ClipSize
-) -> tuple[dict[str, PromptSet], Callable[[], nn.Module] | None]:
+def _parts(config: ModelOptions, size: ClipSize) -> tuple[dict[str, PromptSet], Callable[[], nn.Module] | None]:
     if isinstance(config, tg_dfer.TgDferConfig):
         return tg_dfer.prompt_sets(config), None
     if isinstance(config, dk_clip.DkClipConfig):
@@ -190,13 +184,13 @@ def _build_compact(config: ModelOptions, weights: str | Path | None, text_side: 
             "encoder compact has no layers in which frames exchange tokens: take tg-dfer, or a vit encoder"
         )
     if weights is not None or text_side == "clip":
-        raise OptionError(
-            "encoder compact has no CLIP behind it: give neither CLIP weights nor text side clip"
-        )
+        raise OptionError("encoder compact has no CLIP behind it: give neither CLIP weights nor text side clip")
     from train.compact.encoder import CompactEncoder, EncoderConfig
 
     shape = EncoderConfig()
-    config = dataclasses.replace(config, crop=dataclasses.replace(config.crop, size_px=shape.size_px))
+    # It standardises every crop itself.
+    crop = dataclasses.replace(config.crop, size_px=shape.size_px)
+    config = dataclasses.replace(config, crop=crop, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
     backbone = CompactEncoder(shape)
     set_image_encoder(backbone, config)
     return tg_dfer.TgDfer(config, backbone, shape.feature)
@@ -208,8 +202,7 @@ def _known(what: str, name: str, known: typing.Iterable[str]) -> str:
         return name
     near = difflib.get_close_matches(name, names, n=1, cutoff=0.4)
     raise OptionError(
-        f"unknown {what} {name!r}"
-        + (f": did you mean {near[0]!r}?" if near else f"; known: {', '.join(names)}")
+        f"unknown {what} {name!r}" + (f": did you mean {near[0]!r}?" if near else f"; known: {', '.join(names)}")
     )
 
 

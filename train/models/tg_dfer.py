@@ -138,9 +138,7 @@ class FineBranch(nn.Module):
         self.layers = nn.ModuleList(_temporal_layer(config, width) for _ in range(config.fine_depth))
         frame_of = [start + j for start in starts for j in range(config.segment_width)]
         self.register_buffer("frame_of", torch.tensor(frame_of), persistent=False)
-        self.register_buffer(
-            "average", overlap_matrix(config.frames, starts, config.segment_width), persistent=False
-        )
+        self.register_buffer("average", overlap_matrix(config.frames, starts, config.segment_width), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """``(B, T, d)`` to ``(B, T, d)``."""
@@ -325,9 +323,7 @@ class TgDfer(ExpressionModel):
             not given.
     """
 
-    def __init__(
-        self, config: TgDferConfig, backbone: nn.Module, width: int, text: nn.Module | None = None
-    ) -> None:
+    def __init__(self, config: TgDferConfig, backbone: nn.Module, width: int, text: nn.Module | None = None) -> None:
         super().__init__(config.mean, config.std)
         self.config, self.width = config, width
         self.encoder = SingleFrames(backbone)

@@ -124,7 +124,8 @@ def normalise(crops: Tensor, mean: Tensor, std: Tensor) -> Tensor:
     Returns:
         ``(B, U, 3, S, S)`` float32.
     """
-    scaled = crops.permute(0, 1, 4, 2, 3).to(torch.float32) / 255
+    # Cast first: TensorRT takes bytes at the edge of a network only.
+    scaled = crops.to(torch.float32).permute(0, 1, 4, 2, 3) / 255
     return (scaled - mean.float()) / std.float()
 
 
@@ -148,9 +149,7 @@ class RuntimeEncoder(nn.Module):
 
     def forward(self, crops: Tensor) -> Tensor:
         """Encode units of uint8 crops."""
-        features: Tensor = self.encoder(
-            normalise(crops, self.mean, self.std).to(next(self.encoder.parameters()).dtype)
-        )
+        features: Tensor = self.encoder(normalise(crops, self.mean, self.std).to(next(self.encoder.parameters()).dtype))
         return features
 
 

@@ -1,0 +1,130 @@
+"""The default model from its data to its bundle: ``python -m train.compact --data <folder with FER+>``.
+
+Stages: ``encoder`` (:mod:`train.compact.fit`, resumable), ``head`` (on features of the frozen encoder), ``bundle``
+(export, measure through the exported graphs, card).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from engine.backends import open_backend
+from train.compact import measure
+from train.compact.card import write_card
+from train.compact.compose import build_bank
+from train.compact.faces import FacesError, Stills, hold_out, load_split
+from train.compact.head import HeadConfig, assemble, train_head
+from train.compact.ship import ShipError, complete, read_classifier, read_model, save_head, ship
+
+STAGES = ("encoder", "head", "bundle")
+
+
+def choose_faces(stills: Stills, count: int, seed: int) -> Stills:
+    """At most ``count`` voted stills for the bank: every still of a rare class, and of the rest a random part."""
+    voted = stills.seven.sum(1) > 0
+    stills = stills.select(voted & ~hold_out(stills, 0.05))
+    rare = np.isin(stills.plurality, [2, -1], invert=True)
+    order = np.random.default_rng(seed).permutation(len(stills))
+    keep = np.sort(np.concatenate([order[rare[order]][: count * 2 // 3], order[~rare[order]][: count // 3]]))
+    names = stills.seven.argmax(1)
+    always = np.flatnonzero(np.isin(names, [5, 6]))
+    return stills.select(np.union1d(keep, always))
+
+
+def train_window_head(given: argparse.Namespace) -> None:
+    """Stage ``head``."""
+    classifier, _ = read_classifier(given.run / "last.safetensors")
+    stills = load_split(given.data, "train", given.cache)
+    faces = choose_faces(stills, given.faces, given.head_seed)
+    size = classifier.encoder.config.size_px
+    bank = build_bank(classifier, faces, size, given.views, given.views, given.faces // 3, given.head_seed)
+    model = assemble(classifier.encoder, size)
+    config = HeadConfig(seed=given.head_seed, steps=given.steps)
+    for index, loss in enumerate(train_head(model, bank, classifier.classify, config)):
+        print(f"head step {(index + 1) * 100} loss {loss:.4f}", flush=True)
+    save_head(model, given.run / "head.safetensors")
+    (given.run / "head.json").write_text(json.dumps(asdict(config)), "utf-8")
+
+
+def make_bundle(given: argparse.Namespace) -> None:
+    """Stage ``bundle``."""
+    checkpoint = given.run / "last.safetensors"
+    model, record = read_model(checkpoint, given.run / "head.safetensors")
+    classifier, _ = read_classifier(checkpoint)
+    parameters = {"encoder": model.encoder, "head": model.window_head, "text": model.text}
+    count = {name: sum(p.numel() for p in part.parameters()) for name, part in parameters.items()}
+    provenance = {
+        "encoder": {k: v for k, v in record.items() if k != "history"},
+        "head": json.loads((given.run / "head.json").read_text("utf-8")),
+        "data_sha256": record["data_sha256"],
+        "encoder_parameters": count["encoder"],
+        "head_parameters": count["head"] + count["text"],
+        "candidates": given.candidates,
+        "licence": "votes MIT (FER+); images collected from the web, no licence grant found",
+    }
+    bundle = ship(model, given.out, provenance)
+    dev = load_split(given.data, "dev", given.cache)
+    dev = dev.select(dev.usable)
+    backend = open_backend(bundle, threads=1)
+    logits = measure.still_logits(backend, measure.still_crops(dev, bundle.spec.crop), bundle.spec.window)
+    figures = {
+        "dev": {
+            **measure.bootstrap(logits, dev.plurality),
+            "n": len(dev),
+            "confusion": measure.confusion(logits, dev.plurality).tolist(),
+        },
+        "crop_ms": measure.crop_ms(backend, bundle.spec.crop.size_px),
+        "crop_ms_where": f"{backend.name}, {backend.precision}",
+    }
+    backend.close()
+    bank = build_bank(classifier, dev, bundle.spec.crop.size_px, 8, 8, 16, 0)
+    figures["composed"] = measure.noise_report(model, classifier.classify, bank, given.clip_seeds)
+    complete(bundle, figures, write_card(bundle.spec.labels, provenance, figures))
+    print(json.dumps(figures, indent=1))
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the stages."""
+    parser = argparse.ArgumentParser(prog="python -m train.compact", description=__doc__)
+    parser.add_argument("--data", type=Path, required=True, help="folder with FER+'s train.zip, dev.zip and tables")
+    parser.add_argument("--cache", type=Path, default=Path(".cache/compact"))
+    parser.add_argument("--run", type=Path, default=Path("runs/compact"), help="folder of checkpoints")
+    parser.add_argument("--out", type=Path, default=Path("stream/default_model"), help="the bundle")
+    parser.add_argument("--stages", nargs="+", choices=STAGES, default=list(STAGES))
+    parser.add_argument("--minutes", type=float, default=72.0, help="time for the encoder; 0: by --epochs")
+    parser.add_argument("--epochs", type=int, default=60)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--faces", type=int, default=9000, help="stills in the head's feature bank")
+    parser.add_argument("--views", type=int, default=6, help="augmentations of each")
+    parser.add_argument("--steps", type=int, default=HeadConfig.steps)
+    parser.add_argument("--head-seed", type=int, default=1)
+    parser.add_argument("--clip-seeds", type=int, default=5, help="composed clips per dev face when measuring")
+    parser.add_argument("--candidates", type=int, default=1, help="how many candidates were compared on dev")
+    given = parser.parse_args(arguments)
+    try:
+        if "encoder" in given.stages:
+            command = [sys.executable, "-m", "train.compact.fit", "--data", str(given.data), "--cache", str(given.cache)]
+            command += ["--out", str(given.run), "--minutes", str(given.minutes), "--epochs", str(given.epochs)]
+            if subprocess.run([*command, "--seed", str(given.seed)], check=False).returncode:
+                return 1
+        torch.manual_seed(given.head_seed)
+        if "head" in given.stages:
+            train_window_head(given)
+        if "bundle" in given.stages:
+            make_bundle(given)
+    except (FacesError, ShipError) as error:
+        print(f"train.compact: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,81 @@
+"""The model card of the default bundle: written from what was measured, never by hand."""
+
+from __future__ import annotations
+
+from typing import Any
+
+LICENCE = (
+    "Trained on FER+: the votes are published under the MIT licence (Barsoum et al., ICMI 2016); the images of FER2013 "
+    "were collected from the web, and no licence grant for them was found. No image is part of this bundle."
+)
+
+
+def _interval(value: tuple[float, float, float]) -> str:
+    return f"{value[0]:.1f} [{value[1]:.1f}, {value[2]:.1f}]"
+
+
+def write_card(labels: tuple[str, ...], provenance: dict[str, Any], metrics: dict[str, Any]) -> str:
+    """Markdown of the card.
+
+    Args:
+        labels: Class names in the order of the logits.
+        provenance: Of the bundle.
+        metrics: Of the bundle: ``dev`` with ``war``, ``uar``, ``n`` and ``confusion``, ``composed`` and ``crop_ms``.
+
+    Returns:
+        The card.
+    """
+    dev, fit = metrics["dev"], provenance["encoder"]
+    lines = [
+        "# Compact TG-DFER: the default model",
+        "",
+        f"A residual encoder ({provenance['encoder_parameters'] / 1e6:.2f} M parameters) over grey aligned crops and the "
+        f"window head of TG-DFER ({provenance['head_parameters'] / 1e6:.2f} M) with learned label embeddings in place of "
+        "text. Scores one window of 16 samples at 8 Hz; `now` scores the newest sample.",
+        "",
+        "## Use",
+        "",
+        "Reads the expression that a face shows, as people would name it from a picture; it does not read what someone "
+        "feels. Not for decisions about people. The training faces are posed or press pictures of mostly adult, mostly "
+        "light-skinned people; expect it to be worse on others, and measure before use.",
+        "",
+        "## Training",
+        "",
+        f"- {LICENCE}",
+        f"- Data SHA-256 (archive and table): `{provenance['data_sha256']}`",
+        f"- Seeds: encoder {fit['config']['seed']}, head {provenance['head']['seed']}",
+        f"- Encoder: {fit['epoch']} epochs ({fit['spent_s'] / 60:.0f} minutes on {fit['world']} processes), soft votes, "
+        f"settings {fit['config']}",
+        f"- Head: {provenance['head']['steps']} steps on composed clips over frozen features; the known frame truth of "
+        "composed clips serves two auxiliary losses",
+        "- Disgust and fear are rare (148 and 574 of 25,752): stills are sampled by the power "
+        f"{fit['config']['rare']} of the rarity of the classes their votes name; no other correction",
+        f"- Candidates compared on `dev`: {provenance['candidates']}",
+        "- Repeat: `python -m train.compact --data <folder with FER+>`",
+        "",
+        "## Measured",
+        "",
+        f"FER+ dev (first of cluster, strict plurality, n = {dev['n']}), each face a still repeated through the exported "
+        "graphs, one argmax; 95 % bootstrap intervals:",
+        "",
+        f"- WAR {_interval(dev['war'])}, UAR {_interval(dev['uar'])}",
+        f"- {metrics['crop_ms']:.2f} ms per crop on one thread where it was measured ({metrics['crop_ms_where']})",
+        "",
+        "| true \\ answer | " + " | ".join(labels) + " | recall |",
+        "|---" * (len(labels) + 2) + "|",
+    ]
+    for name, row in zip(labels, dev["confusion"], strict=True):
+        recall = 100 * row[labels.index(name)] / max(sum(row), 1)
+        lines.append(f"| {name} ({sum(row)}) | " + " | ".join(str(v) for v in row) + f" | {recall:.1f} |")
+    lines += [
+        "",
+        "Clips composed from dev stills (synthetic; UAR in percent, AUROC of frame relevance of the predicted class):",
+        "",
+        "| noise frames | head | mean of frame logits | oracle | AUROC | AUROC of frame logits |",
+        "|---|---|---|---|---|---|",
+    ]
+    for share, row in metrics["composed"].items():
+        tail = [f"{row[k]:.3f}" if k in row else "–" for k in ("auroc", "auroc_mean")]
+        head = [f"{row[k]:.1f}" for k in ("head", "mean", "oracle")]
+        lines.append(f"| {float(share):.0%} | " + " | ".join(head + tail) + " |")
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,174 @@
+"""Train TG-DFER's window head on composed clips over the frozen encoder.
+
+The head is the paper's (``train/models/tg_dfer.py``) with learned label embeddings and attention pooling. Besides the
+clip's soft label it learns from what composed clips know: each frame's own label (so that ``now`` and a repeated still
+answer as the single-frame classifier does) and which frames carry the clip's label (so that the pool and the relevance
+look there). The last two are auxiliary losses on synthetic truth.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+from engine.spec import CropGeometry
+from train.compact.compose import Clips, FeatureBank, compose, compose_morphs, pad_prefixes
+from train.compact.encoder import CompactEncoder
+from train.compact.fit import learning_rate, sampling_weights
+from train.models.tg_dfer import TgDfer, TgDferConfig
+
+
+@dataclass(frozen=True)
+class HeadConfig:
+    """Settings of the head's training.
+
+    Attributes:
+        seed: Seed of everything random.
+        steps: Optimizer steps.
+        batch: Clips per step.
+        rate: Peak learning rate of AdamW.
+        decay: Weight decay.
+        clean: Share of clips without noise.
+        morph: Share of clips that fade between stills.
+        young: Share of clips that are padded prefixes.
+        teacher: Share of the encoder's own classifier in the frames' targets.
+        frames: Weight of the loss on single frames.
+        truth: Weight of the losses on the known frame truth.
+        rare: Power of a class's rarity in the sampling of faces.
+    """
+
+    seed: int = 1
+    steps: int = 3000
+    batch: int = 96
+    rate: float = 1e-3
+    decay: float = 0.02
+    clean: float = 0.25
+    morph: float = 0.15
+    young: float = 0.15
+    teacher: float = 0.5
+    frames: float = 0.5
+    truth: float = 0.3
+    rare: float = 0.5
+
+
+def assemble(encoder: CompactEncoder, size_px: int, window: int = 16, sample_hz: float = 8.0) -> TgDfer:
+    """TG-DFER around the compact encoder: no text encoder, attention pooling, heads that fit d.
+
+    Args:
+        encoder: The trained encoder.
+        size_px: Side of the crops.
+        window: T, frames of a window.
+        sample_hz: Samples per second.
+
+    Returns:
+        The model with a fresh head.
+    """
+    config = TgDferConfig(
+        frames=window, sample_hz=sample_hz, heads=4, pool="attention", temperature=0.05, image_encoder="frozen",
+        crop=CropGeometry(size_px=size_px), mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0),
+    )  # fmt: skip
+    return TgDfer(config, encoder, encoder.config.feature)
+
+
+def draw(bank: FeatureBank, config: HeadConfig, weights: NDArray[np.float64], rng: np.random.Generator) -> Clips:
+    """One batch of training clips: noisy, clean and morphing ones, some of them young windows."""
+    morphs = int(round(config.batch * config.morph))
+    count = config.batch - morphs
+    faces = rng.choice(len(weights), count, p=weights)
+    noise = np.where(rng.random(count) < config.clean / (1 - config.morph), 0, rng.integers(2, 15, size=count))
+    steady = float(rng.choice([0.0, 0.5, 1.0]))
+    parts = [compose(bank, faces, noise, rng, steady=steady), compose_morphs(bank, morphs, rng)]
+    joined = Clips(*(np.concatenate([getattr(p, name) for p in parts]) for name in Clips.__dataclass_fields__))
+    return pad_prefixes(joined, config.young, rng)
+
+
+def truth_loss(scores: Tensor, truth: Tensor) -> Tensor:
+    """How much of a softmax over frames misses the true ones, and how unevenly it treats them.
+
+    Args:
+        scores: ``(B, W)`` scores of frames before the softmax.
+        truth: ``(B, W)`` bool with at least one true frame each.
+
+    Returns:
+        Mean cross-entropy against even weights on the true frames.
+    """
+    even = truth.float() / truth.sum(1, keepdim=True)
+    return -(even * scores.log_softmax(1)).sum(1).mean()
+
+
+def clip_loss(model: TgDfer, clips: Clips, config: HeadConfig, teacher: Tensor | None = None) -> Tensor:
+    """The training loss of a batch of composed clips."""
+    device = next(model.window_head.parameters()).device
+    features = torch.from_numpy(clips.features).to(device)
+    target = torch.from_numpy(clips.target.astype(np.float32)).to(device)
+    frame_target = torch.from_numpy(clips.frame_target.astype(np.float32)).to(device)
+    truth = torch.from_numpy(clips.truth).to(device)
+    output = model.head(features)
+    instances = output.extras["instance_logits"]  # [B, T, C]
+    loss = functional.cross_entropy(output.logits, target)
+    if teacher is not None:
+        frame_target = frame_target * (1 - config.teacher) + teacher * config.teacher
+    loss = loss + config.frames * functional.cross_entropy(instances.flatten(0, 1), frame_target.flatten(0, 1))
+    if config.truth > 0:
+        head = model.window_head
+        gate = head.pool_score(torch.tanh(head.pool_hidden(head.temporal(features)))).squeeze(-1)
+        chosen = target.argmax(1)[:, None, None].expand(-1, instances.shape[1], -1)
+        named = torch.gather(instances, 2, chosen).squeeze(-1)
+        loss = loss + config.truth * (truth_loss(gate, truth) + truth_loss(named, truth))
+    return loss
+
+
+def train_head(model: TgDfer, bank: FeatureBank, classify: torch.nn.Linear, config: HeadConfig) -> list[float]:
+    """Train the head in place, the encoder untouched.
+
+    Args:
+        model: The assembled model.
+        bank: Features of training stills.
+        classify: The encoder's own classifier: the frames' teacher.
+        config: Settings.
+
+    Returns:
+        Mean loss of every hundred steps.
+    """
+    torch.manual_seed(config.seed)
+    rng = np.random.default_rng(config.seed)
+    weights = sampling_weights(bank.targets, config.rare)
+    weights = weights / weights.sum()
+    trained = [*model.window_head.parameters(), *model.text.parameters()]
+    optimizer = torch.optim.AdamW(trained, lr=config.rate, weight_decay=config.decay)
+    model.window_head.train()
+    history, total = [], 0.0
+    for step in range(config.steps):
+        clips = draw(bank, config, weights, rng)
+        with torch.no_grad():
+            teacher = classify(torch.from_numpy(clips.features).to(classify.weight.device)).softmax(-1)
+        loss = clip_loss(model, clips, config, teacher)
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate(step / config.steps, config.rate)
+        optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(trained, 1.0)
+        optimizer.step()
+        total += loss.item()
+        if (step + 1) % 100 == 0:
+            history.append(total / 100)
+            total = 0.0
+    model.eval()
+    return history
+
+
+@torch.inference_mode()
+def score(model: TgDfer, features: NDArray[np.float32]) -> tuple[NDArray[np.float32], ...]:
+    """Logits ``(B, C)``, relevance ``(B, W)`` and ``now`` ``(B, C)`` of windows ``(B, W, D)``."""
+    model.eval()
+    device = next(model.window_head.parameters()).device
+    parts = []
+    for start in range(0, len(features), 512):
+        output = model.head(torch.from_numpy(features[start : start + 512]).to(device))
+        parts.append((output.logits.cpu(), output.relevance.cpu(), output.now.cpu()))
+    return tuple(torch.cat(column).numpy() for column in zip(*parts, strict=True))
