@@ -56,4 +56,5 @@ def _macs(node: Any, shapes: dict[str, list[int]]) -> int:
 
 
 def _bytes(tensor: Any) -> int:
-    return int(np.prod(tensor.dims)) * onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize
+    size: int = onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize
+    return int(np.prod(tensor.dims)) * size

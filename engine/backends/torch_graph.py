@@ -245,6 +245,10 @@ def _pointwise(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
     return apply
 
 
+def _identity(x: Tensor) -> Tensor:
+    return x
+
+
 def _divide(x: Tensor, y: Tensor) -> Tensor:
     return x / y if x.is_floating_point() else torch.div(x, y, rounding_mode="trunc")
 
@@ -286,7 +290,7 @@ _OPERATORS: dict[str, Callable[..., Any]] = {
             "Exp": torch.exp,
             "Greater": torch.gt,
             "GreaterOrEqual": torch.ge,
-            "Identity": torch.Tensor.contiguous,
+            "Identity": _identity,
             "Less": torch.lt,
             "LessOrEqual": torch.le,
             "Log": torch.log,
