@@ -257,6 +257,7 @@ def test_crops_in_a_zip_are_scored_once_each_as_a_full_window_of_themselves(
     with zipfile.ZipFile(zipped) as archive:
         for row in rows[::7]:
             image = cv2.imdecode(np.frombuffer(archive.read(row["member"]), np.uint8), cv2.IMREAD_COLOR)
+            assert image is not None
             small = cv2.resize(image[..., ::-1], (32, 32), interpolation=cv2.INTER_AREA)
             unit = np.repeat(small[None, None], spec.unit, axis=1)
             features = np.repeat(np.array(backend.encode(unit)), spec.window, axis=0)
