@@ -280,7 +280,7 @@ def test_crops_are_aligned_by_their_landmarks_and_low_confidence_is_marked(
     cv2.imwrite(str(tmp_path / "crops" / "1.png"), cv2.copyMakeBorder(face, 30, 30, 30, 30, cv2.BORDER_REPLICATE))
     cv2.imwrite(str(tmp_path / "crops" / "2.png"), np.full((64, 64), 128, np.uint8))
     flags = ("--faces", "--bundle", small_bundle("frames"), "--backend", "onnxruntime")
-    done = score("crops", *flags, "--scores.calm.abstain_below", "0.9", "--out", "-", cwd=tmp_path)
+    done = score("crops", *flags, "--scores.calm.abstain-below", "0.9", "--out", "-", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     rows = [json.loads(line) for line in done.stdout.splitlines()]
     assert [row["aligned"] for row in rows] == [True, True, False]
