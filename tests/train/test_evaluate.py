@@ -1,6 +1,7 @@
 """Figures of an evaluation against plain re-computation, and a report that stands alone."""
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -119,12 +120,13 @@ def test_pictures_are_pictures_and_the_same_each_time() -> None:
     found = predictions()
     result = summarise(found, draws=10)
     frames = [np.full((16, 16, 3), 8 * i, np.uint8) for i in range(SAMPLES)]
-    for make in (
+    makers: list[Callable[[], bytes]] = [
         lambda: figures.confusion_figure(result.scores),
         lambda: figures.influence_figure(result),
         lambda: figures.strip_of(result, 3, frames),
         lambda: figures.tsne_figure(found.features, found.target, found.labels),
-    ):
+    ]
+    for make in makers:
         png = make()
         image = cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_COLOR)
         assert image is not None

@@ -33,11 +33,7 @@ def raw(tmp_path_factory: pytest.TempPathFactory) -> Path:
     _write(root / "face.mp4", frames)
     _write(root / "empty.mp4", [np.full((240, 320, 3), 90, np.uint8)] * 12)
     (root / "text.mp4").write_text("no video")
-    (root / "train.csv").write_text(
-        "path,label,subject\nface.mp4,neutral,a\nempty.mp4,anger,b\ntext.mp4,sad,c\nface.mp4,happy,a\n".replace(
-            "face.mp4,happy,a\n", ""
-        )
-    )
+    (root / "train.csv").write_text("path,label,subject\nface.mp4,neutral,a\nempty.mp4,anger,b\ntext.mp4,sad,c\n")
     return root
 
 
@@ -98,7 +94,8 @@ def test_folders_named_like_classes_need_no_csv(tmp_path: Path) -> None:
         path = tmp_path / name
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(b"")
-    assert [(c.name, c.label) for c in folder_clips(tmp_path)] == [("Happy/a.mp4", "happiness"), ("anger/b.mov", "anger")]
+    found = [(c.name, c.label) for c in folder_clips(tmp_path)]
+    assert found == [("Happy/a.mp4", "happiness"), ("anger/b.mov", "anger")]
     with pytest.raises(DataError, match="class folders"):
         folder_clips(tmp_path / "notes")
 

@@ -7,11 +7,11 @@ import pytest
 import torch
 from rich.console import Console
 
-from train.config import ConfigError
 from train.distributed import Processes
 from train.fit import labels_of
 from train.models.registry import configure
-from train.papers import TABLES, find_table
+from train.papers import TABLES, Table, find_table
+from train.settings import ConfigError
 from train.table import print_table, row_config, run_table
 
 ONE = Processes(0, 1, torch.device("cpu"))
@@ -19,7 +19,7 @@ PAPERS = Path(__file__).resolve().parents[2] / ".." / "shared" / "papers"
 
 
 @pytest.mark.parametrize("table", TABLES, ids=lambda t: f"{t.model}-{t.number}")
-def test_every_row_is_configuration_alone(table) -> None:  # type: ignore[no-untyped-def]
+def test_every_row_is_configuration_alone(table: Table) -> None:
     for row in table.rows:
         if row.run:
             config = row_config(table, row, table.folds[0], {"data": {"source": "dfew"}}, [])
@@ -49,7 +49,8 @@ def test_rows_of_one_table_differ_from_each_other() -> None:
 def test_a_table_trains_its_rows_once_and_prints_them_beside_the_papers(tmp_path: Path) -> None:
     table = find_table("tg-dfer", "6")
     flags = [
-        "model.text_side=labels", "model.encoder=tiny", "data.clips=28", "data.workers=0", "loop.epochs=1", "loop.batch=7",
+        "model.text_side=labels", "model.encoder=tiny", "data.clips=28", "data.workers=0", "loop.epochs=1",
+        "loop.batch=7",
         "model.options={frames = 8, heads = 2, head_width = 16}",
     ]  # fmt: skip
     said: list[str] = []

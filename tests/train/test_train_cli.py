@@ -10,7 +10,8 @@ from train.cli import main
 
 SMALL = [
     "--set", "data.workers=0", "--set", "data.validation=0.25", "--set", "loop.batch=7", "--set", "loop.epochs=1",
-    "--set", "model.options={frames = 8, heads = 2, head_width = 16, temperature = 0.1}", "--set", "model.text_side=labels",
+    "--set", "model.options={frames = 8, heads = 2, head_width = 16, temperature = 0.1}",
+    "--set", "model.text_side=labels",
     "--set", "optim.name=adamw", "--set", "optim.lr=1e-3", "--device", "cpu", "--quiet",
 ]  # fmt: skip
 
@@ -37,7 +38,9 @@ def test_evaluate_leaves_figures_and_a_report(run: Path) -> None:
     assert "Temporal audit" in page
 
 
-def test_a_run_becomes_a_bundle_and_a_bundle_the_start_of_a_run(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_run_becomes_a_bundle_and_a_bundle_the_start_of_a_run(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["export", str(run), "--out", str(tmp_path / "bundle")]) == 0
     bundle = Bundle.open(tmp_path / "bundle")
     assert bundle.spec.samples == 8
@@ -63,7 +66,7 @@ def test_a_run_becomes_a_bundle_and_a_bundle_the_start_of_a_run(run: Path, tmp_p
         (["fit", "--model", "tgdfer", "--out", "x"], "model.name must be one of"),
         (["fit", "--set", "loop.epoch=1", "--out", "x"], "did you mean 'epochs'"),
         (["fit", "--select", "test", "--source", "synthetic", "--out", "x"], "paper-protocol"),
-        (["fit", "--source", "synthetic", "--encoder", "tiny", "--set", "model.options.fine_deph=2", "--out", "x"], "fine_depth"),
+        (["fit", "--source", "synthetic", "--set", "model.options.fine_deph=2", "--out", "x"], "fine_depth"),
         (["evaluate", "/nowhere"], "holds no training run"),
         (["export", "/nowhere", "--out", "x"], "holds no training run"),
         (["table", "9"], "no table '9'"),
