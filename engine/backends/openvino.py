@@ -48,7 +48,8 @@ class OpenVinoBackend:
         }
         if threads is not None:
             config["INFERENCE_NUM_THREADS"] = threads
-        # At a temperature of 0.01 a cosine in bf16 moves a logit by 0.4: the head, which is small, stays in FP32.
+        # At a temperature of 0.01 a cosine in bf16 moves a logit by 0.4: the head, which is small, stays in
+        # FP32.
         head_config = {**config, "INFERENCE_PRECISION_HINT": ov.Type.f32}
         if precision not in (None, "int8"):
             if precision not in _HINTS:
