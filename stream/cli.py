@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 
 COMMANDS: dict[str, tuple[str, str, str]] = {
     "run": ("stream.run", "read a camera or file, publish scores", "dfer-stream run --source demo://"),
+    "score": ("stream.score.command", "score videos, images and zips of faces to rows", "dfer-stream score clips/"),
     "listen": ("stream.listen", "show what a subscriber receives", "dfer-stream listen"),
     "devices": ("stream.camera.devices", "list cameras", "dfer-stream devices"),
     "doctor": ("stream.doctor", "say what is missing on this machine", "dfer-stream doctor"),
