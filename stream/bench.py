@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -268,7 +268,7 @@ def _table(figures: Sequence[Figures]) -> Table:
     table.add_column("")
     for figure in figures:
         table.add_column(figure.case, justify="right")
-    rows = {
+    rows: dict[str, Callable[[Figures], str]] = {
         "messages/s": lambda f: f"{f.fps:.1f}",
         "capture → publish ms": lambda f: _percentiles(f, "total"),
         "detect and follow ms": lambda f: _percentiles(f, "detect"),

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 import torch
+from hypothesis import settings
 from torch import nn
 
 from engine.export import export_bundle
@@ -16,6 +17,10 @@ from engine.spec import SEVEN_CLASSES, CropGeometry, ModelSpec
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+# Shared machines stall for seconds; how long one example takes says nothing about the code.
+settings.register_profile("dferstream", deadline=None, max_examples=60)
+settings.load_profile("dferstream")
 
 SIZE_PX = 32
 WIDTH = 24

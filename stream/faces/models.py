@@ -6,6 +6,7 @@ saves its start-up, its log noise on stderr and its memory; the folder's README 
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import importlib.util
 from pathlib import Path
@@ -66,6 +67,14 @@ def model_path(name: str) -> Path:
     raise FaceModelError(f"this mediapipe carries no {inside}: pip install mediapipe==0.10.14")
 
 
+@functools.cache
+def _core() -> Any:
+    """One OpenVINO runtime for all nets: every further one would load its plug-ins anew."""
+    import openvino as ov
+
+    return ov.Core()
+
+
 class Net:
     """One model, compiled for one CPU thread, fed with RGB uint8.
 
@@ -79,7 +88,7 @@ class Net:
 
         path = model_path(name)
         _, _, self.side_px, (low, high) = MODELS[name]
-        core = ov.Core()
+        core = _core()
         try:
             model = core.read_model(path)
             steps = PrePostProcessor(model)

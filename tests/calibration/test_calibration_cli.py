@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +12,6 @@ from calibration import cli, data
 from calibration.apply import CalibrationError, load, softmax
 from engine.bundle import Bundle, BundleError, write_bundle
 from engine.spec import SEVEN_CLASSES, ModelSpec
-
-SHARED = Path(os.environ.get("DFER_SHARED_DATA", Path(__file__).resolve().parents[3] / "shared" / "data"))
 
 
 @pytest.fixture
@@ -162,10 +159,8 @@ def test_files_that_cannot_be_read_are_one_line(
     assert Bundle.open(bundle.path).sha256 == bundle.sha256
 
 
-def test_the_shared_votes_give_the_documented_counts() -> None:
-    table = SHARED / "ferplus" / "dev.csv"
-    if not table.is_file():
-        pytest.skip(f"no {table}: set DFER_SHARED_DATA to the folder of real faces")
+def test_the_shared_votes_give_the_documented_counts(shared_data: Path) -> None:
+    table = shared_data / "ferplus" / "dev.csv"
     truth = data._read_truth(data.TruthTable(table, "name", "twin_cluster", "first_of_cluster=1"), SEVEN_CLASSES)
     counts = {name: 0 for name in SEVEN_CLASSES}
     for label, _ in truth.values():

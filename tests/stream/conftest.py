@@ -8,7 +8,6 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -39,18 +38,3 @@ def feed() -> Iterator[Callable[..., tuple[str, subprocess.Popen[str]]]]:
         child.wait()
         if child.stdout is not None:
             child.stdout.close()
-
-
-@pytest.fixture(scope="session")
-def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A bundle of random weights, made by the real exporter, that runs in a millisecond."""
-    pytest.importorskip("torch", reason="exporting a bundle needs torch (pip install 'dferstream[train]')")
-    from engine.export import export_bundle
-    from tests.engine.tiny_models import tiny_modules, tiny_spec
-
-    spec = tiny_spec()
-    size = spec.crop.size_px
-    crops = np.random.default_rng(0).integers(0, 256, (16, spec.unit, size, size, 3), np.uint8)
-    path = tmp_path_factory.mktemp("bundle") / "tiny"
-    export_bundle(*tiny_modules(spec), spec, path, golden_crops=crops, provenance={"weights": "random"}, metrics={})
-    return path

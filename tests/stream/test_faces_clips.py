@@ -34,7 +34,7 @@ def play(tracker: FaceTracker, name: str) -> list[FacesResult]:
     tracker.reset()
     capture = cv2.VideoCapture(str(path))
     fps = capture.get(cv2.CAP_PROP_FPS)
-    results = []
+    results: list[FacesResult] = []
     while True:
         ok, image = capture.read()
         if not ok:

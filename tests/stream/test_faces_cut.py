@@ -64,7 +64,8 @@ def test_camera_motion_is_no_cut_and_is_measured(speed: int) -> None:
 
 def test_shake_is_no_cut() -> None:
     source, random = world(4), np.random.default_rng(1)
-    frames = [view(source, *(320 + random.uniform(-60, 60, 2)), seed=i) for i in range(40)]
+    steps = random.uniform(-60, 60, (40, 2))
+    frames = [view(source, 320 + x, 240 + y, seed=i) for i, (x, y) in enumerate(steps)]
     assert not any(c.cut for c in play(frames))
 
 

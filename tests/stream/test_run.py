@@ -56,7 +56,7 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Four seconds of the demo at 15 fps, then half a second without a face."""
     path = tmp_path_factory.mktemp("clip") / "short.avi"
     source = cv2.VideoCapture(str(demo_clip_path()))
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"MJPG"), 15, (640, 480))
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 15, (640, 480))
     for i in range(120):
         frame = source.read()[1]
         if i % 2 == 0:
@@ -127,13 +127,13 @@ def test_playing_in_real_time_gives_the_same_scores_until_a_frame_is_dropped(
 ) -> None:
     clip = tmp_path / "slow.avi"  # 6 fps, so that even a busy machine keeps up
     source = cv2.VideoCapture(str(demo_clip_path()))
-    writer = cv2.VideoWriter(str(clip), cv2.VideoWriter_fourcc(*"MJPG"), 6, (640, 480))
+    writer = cv2.VideoWriter(str(clip), cv2.VideoWriter.fourcc(*"MJPG"), 6, (640, 480))
     for i in range(100):
         frame = source.read()[1]
         if i % 5 == 0:
             writer.write(frame)
     writer.release()
-    flags = [
+    flags: list[str | Path] = [
         "--source",
         f"file://{clip}",
         "--json",
@@ -164,7 +164,7 @@ def test_all_cadences_stream(small_bundle: Callable[[str], Path], clip: Path, tm
 def test_it_runs_where_torch_cannot_be_imported(
     small_bundle: Callable[[str], Path], clip: Path, tmp_path: Path
 ) -> None:
-    flags = ["run", "--source", clip, "--frames", "20", "--json", "--bundle", small_bundle("frames")]
+    flags: list[str | Path] = ["run", "--source", clip, "--frames", "20", "--json", "--bundle", small_bundle("frames")]
     flags += ["--bind", f"ipc://{tmp_path}/d"]
     poisoned = [sys.executable, "-c", POISONED, *map(str, flags)]
     done = subprocess.run(poisoned, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
@@ -185,7 +185,7 @@ def test_it_runs_where_torch_cannot_be_imported(
 def test_what_cannot_be_used_is_refused_in_one_line(
     small_bundle: Callable[[str], Path], flags: list[str], words: str
 ) -> None:
-    base = [] if "--bundle" in flags else ["--bundle", small_bundle("frames")]
+    base: list[str | Path] = [] if "--bundle" in flags else ["--bundle", small_bundle("frames")]
     done = run(*base, *flags, "--json", "--frames", "3")
     assert done.returncode == 2
     assert done.stdout == ""
@@ -225,7 +225,7 @@ def test_an_unplugged_camera_is_published_as_such_and_comes_back(
 ) -> None:
     script = tmp_path / "mode"
     steer(script, "absent")
-    flags = [
+    flags: list[str | Path] = [
         "--source",
         f"v4l2://{script}",
         "--json",
@@ -260,7 +260,15 @@ def test_an_unplugged_camera_is_published_as_such_and_comes_back(
 
 def test_interrupt_ends_cleanly_and_leaves_nothing(small_bundle: Callable[[str], Path], tmp_path: Path) -> None:
     before = set(os.listdir("/dev/shm")) if Path("/dev/shm").is_dir() else set()
-    flags = ["--source", "demo://", "--json", "--bundle", small_bundle("frames"), "--bind", f"ipc://{tmp_path}/f.ipc"]
+    flags: list[str | Path] = [
+        "--source",
+        "demo://",
+        "--json",
+        "--bundle",
+        small_bundle("frames"),
+        "--bind",
+        f"ipc://{tmp_path}/f.ipc",
+    ]
     with subprocess.Popen(
         command(*flags), cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
@@ -281,7 +289,7 @@ def test_a_subscriber_in_another_process_gets_what_is_published(
     small_bundle: Callable[[str], Path], tmp_path: Path
 ) -> None:
     endpoint = f"ipc://{tmp_path}/g.ipc"
-    flags = [
+    flags: list[str | Path] = [
         "--source",
         "demo://",
         "--quiet",

@@ -98,7 +98,7 @@ def test_the_readme_shows_a_subscriber_of_ten_lines() -> None:
 
 @pytest.mark.parametrize("language", ["node", "c"])
 def test_every_message_of_a_run_fits_the_schema_in_another_language(
-    tmp_path: Path, request: pytest.FixtureRequest, tiny_bundle: Path, language: str
+    tmp_path: Path, request: pytest.FixtureRequest, small_bundle: Callable[[str], Path], language: str
 ) -> None:
     if language == "node":
         command = [request.getfixturevalue("node"), str(HERE / "subscriber.mjs")]
@@ -106,7 +106,7 @@ def test_every_message_of_a_run_fits_the_schema_in_another_language(
         command = [request.getfixturevalue("c_subscriber")]
     endpoint = f"ipc://{tmp_path}/run.ipc"
     run = [sys.executable, "-m", "stream.cli", "run", "--source", "demo://", "--source-name", "porch"]
-    run += ["--bundle", str(tiny_bundle), "--bind", endpoint, "--quiet"]
+    run += ["--bundle", str(small_bundle("frames")), "--bind", endpoint, "--quiet"]
     with subprocess.Popen(run, cwd=HERE.parents[1], stderr=subprocess.PIPE, text=True) as daemon:
         try:
             lines = hear([*command, endpoint], 120)

@@ -39,7 +39,8 @@ def test_every_part_of_the_head_learns() -> None:
     torch.manual_seed(0)
     model, bank = assemble(CompactEncoder(TINY), 40), _bank()
     config = HeadConfig(batch=12)
-    clip_loss(model, draw(bank, config, np.full(140, 1 / 140), np.random.default_rng(0)), config).backward()
+    loss = clip_loss(model, draw(bank, config, np.full(140, 1 / 140), np.random.default_rng(0)), config)
+    loss.backward()  # type: ignore[no-untyped-call]
     head = [*model.window_head.named_parameters(), *model.text.named_parameters()]
     assert [name for name, p in head if p.grad is None or not p.grad.abs().sum() > 0] == []
     assert all(p.grad is None for p in model.encoder.parameters())

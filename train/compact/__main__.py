@@ -111,7 +111,15 @@ def main(arguments: list[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     try:
         if "encoder" in given.stages:
-            command = [sys.executable, "-m", "train.compact.fit", "--data", str(given.data), "--cache", str(given.cache)]
+            command = [
+                sys.executable,
+                "-m",
+                "train.compact.fit",
+                "--data",
+                str(given.data),
+                "--cache",
+                str(given.cache),
+            ]
             command += ["--out", str(given.run), "--minutes", str(given.minutes), "--epochs", str(given.epochs)]
             if subprocess.run([*command, "--seed", str(given.seed)], check=False).returncode:
                 return 1

@@ -25,7 +25,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
-from torch import Tensor, distributed, nn
+from torch import distributed, nn
 from torch.nn import functional
 
 from engine.spec import SEVEN_CLASSES, CropGeometry
@@ -105,7 +105,9 @@ def accuracy(logits: NDArray[np.float32], truth: NDArray[np.int64]) -> tuple[flo
 
 
 @torch.inference_mode()
-def predict(model: nn.Module, stills: Stills, size_px: int, geometry: CropGeometry | None = None) -> NDArray[np.float32]:
+def predict(
+    model: nn.Module, stills: Stills, size_px: int, geometry: CropGeometry | None = None
+) -> NDArray[np.float32]:
     """``(N, C)`` logits of undisturbed aligned crops."""
     matrices = torch.from_numpy(crop_matrices(stills.points, geometry or CropGeometry(size_px=size_px)))
     grey = torch.from_numpy(stills.grey)
@@ -278,9 +280,7 @@ class Run:
         self.model.load_state_dict({k[6:]: v for k, v in tensors.items() if k.startswith("model.")})
         self.average = {k[8:]: v for k, v in tensors.items() if k.startswith("average.")}
         state = self.optimizer.state_dict()
-        state["state"] = {
-            int(k[9:]): {"momentum_buffer": v} for k, v in tensors.items() if k.startswith("momentum.")
-        }
+        state["state"] = {int(k[9:]): {"momentum_buffer": v} for k, v in tensors.items() if k.startswith("momentum.")}
         self.optimizer.load_state_dict(state)
         self.epoch, self.step, self.spent_s = record["epoch"], record["step"], record["spent_s"]
         return record
@@ -293,7 +293,9 @@ def fit(
     if device == "cpu":
         torch.set_num_threads(max((os.cpu_count() or 1) // world, 1))
     if world > 1:
-        distributed.init_process_group("gloo", init_method=f"file://{out.resolve() / 'meet'}", rank=rank, world_size=world)
+        distributed.init_process_group(
+            "gloo", init_method=f"file://{out.resolve() / 'meet'}", rank=rank, world_size=world
+        )
     stills = load_split(data, "train", cache)
     held = hold_out(stills, config.validation)
     validation = stills.select(held & stills.usable)
@@ -328,7 +330,7 @@ def _siblings(arguments: list[str], world: int) -> int:
                 return 1
             with contextlib.suppress(subprocess.TimeoutExpired):
                 children[0].wait(0.5)
-        return max(abs(child.returncode) for child in children)
+        return 1 if any(child.returncode for child in children) else 0
     finally:
         for child in children:
             child.terminate()

@@ -108,18 +108,21 @@ def clip_loss(model: TgDfer, clips: Clips, config: HeadConfig, teacher: Tensor |
     target = torch.from_numpy(clips.target.astype(np.float32)).to(device)
     frame_target = torch.from_numpy(clips.frame_target.astype(np.float32)).to(device)
     truth = torch.from_numpy(clips.truth).to(device)
+    gates: list[Tensor] = []
+    hook = model.window_head.get_submodule("pool_score").register_forward_hook(
+        lambda _module, _inputs, gate: gates.append(gate)
+    )
     output = model.head(features)
+    hook.remove()
     instances = output.extras["instance_logits"]  # [B, T, C]
     loss = functional.cross_entropy(output.logits, target)
     if teacher is not None:
         frame_target = frame_target * (1 - config.teacher) + teacher * config.teacher
     loss = loss + config.frames * functional.cross_entropy(instances.flatten(0, 1), frame_target.flatten(0, 1))
     if config.truth > 0:
-        head = model.window_head
-        gate = head.pool_score(torch.tanh(head.pool_hidden(head.temporal(features)))).squeeze(-1)
         chosen = target.argmax(1)[:, None, None].expand(-1, instances.shape[1], -1)
         named = torch.gather(instances, 2, chosen).squeeze(-1)
-        loss = loss + config.truth * (truth_loss(gate, truth) + truth_loss(named, truth))
+        loss = loss + config.truth * (truth_loss(gates[0].squeeze(-1), truth) + truth_loss(named, truth))
     return loss
 
 
@@ -170,5 +173,6 @@ def score(model: TgDfer, features: NDArray[np.float32]) -> tuple[NDArray[np.floa
     parts = []
     for start in range(0, len(features), 512):
         output = model.head(torch.from_numpy(features[start : start + 512]).to(device))
-        parts.append((output.logits.cpu(), output.relevance.cpu(), output.now.cpu()))
+        now = output.extras["instance_logits"][:, -1]
+        parts.append((output.logits.cpu(), output.relevance.cpu(), now.cpu()))
     return tuple(torch.cat(column).numpy() for column in zip(*parts, strict=True))

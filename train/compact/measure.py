@@ -119,8 +119,8 @@ def noise_report(model: TgDfer, classify: Any, bank: FeatureBank, seeds: int = 5
         seeds: Clips per face.
 
     Returns:
-        By share of noise: UAR of head, mean and oracle in percent, AUROC of the relevance of the predicted class, and of
-        the baseline's own frame logits.
+        By share of noise: UAR of head, mean and oracle in percent, AUROC of the relevance of the predicted class, and
+        of the baseline's own frame logits.
     """
     import torch
 
