@@ -147,8 +147,9 @@ def test_killed_at_any_moment_it_goes_on_without_a_lost_or_doubled_row(
         rows.write(b'{"path":"half a ro')
     with journal.open("ab") as lines:
         lines.write(b'{"key":"half')
-    refused = score(*flags, "--align", "none", "--faces", cwd=tmp_path)
-    assert refused.returncode in (1, 2)
+    refused = score(*flags, "--scores.calm.margin", "0.1", cwd=tmp_path)
+    assert refused.returncode == 2
+    assert "other settings" in refused.stderr
     again = score(*flags, "--resume", cwd=tmp_path)
     assert again.returncode == 0, again.stderr
     assert "going on: 1 of 3" in again.stdout or "going on: 2 of 3" in again.stdout
@@ -288,6 +289,11 @@ def test_crops_are_aligned_by_their_landmarks_and_low_confidence_is_marked(
     assert list(rows[0]["logits"].values()) == pytest.approx(list(rows[1]["logits"].values()), abs=0.15)
     assert all(row["abstained"] and row["label"] for row in rows)
     assert "3 rows" in done.stderr
+    # A reader that has seen enough ends the run without a word.
+    line = f"{sys.executable} -m stream.cli score crops {' '.join(map(str, flags))} --quiet --out - | true"
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    piped = subprocess.run(line, shell=True, cwd=tmp_path, capture_output=True, text=True, env=environment, timeout=240)
+    assert piped.stderr == ""
 
 
 def test_stills_are_searched_for_faces_and_frames_of_a_folder_are_a_video(
