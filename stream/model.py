@@ -9,7 +9,7 @@ from pathlib import Path
 
 from calibration import apply
 from calibration.apply import Calibration
-from engine.backends import Artefact, Backend, open_backend
+from engine.backends import Artefact, Backend, BackendError, open_backend
 from engine.bundle import Bundle, BundleError
 from engine.manifest import EngineDirectory, open_artefact
 from engine.spec import ModelSpec
