@@ -85,8 +85,8 @@ class CropAligner:
     """Brings a crop that somebody else cut to the daemon's own geometry.
 
     A model learned eyes and mouth at fixed places; another cropper puts them elsewhere. The landmark net finds the five
-    points on the crop, then the daemon's own function cuts it again. Where it finds no face, the points are assumed where
-    they are in most crops.
+    points on the crop, then the daemon's own function cuts it again. Where it finds no face, the points are assumed
+    where they are in most crops.
     """
 
     def __init__(self) -> None:

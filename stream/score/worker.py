@@ -102,7 +102,8 @@ class Worker:
             return Scored(number, 0, (Problem(item.path, reason),))
         reason = done.problem or ""
         if not reason and (said := words.first()):
-            reason = f"cut short or damaged: {done.frames} frames could be read, their rows are kept (the decoder says: {said})"
+            kept = f"{done.frames} frames could be read, their rows are kept"
+            reason = f"cut short or damaged: {kept} (the decoder says: {said})"
         return Scored(number, done.rows, (Problem(item.path, reason),) if reason else (), done.media_s)
 
     def _images(self, order: Order, out: BinaryIO) -> Scored:
