@@ -187,9 +187,9 @@ def _prepare(
         if "head.onnx.data" in bundle.files:
             shutil.copyfile(bundle.path / "head.onnx.data", staging / "head.onnx.data")
         return "int8"
-    for file in ONNX_FILES:
-        if file in bundle.files:
-            shutil.copyfile(bundle.path / file, staging / file)
+    for graph in ONNX_FILES:
+        if graph in bundle.files:
+            shutil.copyfile(bundle.path / graph, staging / graph)
     return options.precision
 
 

@@ -26,7 +26,7 @@ def describe(path: Path) -> tuple[dict[str, Any], list[str]]:
     operators = Counter(node.op_type for node in model.graph.node)
     arrays = graph.initializers(model)
     findings = [str(finding) for finding in check_form(model)]
-    report = {
+    report: dict[str, Any] = {
         "path": str(path),
         "opset": {entry.domain or "ai.onnx": entry.version for entry in model.opset_import},
         "inputs": [value.name for value in model.graph.input],

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from engine.backends.protocol import Backend
 from engine.bundle import Golden
@@ -74,7 +75,7 @@ def compare(backend: Backend, golden: Golden) -> Parity:
         The differences.
     """
     ring = backend.ring(1, len(golden.crops))
-    features = []
+    features: list[NDArray[np.float32]] = []
     at = 0
     while at < len(golden.crops):
         batch = _BATCHES[len(features) % len(_BATCHES)]
@@ -83,7 +84,7 @@ def compare(backend: Backend, golden: Golden) -> Parity:
             ring.push(0, encoded[row])
         features.append(np.asarray(encoded, np.float32).copy())
         at += batch
-    logits = []
+    logits: list[NDArray[np.float32]] = []
     at = 0
     while at < len(golden.windows):
         batch = _BATCHES[len(logits) % len(_BATCHES)]

@@ -54,6 +54,6 @@ def rewrite(
         replace_directory(staging, out)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
-    report = {"path": str(out), "precision": precision, "batch": batch, "bytes": sizes, "findings": []}
+    report: dict[str, Any] = {"path": str(out), "precision": precision, "batch": batch, "bytes": sizes, "findings": []}
     shown = "any batch" if batch is None else f"batch {batch}"
     return report, [f"{out}: {bundle.spec.name} in {precision}, {shown}; every rule kept"]
