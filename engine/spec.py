@@ -58,7 +58,8 @@ def canonical_class(name: str) -> str:
 
 
 # Eye centres 80 px apart at y = 80 of a 224 px crop keep hairline to chin inside; the proportions of nose and
-# mouth are those of the widely used five-point template (insightface's 112 px one), scaled to that eye distance.
+# mouth are those of the widely used five-point template (insightface's 112 px one), scaled to that eye
+# distance.
 _TEMPLATE = tuple((x / 224, y / 224) for x, y in ((72, 80), (152, 80), (112, 126), (79, 172), (145, 172)))
 
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import difflib
 import importlib
 import sys
 from collections.abc import Callable, Sequence
 
 COMMANDS: dict[str, tuple[str, str, str]] = {
     "run": ("stream.run", "read a camera or file, publish scores", "dfer-stream run --source demo://"),
+    "score": ("stream.score.command", "score videos, images and zips of faces to rows", "dfer-stream score clips/"),
     "listen": ("stream.listen", "show what a subscriber receives", "dfer-stream listen"),
+    "capture": ("stream.capture", "keep aligned crops of your own face, after asking", "dfer-stream capture me.npz"),
     "devices": ("stream.camera.devices", "list cameras", "dfer-stream devices"),
     "doctor": ("stream.doctor", "say what is missing on this machine", "dfer-stream doctor"),
     "bench": ("stream.bench", "measure speed, latency and memory", "dfer-stream bench --json"),
@@ -38,17 +41,34 @@ def main(argv: Sequence[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     # Only the command that is meant is imported: `listen` must not wait for a model runtime.
     wanted = next((argument for argument in arguments if argument in COMMANDS), None)
+    subparsers: dict[str, argparse.ArgumentParser] = {}
     runners: dict[str, Callable[[argparse.Namespace], int]] = {}
     for name, (module, summary, example) in COMMANDS.items():
         sub = commands.add_parser(
-            name, help=summary, description=summary.capitalize() + ".", epilog=f"example: {example}"
+            name,
+            help=summary,
+            description=summary.capitalize() + ".",
+            epilog=f"example: {example}",
+            allow_abbrev=False,
         )
         if name == wanted:
             loaded = importlib.import_module(module)
             loaded.add_arguments(sub)
             runners[name] = loaded.run
-    args = parser.parse_args(arguments)
+        subparsers[name] = sub
+    args, unknown = parser.parse_known_args(arguments)
+    if unknown:
+        sub = subparsers[args.command]
+        print(f"{sub.prog}: unknown argument {unknown[0]}{_nearest(unknown[0], sub)}", file=sys.stderr)
+        return 2
     return runners[args.command](args)
+
+
+def _nearest(argument: str, parser: argparse.ArgumentParser) -> str:
+    """The flag that was probably meant."""
+    flags = [flag for flag in parser.format_usage().replace("[", " ").split() if flag.startswith("-")]
+    near = difflib.get_close_matches(argument.partition("=")[0], flags, 1, 0.5)
+    return f"; did you mean {near[0]}?" if near else f"; {parser.prog} --help lists what there is"
 
 
 if __name__ == "__main__":

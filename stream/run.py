@@ -116,6 +116,11 @@ def _run(settings: Settings, args: argparse.Namespace) -> int:
     publisher: Publisher | None = None
     sinks: list[Sink] = []
     try:
+        # Bound before the model loads: an endpoint in use is known at once, and subscribers can connect meanwhile.
+        publish = settings.publish
+        publisher = Publisher(
+            settings.source.name, publish.bind, publish.secret_key, publish.allowed_keys, publish.with_frames
+        )
         _start_live(camera)
         tracker = FaceTracker(settings.faces)
         model = load_model(settings.model)
@@ -129,10 +134,6 @@ def _run(settings: Settings, args: argparse.Namespace) -> int:
         )
         warm_up(model)
         pipeline, windows = build_pipeline(settings, model, tracker)
-        publish = settings.publish
-        publisher = Publisher(
-            settings.source.name, publish.bind, publish.secret_key, publish.allowed_keys, publish.with_frames
-        )
         log("publishing", endpoint=publisher.endpoint, source=settings.source.name)
         if camera.uri.is_file:
             camera.start()

@@ -112,7 +112,11 @@ class ClipTransform:
         offset = centre - linear @ np.full(2, size_px / 2 - 0.5)
         matrix = np.concatenate([linear, offset[:, None]], axis=1)
         out = cv2.warpAffine(
-            frame, matrix, (size_px, size_px), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, borderMode=cv2.BORDER_REPLICATE
+            frame,
+            matrix,
+            (size_px, size_px),
+            flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+            borderMode=cv2.BORDER_REPLICATE,
         )
         return np.asarray(out, np.uint8)
 
@@ -144,17 +148,17 @@ def draw_transform(settings: AugmentSettings, rng: np.random.Generator) -> ClipT
     mirror = -1.0 if rng.random() < settings.flip else 1.0
     rotation = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     linear = rotation @ np.diag([mirror * width, height])
-    factors = [
-        1 + rng.uniform(-1, 1) * strength
+    brightness, contrast, saturation = (
+        1 + float(rng.uniform(-1, 1)) * strength
         for strength in (settings.brightness, settings.contrast, settings.saturation)
-    ]
+    )
     hue = rng.uniform(-1, 1) * settings.hue_deg
     look = rng.random()
     if look < settings.grey:
-        factors[2] = 0.0
+        saturation = 0.0
     infrared = int(rng.integers(0, 2**31)) if settings.grey <= look < settings.grey + settings.infrared else None
     matrix = np.concatenate([linear, shift[:, None]], axis=1)
-    return ClipTransform(matrix, *(float(f) for f in factors), float(hue), infrared)
+    return ClipTransform(matrix, brightness, contrast, saturation, float(hue), infrared)
 
 
 _LUMA = np.array([0.299, 0.587, 0.114])

@@ -11,9 +11,9 @@ from torch import Tensor
 
 from engine.bundle import Bundle
 from train.checkpoint import CheckpointError, load_tensors
-from train.config import ModelSettings
 from train.models.registry import build
 from train.models.window import ExpressionModel
+from train.settings import ModelSettings
 
 
 def build_model(settings: ModelSettings, labels: tuple[str, ...], seed: int) -> ExpressionModel:
@@ -97,9 +97,9 @@ def bundle_tensors(source: Path) -> dict[str, Tensor]:
 
     bundle = Bundle.open(source)
     tensors: dict[str, Tensor] = {}
-    for name, array in read_weights(bundle.encoder).items():
+    for name, array in read_weights(bundle.path, "encoder").items():
         tensors[name.removeprefix("model.")] = torch.from_numpy(array)
-    for name, array in read_weights(bundle.head).items():
+    for name, array in read_weights(bundle.path, "head").items():
         plain = name.removeprefix("head.")
         if plain.startswith("text_"):
             plain = "text." + plain.removeprefix("text_").removesuffix("_prompt")

@@ -10,7 +10,6 @@ from pathlib import Path
 
 from engine.spec import SpecError
 
-
 _OWN_PARSER = {"inspect": "train.inspect", "random-bundle": "train.random_bundle"}
 
 
@@ -81,7 +80,9 @@ def _fit_parser(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--weights", help="CLIP weights: Hugging Face id or folder, .safetensors, .pt (model.weights)")
     parser.add_argument("--select", help="best-on-validation, last, or paper-protocol (loop.select)")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="any setting below")
-    parser.add_argument("--from", dest="start_from", type=Path, metavar="BUNDLE", help="begin with the weights of a bundle or run")
+    parser.add_argument(
+        "--from", dest="start_from", type=Path, metavar="BUNDLE", help="begin with the weights of a bundle or run"
+    )
     parser.add_argument("--out", type=Path, required=True, help="folder of the run")
     parser.add_argument("--resume", action="store_true", help="go on with the run in --out")
     _device_argument(parser)
@@ -90,10 +91,14 @@ def _fit_parser(parser: argparse.ArgumentParser) -> None:
 
 
 def _evaluate_parser(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="run folders; several are folds of one experiment")
+    parser.add_argument(
+        "runs", nargs="+", type=Path, metavar="RUN", help="run folders; several are folds of one experiment"
+    )
     _data_arguments(parser)
     parser.add_argument("--fold", type=int, help="fold of another data set")
-    parser.add_argument("--weights", choices=("best", "last"), help="default: what the run selects, and the other beside it")
+    parser.add_argument(
+        "--weights", choices=("best", "last"), help="default: what the run selects, and the other beside it"
+    )
     parser.add_argument("--no-audit", action="store_true", help="leave out the temporal audit (three passes more)")
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--report", type=Path, help="HTML file; default report.html in the first run")
@@ -103,8 +108,12 @@ def _evaluate_parser(parser: argparse.ArgumentParser) -> None:
 
 
 def _prepare_parser(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("videos", type=Path, help="CSV path,label[,start_s,end_s][,subject], or folders <class>/<video>")
-    parser.add_argument("--out", type=Path, required=True, help="folder for crops, CSV, contact sheet and list of failures")
+    parser.add_argument(
+        "videos", type=Path, help="CSV path,label[,start_s,end_s][,subject], or folders <class>/<video>"
+    )
+    parser.add_argument(
+        "--out", type=Path, required=True, help="folder for crops, CSV, contact sheet and list of failures"
+    )
     parser.add_argument("--part", default="train", help="name of the CSV: train, val or test")
     parser.add_argument("--size", type=int, default=224, help="side of a crop, px")
     parser.add_argument("--workers", type=int, default=0, help="processes; 0: one per core")

@@ -16,12 +16,13 @@ from rich.progress import Progress
 from engine.spec import CropGeometry
 from train.build import bundle_model
 from train.checkpoint import write_text
-from train.config import ConfigError, RunConfig, load_config, merge, read_toml
+from train.config import load_config, merge, read_toml
 from train.data import clips as own_clips
 from train.data.record import DataReport
 from train.data.synthetic import SyntheticClips
 from train.distributed import processes
 from train.recipes import recipe
+from train.settings import ConfigError, RunConfig
 
 
 def fit(options: argparse.Namespace) -> int:
@@ -68,8 +69,8 @@ def evaluate(options: argparse.Namespace) -> int:
     from train.evaluate import Evaluation, over_folds
     from train.evaluate import evaluate as measure
     from train.fit import load_run, selected_weights
+    from train.heldout import heldout_clips
     from train.report import html_report
-    from train.testing import testing_clips
 
     console = Console(stderr=True)
     shown: list[tuple[Evaluation, Any]] = []
@@ -80,11 +81,15 @@ def evaluate(options: argparse.Namespace) -> int:
         for run in options.runs:
             _, config = load_run(run)
             chosen = f"{options.weights}.safetensors" if options.weights else selected_weights(config)
-            names = [chosen] if options.weights else [n for n in ("best.safetensors", "last.safetensors") if (run / n).exists()]
+            names = (
+                [chosen]
+                if options.weights
+                else [n for n in ("best.safetensors", "last.safetensors") if (run / n).exists()]
+            )
             data = _other_data(options, config)
             for name in names:
                 model, _ = load_run(run, name)
-                dataset, reports = testing_clips(config, model, data)
+                dataset, reports = heldout_clips(config, model, data)
                 for report in reports:
                     console.print(report.text(), highlight=False)
                 passes = 1 if options.no_audit else 7
@@ -210,8 +215,8 @@ def export(options: argparse.Namespace) -> int:
 
 def synth(options: argparse.Namespace) -> int:
     """``dfer-train synth``."""
-    from train.config import DataSettings
     from train.parts import synthetic_settings
+    from train.settings import DataSettings
     from train.synthesise import write_synthetic
 
     settings = DataSettings(source="synthetic", clips=options.clips, noise=options.noise, size_px=options.size)

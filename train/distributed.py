@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch import distributed as dist
 from torch.nn.parallel import DistributedDataParallel
 
-from train.config import ConfigError
+from train.settings import ConfigError
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from train.metrics import (
     war_and_uar_intervals,
 )
 from train.models.window import ExpressionModel
-from train.predict import Predictions, Shuffle, predict, repeat_peak, reverse
+from train.predict import BatchChange, Predictions, Shuffle, predict, repeat_peak, reverse
 
 INFLUENCE_K = (1, 2, 3)
 """Numbers of frames in TG-DFER's Table 6."""
@@ -117,9 +117,12 @@ def evaluate(
         advance: Called with the number of clips of each batch of each pass.
     """
     found = predict(model, dataset, device, batch, workers, advance=advance)
-    changes = {"shuffle": Shuffle(), "reverse": reverse, "repeat-peak": repeat_peak} if audit else {}
+    changes: dict[str, BatchChange] = (
+        {"shuffle": Shuffle(), "reverse": reverse, "repeat-peak": repeat_peak} if audit else {}
+    )
     audited = {
-        name: predict(model, dataset, device, batch, workers, change, advance).scores() for name, change in changes.items()
+        name: predict(model, dataset, device, batch, workers, change, advance).scores()
+        for name, change in changes.items()
     }
     return summarise(found, audited, draws)
 

@@ -14,10 +14,10 @@ from engine.bundle import Bundle
 from engine.spec import ModelSpec
 from train.checkpoint import tensors_sha256
 from train.clip.lora import merge_lora
-from train.config import RunConfig
 from train.data.frames import iterate_frames
 from train.data.record import Clip, DataError
 from train.fit import load_run, selected_weights
+from train.settings import RunConfig
 
 _SYNTHETIC = "Trained on synthetic clips: its figures say nothing about real faces."
 _PAPER_PROTOCOL = "Epoch chosen on the test part (paper-protocol): its test figures are too high."
@@ -43,7 +43,9 @@ def demo_crops(spec: ModelSpec, units: int = 12) -> NDArray[np.uint8]:
         tracker = FaceTracker()
         crops = []
         for seconds, image in iterate_frames(Clip("demo", path, "neutral")):
-            seen = [f for f in tracker.step(np.ascontiguousarray(image), int(seconds * 1e9)).faces if f.points5 is not None]
+            seen = [
+                f for f in tracker.step(np.ascontiguousarray(image), int(seconds * 1e9)).faces if f.points5 is not None
+            ]
             if seen and seen[0].points5 is not None:
                 crops.append(crop_face(image, seen[0].points5, spec.crop))
     if len(crops) < units * spec.unit:
@@ -148,8 +150,8 @@ def model_card(config: RunConfig, spec: ModelSpec, metrics: dict[str, Any]) -> s
     else:
         lines += ["Not evaluated: run `dfer-train evaluate` on the run and export again.", ""]
     lines += [
-        "An expression score is not a feeling and not a diagnosis. The data sets' licences bind whoever uses weights trained",
-        "on them.",
+        "An expression score is not a feeling and not a diagnosis. The data sets' licences bind whoever uses weights",
+        "trained on them.",
         "",
     ]
     return "\n".join(lines)

@@ -17,10 +17,11 @@ import torch
 from torch.utils.data import Dataset
 
 from train.checkpoint import tensors_sha256, write_text
-from train.config import ConfigError
-from train.data.dataset import ClipDataset, Sample, evaluation_loader, pack, unpack
+from train.data.dataset import ClipDataset, Sample, pack, unpack
+from train.data.loading import evaluation_loader
 from train.loop import normalise
 from train.models.window import ExpressionModel
+from train.settings import ConfigError
 
 
 def encoder_tensors(model: ExpressionModel) -> dict[str, torch.Tensor]:
@@ -47,8 +48,8 @@ def encoder_tensors(model: ExpressionModel) -> dict[str, torch.Tensor]:
     trained = sorted(name for name in used if kept[name])
     if trained:
         raise ConfigError(
-            f"loop.cache_features needs a frozen encoder, but {trained[0]} and {len(trained) - 1} more parameters of it "
-            "are trained: set model.options.image_encoder = frozen"
+            f"loop.cache_features needs a frozen encoder, but {trained[0]} and {len(trained) - 1} others of its "
+            "parameters are trained: set model.options.image_encoder = frozen"
         )
     return dict(used)
 

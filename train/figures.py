@@ -37,7 +37,12 @@ def _png(figure: Any) -> bytes:
 def confusion_figure(result: Scores) -> bytes:
     """The confusion matrix in per cent of each true class, counts below."""
     counts = result.confusion
-    shares = np.divide(counts, counts.sum(axis=1, keepdims=True), out=np.zeros(counts.shape), where=counts.sum(axis=1, keepdims=True) > 0)
+    shares = np.divide(
+        counts,
+        counts.sum(axis=1, keepdims=True),
+        out=np.zeros(counts.shape),
+        where=counts.sum(axis=1, keepdims=True) > 0,
+    )
     side = 1.6 + 0.72 * len(result.labels)
     figure, axis = _new(side + 0.6, side)
     image = axis.imshow(shares, vmin=0, vmax=1, cmap="Blues")
@@ -88,7 +93,9 @@ def influence_strip(
     return _png(figure)
 
 
-def tsne_figure(features: NDArray[np.floating], target: NDArray[np.int64], labels: Sequence[str], seed: int = 0) -> bytes:
+def tsne_figure(
+    features: NDArray[np.floating], target: NDArray[np.int64], labels: Sequence[str], seed: int = 0
+) -> bytes:
     """t-SNE of clip features, one colour per class; at most 3,000 clips are drawn, and the title says so.
 
     Args:
@@ -122,7 +129,9 @@ def influence_figure(result: Evaluation) -> bytes:
     for side, colour in (("highest", _TRUE), ("lowest", "#b5583f")):
         rows = [(k, s) for (which, k), s in result.influence.items() if which == side]
         axis.plot([k for k, _ in rows], [100 * s.uar for _, s in rows], "o-", color=colour, label=f"{side}: UAR")
-        axis.plot([k for k, _ in rows], [100 * s.war for _, s in rows], "s--", color=colour, label=f"{side}: WAR", alpha=0.6)
+        axis.plot(
+            [k for k, _ in rows], [100 * s.war for _, s in rows], "s--", color=colour, label=f"{side}: WAR", alpha=0.6
+        )
     axis.axhline(100 * result.scores.uar, color=_INK, linewidth=0.8, label="all samples: UAR")
     axis.set_xticks(sorted({k for _, k in result.influence}))
     axis.set_xlabel("samples used")

@@ -15,16 +15,9 @@ from rich.console import Console
 from engine.spec import ModelSpec
 from train import checkpoint
 from train.build import build_model, start_from
-from train.config import ConfigError, RunConfig, from_mapping
-from train.data.dataset import (
-    Batch,
-    ClipDataset,
-    Sample,
-    StepSampler,
-    balanced_weights,
-    evaluation_loader,
-    training_loader,
-)
+from train.config import from_mapping
+from train.data.dataset import Batch, ClipDataset, Sample
+from train.data.loading import StepSampler, balanced_weights, evaluation_loader, training_loader
 from train.data.record import DataReport
 from train.distributed import Processes
 from train.features import cache_features
@@ -32,6 +25,7 @@ from train.loop import Trainer
 from train.models.window import ExpressionModel
 from train.parts import Parts, data_labels, load_parts
 from train.progress import Reporter, display
+from train.settings import ConfigError, RunConfig
 
 
 @dataclass(frozen=True)
@@ -148,9 +142,13 @@ def make_trainer(
         for turn in (True, False):
             if processes.first is turn:
                 folder = out / "features"
-                train_set = cache_features(model, training, loop.feature_views, folder, "train", processes.device, workers=workers)
+                train_set = cache_features(
+                    model, training, loop.feature_views, folder, "train", processes.device, workers=workers
+                )
                 if watching is not None:
-                    watch_set = cache_features(model, watching, 1, folder, "validation", processes.device, workers=workers)
+                    watch_set = cache_features(
+                        model, watching, 1, folder, "validation", processes.device, workers=workers
+                    )
             processes.wait()
         workers = 0
     from torch.utils.data import Dataset
@@ -160,7 +158,9 @@ def make_trainer(
     if watch_set is not None:
         watch = cast("Dataset[Sample]", watch_set)
         size = max(1, loop.batch // (loop.accumulate * processes.world))
-        validation = cast("Iterable[Batch]", evaluation_loader(watch, size, workers, pin, processes.rank, processes.world))
+        validation = cast(
+            "Iterable[Batch]", evaluation_loader(watch, size, workers, pin, processes.rank, processes.world)
+        )
     counts = np.bincount(targets, minlength=len(spec.labels))
     return Trainer(config, model, loader, sampler, counts, validation, out, processes, Reporter())
 

@@ -23,8 +23,8 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from train import checkpoint
-from train.config import ConfigError, RunConfig
-from train.data.dataset import Batch, StepSampler
+from train.data.dataset import Batch
+from train.data.loading import StepSampler
 from train.distributed import Processes
 from train.metrics import Scores, scores
 from train.mixing import mix_clips
@@ -32,6 +32,7 @@ from train.models.window import ExpressionModel, WindowOutput
 from train.objective import Objective, soft_targets
 from train.optimizer import MovingAverage, build_optimizer, rate_factor, set_rates
 from train.progress import Reporter
+from train.settings import ConfigError, RunConfig
 
 _log = logging.getLogger(__name__)
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}

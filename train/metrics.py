@@ -99,7 +99,7 @@ def bootstrap(
     level: float = 0.95,
     seed: int = 0,
 ) -> Interval:
-    """Percentile bootstrap over clips, or over whole groups where they are known (clips of one face are not independent).
+    """Percentile bootstrap over clips, or over whole groups where they are known (a face's clips depend on each other).
 
     Args:
         statistic: A figure of some clips, given their indices.

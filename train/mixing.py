@@ -9,12 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from train.config import MixSettings
+from train.settings import MixSettings
 
 
-def mix_clips(
-    clips: Tensor, targets: Tensor, settings: MixSettings, rng: np.random.Generator
-) -> tuple[Tensor, Tensor]:
+def mix_clips(clips: Tensor, targets: Tensor, settings: MixSettings, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
     """Mix every clip of a batch with another one.
 
     Args:

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from train.config import ObjectiveSettings
 from train.models.window import WindowOutput
+from train.settings import ObjectiveSettings
 
 
 def soft_targets(target: Tensor, classes: int, smoothing: float) -> Tensor:

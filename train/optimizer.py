@@ -8,12 +8,10 @@ from collections.abc import Iterable, Mapping
 import torch
 from torch import nn
 
-from train.config import ConfigError, OptimSettings
+from train.settings import ConfigError, OptimSettings
 
 
-def parameter_rates(
-    names: Iterable[str], settings: OptimSettings, frozen: Iterable[str] = ()
-) -> dict[str, float]:
+def parameter_rates(names: Iterable[str], settings: OptimSettings, frozen: Iterable[str] = ()) -> dict[str, float]:
     """Learning rate of each parameter.
 
     A prefix stands for whole dotted parts of a name (``encoder.blocks`` matches ``encoder.blocks.0.x``, never

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from train.config import ConfigError
+from train.settings import ConfigError
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,9 @@ def _quoted(name: str, uar: float, war: float) -> Row:
 
 
 def _depth(letter: str, fine: int, coarse: int, uar: float, war: float) -> Row:
-    return Row(f"{letter}: fine {fine or '-'}, coarse {coarse or '-'}", {"fine_depth": fine, "coarse_depth": coarse}, uar, war)
+    return Row(
+        f"{letter}: fine {fine or '-'}, coarse {coarse or '-'}", {"fine_depth": fine, "coarse_depth": coarse}, uar, war
+    )
 
 
 def _segment(stride: int, width: int, uar: float, war: float) -> Row:
@@ -122,15 +124,18 @@ _NO_CCR = {"consistency": False}
 _DK = (
     Table("dk-clip", "2", "headline, five folds of DFEW", (
         _quoted("MAE-DFER (ViT-B/16)", 63.41, 74.43), _quoted("DFER-CLIP (ViT-B/32)", 59.61, 71.25),
-        Row("DK-CLIP (ViT-B/32)", {}, 60.42, 72.98, "vit-b-32"), Row("DK-CLIP (ViT-B/16)", {}, 64.95, 75.41, "vit-b-16"),
+        Row("DK-CLIP (ViT-B/32)", {}, 60.42, 72.98, "vit-b-32"),
+        Row("DK-CLIP (ViT-B/16)", {}, 64.95, 75.41, "vit-b-16"),
     )),
     Table("dk-clip", "3-ferv39k", "headline, FERV39k", (
         _quoted("MAE-DFER (ViT-B/16)", 43.12, 52.07), _quoted("DFER-CLIP (ViT-B/32)", 41.27, 51.65),
-        Row("DK-CLIP (ViT-B/32)", {}, 40.76, 51.58, "vit-b-32"), Row("DK-CLIP (ViT-B/16)", {}, 43.71, 52.14, "vit-b-16"),
+        Row("DK-CLIP (ViT-B/32)", {}, 40.76, 51.58, "vit-b-32"),
+        Row("DK-CLIP (ViT-B/16)", {}, 43.71, 52.14, "vit-b-16"),
     ), folds=(1,), dataset="FERV39k"),
     Table("dk-clip", "3-mafw", "headline, five folds of MAFW", (
         _quoted("MAE-DFER (ViT-B/16)", 41.62, 54.31), _quoted("DFER-CLIP (ViT-B/32)", 39.89, 52.55),
-        Row("DK-CLIP (ViT-B/32)", {}, 41.17, 54.93, "vit-b-32"), Row("DK-CLIP (ViT-B/16)", {}, 43.01, 56.56, "vit-b-16"),
+        Row("DK-CLIP (ViT-B/32)", {}, 41.17, 54.93, "vit-b-32"),
+        Row("DK-CLIP (ViT-B/16)", {}, 43.01, 56.56, "vit-b-16"),
     ), dataset="MAFW"),
     Table("dk-clip", "4", "architecture: HVE, ETP, CCR", (
         Row("none", {**_NO_HVE, **_NO_ETP, **_NO_CCR}, 59.38, 71.92),
@@ -176,7 +181,8 @@ _CG = (
     )),
     Table("clip-guided", "4", "number of BiEhPro blocks M", tuple(
         Row(f"M {m}", {"blocks": m}, uar, war)
-        for m, uar, war in ((1, 60.22, 72.45), (2, 60.85, 72.58), (3, 59.44, 72.38), (4, 59.92, 72.28), (5, 59.59, 72.21))
+        for m, uar, war in ((1, 60.22, 72.45), (2, 60.85, 72.58), (3, 59.44, 72.38), (4, 59.92, 72.28),
+                           (5, 59.59, 72.21))
     )),
     Table("clip-guided", "5", "prompting", (
         _quoted("zero-shot CLIP", 23.34, 20.07), _quoted("CoOp", 44.98, 56.68), _quoted("CoCoOp", 46.80, 57.52),
@@ -201,4 +207,6 @@ def find_table(model: str, number: str) -> Table:
         if table.number == number.lower().removeprefix("table").strip():
             return table
     known = ", ".join(t.number for t in own)
-    raise ConfigError(f"no table {number!r} of {model}: {known or 'unknown model'}" if known else f"unknown model {model!r}")
+    raise ConfigError(
+        f"no table {number!r} of {model}: {known or 'unknown model'}" if known else f"unknown model {model!r}"
+    )

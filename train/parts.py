@@ -6,13 +6,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from engine.spec import SEVEN_CLASSES
-from train.config import ConfigError, DataSettings
 from train.data import sources
-from train.data.dataset import DiskSource, Source, SyntheticSource
 from train.data.record import DataReport
+from train.data.source import DiskSource, Source, SyntheticSource
 from train.data.sources import CountedClip
 from train.data.split import cut_validation, grouped_folds
 from train.data.synthetic import TEST_SET, TRAIN_SET, SyntheticClips, SyntheticSettings
+from train.settings import ConfigError, DataSettings
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,9 @@ def data_labels(settings: DataSettings) -> tuple[str, ...]:
     return tuple(report.per_class)
 
 
-def load_parts(settings: DataSettings, samples: int, seed: int, want_train: bool = True, want_test: bool = True) -> Parts:
+def load_parts(
+    settings: DataSettings, samples: int, seed: int, want_train: bool = True, want_test: bool = True
+) -> Parts:
     """Read and check the parts of a run.
 
     Args:
@@ -88,7 +90,7 @@ def load_parts(settings: DataSettings, samples: int, seed: int, want_train: bool
         ConfigError: If the settings contradict each other.
     """
     if settings.source == "synthetic":
-        return _synthetic(settings, seed, want_test)
+        return _synthetic(settings, seed, want_train, want_test)
     if not settings.root:
         raise ConfigError("data.root is not set: give the data set's folder with --data")
     root = Path(settings.root).expanduser()
@@ -99,7 +101,8 @@ def load_parts(settings: DataSettings, samples: int, seed: int, want_train: bool
     read = {name: sources.load(settings.source, root, name, fold) for name in names}
     labels = data_labels(settings)
     counted = {
-        name: sources.check_frames(clips, report, samples, labels, settings.verify) for name, (clips, report) in read.items()
+        name: sources.check_frames(clips, report, samples, labels, settings.verify)
+        for name, (clips, report) in read.items()
     }
     reports = tuple(report for _, report in read.values())
     if settings.split == "grouped":
@@ -139,13 +142,13 @@ def synthetic_settings(settings: DataSettings, part: str) -> SyntheticSettings:
     return replace(base, noise=settings.noise, size_px=settings.size_px)
 
 
-def _synthetic(settings: DataSettings, seed: int, want_test: bool) -> Parts:
+def _synthetic(settings: DataSettings, seed: int, want_train: bool, want_test: bool) -> Parts:
     reports = []
-    made: dict[str, SyntheticClips] = {}
-    for part in ("train", "test") if want_test else ("train",):
-        made[part] = SyntheticClips(synthetic_settings(settings, part))
-        report = DataReport(f"synthetic {part} {made[part].composition()[:12]}", len(made[part]))
-        reports.append(report)
-    train, validation = _cut(SyntheticSource(made["train"]), settings, seed)
-    test = SyntheticSource(made["test"]) if want_test else None
-    return Parts(made["train"].labels, train, validation, test, tuple(reports))
+    drawn: dict[str, Source] = {}
+    for part, wanted in (("train", want_train), ("test", want_test)):
+        if wanted:
+            clips = SyntheticClips(synthetic_settings(settings, part))
+            reports.append(DataReport(f"synthetic {part} {clips.composition()[:12]}", len(clips)))
+            drawn[part] = SyntheticSource(clips)
+    train, validation = _cut(drawn["train"], settings, seed) if want_train else (None, None)
+    return Parts(SEVEN_CLASSES, train, validation, drawn.get("test"), tuple(reports))

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from train.checkpoint import CheckpointError
-from train.data.dataset import Batch, ClipDataset, evaluation_loader
+from train.data.dataset import Batch, ClipDataset
+from train.data.loading import evaluation_loader
 from train.loop import normalise
 from train.metrics import Scores, score
 from train.models.window import ExpressionModel, WindowOutput
@@ -74,11 +76,11 @@ class Predictions:
         """
         try:
             with np.load(path, allow_pickle=False) as stored:
-                values = {f.name: stored[f.name] for f in fields(cls)}
+                values: dict[str, Any] = {f.name: stored[f.name] for f in fields(cls)}
         except (OSError, KeyError, ValueError) as error:
             raise CheckpointError(f"cannot read predictions {path}: {error}") from error
-        words = {name: tuple(str(v) for v in values.pop(name)) for name in ("labels", "names", "groups")}
-        return cls(**words, **values)
+        words = {name: tuple(str(v) for v in values[name]) for name in ("labels", "names", "groups")}
+        return cls(**{**values, **words})
 
 
 @torch.no_grad()

@@ -240,10 +240,21 @@ def contact_sheet(clips: Sequence[tuple[Outcome, Path]], most: int = 96, side: i
         for slot, file in enumerate((files[0], files[len(files) // 2], files[-1])):
             image = cv2.imread(str(file), cv2.IMREAD_COLOR)
             if image is not None:
-                tile[:side, slot * side : (slot + 1) * side] = cv2.resize(image, (side, side), interpolation=cv2.INTER_AREA)
+                tile[:side, slot * side : (slot + 1) * side] = cv2.resize(
+                    image, (side, side), interpolation=cv2.INTER_AREA
+                )
         missed = int((1 - outcome.coverage) * 3 * side)
         tile[side : side + 3, :missed] = (60, 60, 220)
-        cv2.putText(tile, Path(outcome.name).name[:34], (1, side + 12), cv2.FONT_HERSHEY_SIMPLEX, 0.33, (30, 30, 30), 1, cv2.LINE_AA)
+        cv2.putText(
+            tile,
+            Path(outcome.name).name[:34],
+            (1, side + 12),
+            cv2.FONT_HERSHEY_SIMPLEX,
+            0.33,
+            (30, 30, 30),
+            1,
+            cv2.LINE_AA,
+        )
         cells.append(tile)
     cells += [cell] * (-len(cells) % columns)
     rows = [np.concatenate(cells[i : i + columns], axis=1) for i in range(0, len(cells), columns)]

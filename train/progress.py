@@ -36,7 +36,7 @@ class Display(Reporter):
     def __init__(self, out: Path, progress: Progress, first_step: int) -> None:
         from torch.utils.tensorboard import SummaryWriter
 
-        self._writer = SummaryWriter(str(out / "tensorboard"), purge_step=first_step)  # type: ignore[no-untyped-call]
+        self._writer = SummaryWriter(str(out / "tensorboard"), purge_step=first_step)
         self._progress = progress
         self._task: TaskID = progress.add_task("", total=None, loss="")
         self._done = first_step
@@ -44,7 +44,9 @@ class Display(Reporter):
 
     def epoch(self, epoch: int, epochs: int, step: int, steps: int) -> None:
         """Restart the bar."""
-        self._progress.reset(self._task, total=steps, completed=step, description=f"epoch {epoch + 1}/{epochs}", loss="")
+        self._progress.reset(
+            self._task, total=steps, completed=step, description=f"epoch {epoch + 1}/{epochs}", loss=""
+        )
 
     def step(self, done: int, terms: Mapping[str, float], rate: float) -> None:
         """Advance the bar, add points."""
@@ -53,22 +55,22 @@ class Display(Reporter):
         self._loss = total if self._loss is None else 0.9 * self._loss + 0.1 * total
         self._progress.update(self._task, advance=1, loss=f"loss {self._loss:.4f}")
         for name, value in terms.items():
-            self._writer.add_scalar(f"train/{name}", value, done)  # type: ignore[no-untyped-call]
-        self._writer.add_scalar("train/lr", rate, done)  # type: ignore[no-untyped-call]
+            self._writer.add_scalar(f"train/{name}", value, done)
+        self._writer.add_scalar("train/lr", rate, done)
 
     def end_epoch(self, row: Mapping[str, Any], better: bool) -> None:
         """Print the epoch's line."""
         text = f"epoch {row['epoch'] + 1}: loss {row['loss_total']:.4f}"
         for name in ("war", "uar"):
             if name in row:
-                self._writer.add_scalar(f"validation/{name}", row[name], self._done)  # type: ignore[no-untyped-call]
+                self._writer.add_scalar(f"validation/{name}", row[name], self._done)
                 text += f"  {name.upper()} {100 * row[name]:.2f}"
         self._progress.console.print(text + ("  best so far" if better else ""), highlight=False)
-        self._writer.flush()  # type: ignore[no-untyped-call]
+        self._writer.flush()
 
     def close(self) -> None:
         """Flush the curves."""
-        self._writer.close()  # type: ignore[no-untyped-call]
+        self._writer.close()
 
 
 @contextmanager

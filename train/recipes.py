@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from train.config import ConfigError, merge
+from train.config import merge
+from train.settings import ConfigError
 
 RECIPES: dict[str, dict[str, Any]] = {
     "tg-dfer": {
@@ -38,7 +39,7 @@ RECIPES: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 
 PRETRAINED_RATES: dict[str, dict[str, float]] = {"tg-dfer": {"encoder": 1e-5, "text": 1e-3}}
-"""Rates by part (parameter prefix) where the encoder starts from CLIP: from random weights 1e-5 would teach it nothing."""
+"""Rates by part (parameter prefix) where the encoder starts from CLIP: at 1e-5 random weights would learn nothing."""
 
 
 def recipe(name: str, pretrained: bool = False) -> dict[str, Any]:

@@ -14,12 +14,14 @@ from train.evaluate import Evaluation, FoldSummary
 from train.metrics import Interval, Scores
 
 _STYLE = """
-body{font:15px/1.5 system-ui,sans-serif;color:#1b2a38;max-width:1080px;margin:2rem auto;padding:0 1.2rem;background:#fff}
+body{font:15px/1.5 system-ui,sans-serif;color:#1b2a38;
+max-width:1080px;margin:2rem auto;padding:0 1.2rem;background:#fff}
 h1{font-size:1.5rem;margin-bottom:.2rem}h2{font-size:1.1rem;margin:2.2rem 0 .6rem;border-bottom:1px solid #dde3e8}
 .big{display:flex;gap:1rem;flex-wrap:wrap}.big div{border:1px solid #dde3e8;border-radius:8px;padding:.6rem 1rem}
 .big b{font-size:1.6rem;display:block}.small{color:#5b6b78;font-size:.86rem}
-table{border-collapse:collapse;margin:.4rem 0}th,td{padding:.25rem .8rem;text-align:right;border-bottom:1px solid #e6ebef}
-th:first-child,td:first-child{text-align:left}th{font-weight:600}img{max-width:100%;height:auto}
+table{border-collapse:collapse;margin:.4rem 0}
+th,td{padding:.25rem .8rem;text-align:right;border-bottom:1px solid #e6ebef}
+th:first-child,td:first-child,.facts td{text-align:left}th{font-weight:600}img{max-width:100%;height:auto}
 .note{background:#fff6e5;border-left:4px solid #d99a1c;padding:.5rem .9rem;margin:.8rem 0}figure{margin:.8rem 0}
 """
 
@@ -55,13 +57,16 @@ def html_report(
     found = result.predictions
     parts = [
         f"<h1>{html.escape(title)}</h1>",
-        _table([(name, value) for name, value in facts.items()]),
+        _table([(name, value) for name, value in facts.items()]).replace("<table>", '<table class="facts">', 1),
         *(f'<p class="note">{html.escape(note)}</p>' for note in notes),
     ]
     if result.scores.absent:
-        parts.append(f'<p class="note">Absent from this test part and left out of UAR: {", ".join(result.scores.absent)}.</p>')
+        parts.append(
+            f'<p class="note">Absent from this test part and left out of UAR: {", ".join(result.scores.absent)}.</p>'
+        )
     parts.append(f'<div class="big">{_card("UAR", result.uar)}{_card("WAR", result.war)}{_localised(result)}</div>')
-    grouped = "whole groups (faces, films) are resampled" if any(found.groups) else "clips are resampled; groups are unknown"
+    known = any(found.groups)
+    grouped = "whole groups (faces, films) are resampled" if known else "clips are resampled; groups are unknown"
     parts.append(f'<p class="small">n = {len(found.target)} clips. 95 % bootstrap intervals; {grouped}.</p>')
     if folds is not None:
         parts.append(f"<h2>Folds</h2><p>{html.escape(folds.text())}</p>")
@@ -70,15 +75,15 @@ def html_report(
     if result.influence:
         parts += [
             "<h2>Influence of samples</h2>",
-            '<p class="small">Recognition from the k samples of highest or lowest influence on the predicted class alone.</p>',
+            '<p class="small">Recognition from the k samples of highest or lowest influence alone.</p>',
             _rows(("samples", "UAR", "WAR"), [(f"{side} {k}", s) for (side, k), s in result.influence.items()]),
             _image(figures.influence_figure(result), "influence"),
         ]
     if result.audit:
         parts += [
             "<h2>Temporal audit</h2>",
-            '<p class="small">The same clips with their samples shuffled, reversed, or all replaced by the most relevant '
-            "one. A model that uses time loses by it; one that loses nothing looks at single frames.</p>",
+            '<p class="small">The same clips with their samples shuffled, reversed, or all replaced by the '
+            "most relevant one. A model that uses time loses by it; one that loses nothing looks at single frames.</p>",
             _rows(("clips", "UAR", "WAR"), [("as they are", result.scores), *result.audit.items()]),
         ]
     if dataset is not None:
@@ -88,7 +93,8 @@ def html_report(
             shown.append(_image(figures.strip_of(result, index, frames), found.names[index]))
         if shown:
             marked = " Green: frames that show the expression." if result.localisation is not None else ""
-            parts += ["<h2>Which samples drove the score</h2>", f'<p class="small">Surest right and wrong clips.{marked}</p>', *shown]
+            parts.append("<h2>Which samples drove the score</h2>")
+            parts += [f'<p class="small">Surest right and wrong clips.{marked}</p>', *shown]
     if len(found.target) >= 5:
         parts += ["<h2>t-SNE</h2>", _image(figures.tsne_figure(found.features, found.target, found.labels), "t-SNE")]
     body = "\n".join(parts)

@@ -36,7 +36,7 @@ def random_indices(
     segment = frames // samples
     if segment == 0:
         return short_indices(frames, unit, window, padding)
-    return np.arange(samples, dtype=np.int64) * segment + rng.integers(0, segment, samples)
+    return np.asarray(np.arange(samples) * segment + rng.integers(0, segment, samples), np.int64)
 
 
 def centre_indices(frames: int, unit: int, window: int, padding: str = "oldest-first") -> Indices:
@@ -51,7 +51,7 @@ def centre_indices(frames: int, unit: int, window: int, padding: str = "oldest-f
     if frames < samples:
         return short_indices(frames, unit, window, padding)
     tick = frames / samples
-    return np.floor(tick / 2 + tick * np.arange(samples)).astype(np.int64)
+    return np.asarray(np.floor(tick / 2 + tick * np.arange(samples)), np.int64)
 
 
 def short_indices(frames: int, unit: int, window: int, padding: str = "oldest-first") -> Indices:
@@ -70,7 +70,7 @@ def short_indices(frames: int, unit: int, window: int, padding: str = "oldest-fi
     samples = unit * window
     all_frames = np.arange(min(frames, samples), dtype=np.int64)
     if padding == "paper-protocol":
-        return np.minimum(np.arange(samples, dtype=np.int64), all_frames[-1])
+        return np.asarray(np.minimum(np.arange(samples), all_frames[-1]), np.int64)
     lead = -len(all_frames) % unit
     whole = np.concatenate([np.zeros(lead, np.int64), all_frames])
     return fill_front(whole, unit, window)

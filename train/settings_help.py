@@ -8,7 +8,7 @@ import re
 import typing
 from typing import Any
 
-from train.config import RunConfig
+from train.settings import RunConfig
 
 
 def attribute_texts(cls: type[Any]) -> dict[str, str]:

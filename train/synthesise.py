@@ -16,9 +16,7 @@ from train.data.synthetic import SyntheticClips
 from train.prepare import write_bytes
 
 
-def write_synthetic(
-    clips: SyntheticClips, out: Path, part: str, advance: Callable[[], None] | None = None
-) -> Path:
+def write_synthetic(clips: SyntheticClips, out: Path, part: str, advance: Callable[[], None] | None = None) -> Path:
     """Write a synthetic set in the layout of one's own clips.
 
     Args:

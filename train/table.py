@@ -13,14 +13,15 @@ from rich.console import Console
 from rich.table import Table as Grid
 
 from train.checkpoint import write_text
-from train.config import RunConfig, load_config, merge
+from train.config import load_config, merge
 from train.distributed import Processes
 from train.evaluate import influence_scores
 from train.fit import fit
+from train.heldout import predict_run
 from train.metrics import mean_and_sd
 from train.papers import Row, Table
 from train.recipes import recipe
-from train.testing import predict_run
+from train.settings import RunConfig
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,9 @@ _MADV_DONTNEED = 4
 def release_pages(files: list[Path]) -> int:
     """Drop the resident pages of files that are mapped read-only and shared into this process.
 
-    OpenVINO maps the external weights, packs a copy in its own layout and keeps the mapping: 335 MB of a ViT-B/32
-    that nobody reads again. Dropping clean pages of a shared file mapping never loses anything; whoever does read them
-    gets them from the file.
+    OpenVINO maps the external weights, packs a copy in its own layout and keeps the mapping: 335 MB of a
+    ViT-B/32 that nobody reads again. Dropping clean pages of a shared file mapping never loses anything;
+    whoever does read them gets them from the file.
 
     Args:
         files: The files.

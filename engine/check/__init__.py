@@ -1,5 +1,43 @@
 """Rules that a graph must keep so that TensorRT builds it and FP16 stays correct."""
 
-from engine.check.contract import contract
+from __future__ import annotations
 
-__all__ = ["contract"]
+from typing import Any
+
+from engine.check.contract import contract
+from engine.check.findings import Finding
+from engine.check.rules import RULES
+from engine.topology import Topology
+
+__all__ = ["Finding", "check_form", "check_half", "contract"]
+
+
+def check_form(model: Any) -> list[Finding]:
+    """Apply every rule that needs no run.
+
+    Args:
+        model: ``onnx.ModelProto``, FP32 or mixed FP16.
+
+    Returns:
+        Broken rules; empty if there is none.
+    """
+    topology = Topology(model)
+    return [finding for rule in RULES for finding in rule(topology)]
+
+
+def check_half(encoder: Any, head: Any, golden: Any) -> list[Finding]:
+    """Run mixed-FP16 graphs with rounding after every node and apply the rules on what came out.
+
+    Args:
+        encoder: Mixed-FP16 encoder.
+        head: Mixed-FP16 head.
+        golden: :class:`engine.bundle.Golden` of the FP32 graphs.
+
+    Returns:
+        Broken rules; empty if there is none.
+    """
+    from engine import half
+    from engine.check import measured
+
+    run = half.run(encoder, head, golden)
+    return [*measured.activation_range(run), *measured.rounding(run, golden)]

@@ -12,10 +12,11 @@ import pytest
 import torch
 
 from train.checkpoint import CheckpointError, load_tensors
-from train.config import ConfigError, RunConfig, load_config
+from train.config import load_config
 from train.distributed import Processes
 from train.fit import FitResult, fit, load_run
 from train.loop import Trainer
+from train.settings import ConfigError, RunConfig
 
 ONE = Processes(0, 1, torch.device("cpu"))
 SMALL = {
@@ -135,7 +136,9 @@ def test_a_run_loads_back_with_the_weights_it_selects(tmp_path: Path) -> None:
 
 
 def test_cached_features_train_the_head_alone(tmp_path: Path) -> None:
-    settings = config("loop.cache_features=true", "model.options.image_encoder=frozen", "loop.feature_views=2", "loop.ema=0")
+    settings = config(
+        "loop.cache_features=true", "model.options.image_encoder=frozen", "loop.feature_views=2", "loop.ema=0"
+    )
     run(tmp_path / "run", settings)
     frozen = load_tensors(tmp_path / "run" / "frozen.safetensors")[0]
     assert any(name.startswith("encoder.") for name in frozen)

@@ -222,3 +222,16 @@ def test_prompts_follow_the_tables() -> None:
     assert len(set(sets["fine"].texts)) == 7
     assert sets["coarse"].texts[0] == "happiness"
     assert dk_clip.prompt_sets(dk_clip.DkClipConfig(prompt_text="names", contexts=4))["classes"].contexts == 4
+
+
+def test_compact_encoder_takes_tg_dfer_with_label_embeddings() -> None:
+    model = build("tg-dfer", "compact", {"image_encoder": "frozen", "heads": 4}).eval()
+    spec = model.spec()
+    size = spec.crop.size_px
+    crops = torch.randint(0, 256, (2 * spec.window, 1, size, size, 3), dtype=torch.uint8)
+    output = model.head(model.encode_units(crops).reshape(2, spec.window, -1))
+    assert output.logits.shape == (2, 7)
+    assert (spec.mean, spec.std) == ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+    assert not any(p.requires_grad for p in model.encoder.parameters())
+    with pytest.raises(OptionError, match="lora needs a CLIP image encoder"):
+        build("tg-dfer", "compact", {"image_encoder": "lora"})

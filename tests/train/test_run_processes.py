@@ -17,7 +17,8 @@ from train.checkpoint import load_tensors
 FIT = [
     "-m", "train.cli", "fit", "--source", "synthetic", "--encoder", "tiny", "--device", "cpu", "--quiet",
     "--set", "data.clips=28", "--set", "data.workers=0", "--set", "data.validation=0.25",
-    "--set", "model.options={frames = 8, heads = 2, head_width = 16}", "--set", "optim.lr=1e-3", "--set", "loop.batch=4",
+    "--set", "model.options={frames = 8, heads = 2, head_width = 16}",
+    "--set", "optim.lr=1e-3", "--set", "loop.batch=4",
 ]  # fmt: skip
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -39,7 +40,9 @@ def free_port() -> int:
 
 def test_two_processes_give_the_parameters_of_one_with_the_doubled_batch(tmp_path: Path) -> None:
     settings = ["--set", "loop.epochs=2", "--set", "optim.name=sgd"]
-    subprocess.run([sys.executable, *FIT, *settings, "--out", str(tmp_path / "one")], check=True, env=environment(), cwd=ROOT)
+    subprocess.run(
+        [sys.executable, *FIT, *settings, "--out", str(tmp_path / "one")], check=True, env=environment(), cwd=ROOT
+    )
     launcher = ["-m", "torch.distributed.run", "--nproc-per-node=2", f"--master-port={free_port()}"]
     subprocess.run(
         [sys.executable, *launcher, *FIT, *settings, "--out", str(tmp_path / "two")],
@@ -57,7 +60,9 @@ def test_two_processes_give_the_parameters_of_one_with_the_doubled_batch(tmp_pat
 
 def test_kill_at_a_random_step_and_resume_gives_the_same_weights(tmp_path: Path) -> None:
     settings = ["--set", "loop.epochs=4", "--set", "loop.save_steps=1", "--set", "loop.ema=0.9"]
-    subprocess.run([sys.executable, *FIT, *settings, "--out", str(tmp_path / "whole")], check=True, env=environment(), cwd=ROOT)
+    subprocess.run(
+        [sys.executable, *FIT, *settings, "--out", str(tmp_path / "whole")], check=True, env=environment(), cwd=ROOT
+    )
     broken = [sys.executable, *FIT, *settings, "--out", str(tmp_path / "broken")]
     process = subprocess.Popen(broken, env=environment(), cwd=ROOT)
     state = tmp_path / "broken" / "state.safetensors"

@@ -39,7 +39,9 @@ def load(root: Path, part: str = "train", fold: int = 1) -> tuple[list[Clip], Da
     header = [name.strip().lower() for name in rows[0]]
     unknown = [name for name in header if name not in COLUMNS]
     if "path" not in header or "label" not in header or unknown:
-        raise DataError(f"{path}: the first line must name path,label[,start_s,end_s][,subject], not {','.join(header)}")
+        raise DataError(
+            f"{path}: the first line must name path,label[,start_s,end_s][,subject], not {','.join(header)}"
+        )
     clips: list[Clip] = []
     names: set[str] = set()
     for number, row in enumerate(rows[1:], start=2):
@@ -77,7 +79,11 @@ def _clip(values: dict[str, str], base: Path, report: DataReport, where: str, na
     if truth.strip("01"):
         report.problem("truth is not a string of 0 and 1", where)
         return None
-    name = values["path"] if start == 0 and end is None else f"{values['path']}@{start:g}-{'' if end is None else f'{end:g}'}"
+    name = (
+        values["path"]
+        if start == 0 and end is None
+        else f"{values['path']}@{start:g}-{'' if end is None else f'{end:g}'}"
+    )
     if name in names:
         report.problem("clip is listed twice", name)
         return None

@@ -17,7 +17,7 @@ MOVEMENTS = (
     "brow_raise_inner", "brow_raise_outer", "brow_lower", "lid_raise", "nose_wrinkle",
     "lip_corner", "lip_stretch", "mouth_open", "lip_press",
 )  # fmt: skip
-"""Names of a movement's components. AU1, AU2, AU4, AU5 (below 0: AU6/7), AU9, AU12 (below 0: AU15), AU20, AU25/26, AU24."""
+"""Names of a movement's components: AU1, AU2, AU4, AU5 (below 0 AU6/7), AU9, AU12 (below 0 AU15), AU20, AU25, AU24."""
 
 EXPRESSIONS: dict[str, NDArray[np.float64]] = {
     "happiness": np.array([0.0, 0.0, 0.0, -0.6, 0.0, 1.0, 0.4, 0.4, 0.0]),
@@ -95,8 +95,9 @@ def draw_identity(number: int) -> Identity:
     hair = rng.choice(np.array([[35, 25, 20], [90, 60, 35], [180, 150, 90], [150, 150, 155], [110, 45, 25]]))
     lips = skin * np.array([0.95, 0.6, 0.6])
     iris = rng.choice(np.array([[70, 45, 25], [70, 110, 160], [80, 120, 80]]))
+    names = [f.name for f in dataclasses.fields(Identity)][:9]
     return Identity(
-        *(float(v) for v in proportions),
+        **{name: float(v) for name, v in zip(names, proportions, strict=True)},
         skin=_colour(skin),
         hair=_colour(hair + rng.normal(0, 8, 3)),
         lips=_colour(lips),

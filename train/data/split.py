@@ -103,7 +103,9 @@ def grouped_folds(clips: Sequence[Grouped], folds: int, seed: int) -> list[list[
     dealt: list[list[int]] = [[] for _ in range(folds)]
     for group in order:
         labels = Counter(clips[i].label for i in members[group])
-        target = min(range(folds), key=lambda k: (sum(counts[k][name] * n for name, n in labels.items()), len(dealt[k])))
+        target = min(
+            range(folds), key=lambda k: (sum(counts[k][name] * n for name, n in labels.items()), len(dealt[k]))
+        )
         dealt[target] += members[group]
         counts[target].update(labels)
     return [sorted(indices) for indices in dealt]

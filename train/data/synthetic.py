@@ -199,7 +199,7 @@ def _degrade(image: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.u
     dark = blurred.astype(np.float64) * rng.uniform(0.25, 0.6) + rng.normal(0, 18, image.shape)
     top = int(rng.uniform(0.2, 0.7) * size)
     dark[top : top + size // 4] = rng.uniform(0, 255)
-    return np.clip(dark, 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(dark, 0, 255), np.uint8)
 
 
 def noise_only(clip: SyntheticClip, rng: np.random.Generator, samples: int) -> NDArray[np.uint8]:
@@ -214,7 +214,7 @@ def noise_only(clip: SyntheticClip, rng: np.random.Generator, samples: int) -> N
         ``(T, S, S, 3)`` uint8, in order of time.
     """
     noise = np.flatnonzero(~clip.truth)
-    return clip.frames[np.sort(rng.choice(noise, samples, replace=True))]
+    return np.asarray(clip.frames[np.sort(rng.choice(noise, samples, replace=True))], np.uint8)
 
 
 __all__ = [

@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from engine.bundle import Bundle
+from train import random_bundle
 from train.clip.size import SIZES
 from train.clip.vision import VisionTransformer
-from train.models import random_bundle
 from train.models.registry import build
 
 

@@ -52,7 +52,7 @@ def random_bundle(
         seed: Equal seeds give equal bundles.
         options: The model's options by field.
         outlier_heavy: Give the image transformer's residual stream channels of 20 to 100 times the others, as
-            trained CLIPs have, to test half precision. What the model computes stays of the same size.
+            trained CLIPs have, to test half precision. Features keep their order of magnitude.
         golden_units: Units that golden vectors are made from.
 
     Returns:
@@ -92,7 +92,7 @@ def random_bundle(
 def make_outlier_heavy(vision: VisionTransformer, seed: int = 0) -> None:
     """Give the residual stream a few channels that are 20 to 100 times larger.
 
-    Every reader of the stream undoes it, so that features stay of the size they were.
+    Every reader of the stream undoes it on average, so that features keep their order of magnitude.
 
     Args:
         vision: The image transformer, changed in place.

@@ -6,16 +6,16 @@ from pathlib import Path
 
 import torch
 
-from train.config import DataSettings, RunConfig
 from train.data.dataset import ClipDataset
 from train.data.record import DataReport
 from train.fit import load_run
 from train.models.window import ExpressionModel
 from train.parts import load_parts
 from train.predict import Predictions, predict
+from train.settings import DataSettings, RunConfig
 
 
-def testing_clips(
+def heldout_clips(
     config: RunConfig, model: ExpressionModel, data: DataSettings | None = None
 ) -> tuple[ClipDataset, tuple[DataReport, ...]]:
     """The test part of a run's data set, or of another one.
@@ -48,7 +48,7 @@ def predict_run(folder: Path, device: torch.device, weights: str | None = None) 
     if kept.is_file():
         return Predictions.load(kept)
     model, config = load_run(folder, weights)
-    dataset, _ = testing_clips(config, model)
+    dataset, _ = heldout_clips(config, model)
     found = predict(model, dataset, device, workers=config.data.workers)
     found.save(kept)
     return found

@@ -1,0 +1,280 @@
+"""The settings of a run: frozen dataclasses, checked on construction, each documented here and nowhere else."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from train.augment import AugmentSettings
+
+
+class ConfigError(ValueError):
+    """A configuration that cannot be; the message names the key and what it must be."""
+
+
+def _choice(name: str, value: str, allowed: Sequence[str]) -> None:
+    if value not in allowed:
+        raise ConfigError(f"{name} must be one of {', '.join(allowed)}, not {value!r}")
+
+
+def _range(name: str, value: float, low: float, high: float) -> None:
+    if not (math.isfinite(value) and low <= value <= high):
+        raise ConfigError(f"{name} must be {low:g}..{high:g}, not {value:g}")
+
+
+@dataclass(frozen=True)
+class DataSettings:
+    """What is trained on.
+
+    Attributes:
+        source: ``dfew``, ``ferv39k``, ``mafw``, ``clips`` or ``synthetic``.
+        root: The data set's folder (or CSV file); not needed for ``synthetic``.
+        fold: From 1.
+        split: ``official``, or ``grouped``: all clips dealt anew into `folds` folds by group.
+        folds: Number of folds of a grouped split.
+        validation: Share of the training clips cut off for validation, by group where groups are known; 0: none.
+        padding: ``oldest-first`` as the daemon pads, or ``paper-protocol`` (repeat the last frame).
+        prefix: Probability that a training window is only a beginning, filled at the front.
+        workers: Loader processes per training process.
+        verify: What is decoded before the run: the ``first`` frame of each folder and all of each video, ``all``
+            frames, or ``none``.
+        clips: Synthetic: number of training clips, 0 for the committed set.
+        noise: Synthetic: share of noise frames.
+        size_px: Synthetic: side of a frame.
+    """
+
+    source: str = "clips"
+    root: str = ""
+    fold: int = 1
+    split: str = "official"
+    folds: int = 5
+    validation: float = 0.1
+    padding: str = "oldest-first"
+    prefix: float = 0.2
+    workers: int = 4
+    verify: str = "first"
+    clips: int = 0
+    noise: float = 0.75
+    size_px: int = 32
+
+    def __post_init__(self) -> None:
+        _choice("data.source", self.source, ("dfew", "ferv39k", "mafw", "clips", "synthetic"))
+        _choice("data.split", self.split, ("official", "grouped"))
+        _choice("data.padding", self.padding, ("oldest-first", "paper-protocol"))
+        _choice("data.verify", self.verify, ("first", "all", "none"))
+        _range("data.fold", self.fold, 1, 100)
+        _range("data.folds", self.folds, 2, 100)
+        _range("data.validation", self.validation, 0, 0.9)
+        _range("data.prefix", self.prefix, 0, 1)
+        _range("data.workers", self.workers, 0, 256)
+        _range("data.clips", self.clips, 0, 10**7)
+        _range("data.noise", self.noise, 0, 0.99)
+
+
+@dataclass(frozen=True)
+class ModelSettings:
+    """Which model.
+
+    Attributes:
+        name: ``tg-dfer``, ``dk-clip`` or ``clip-guided``.
+        encoder: ``vit-b-32``, ``vit-b-16``, ``compact`` (no CLIP behind it) or ``tiny`` (for tests).
+        weights: CLIP weights: a Hugging Face id or folder, a ``.safetensors`` or an OpenAI ``.pt`` file.
+        text_side: ``clip`` for a text encoder, ``labels`` for learned label embeddings, ``auto``: what the encoder has.
+        options: The model's own fields, for example ``{fine_depth = 2}``; `dfer-train inspect` lists them.
+    """
+
+    name: str = "tg-dfer"
+    encoder: str = "vit-b-32"
+    weights: str = ""
+    text_side: str = "auto"
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ObjectiveSettings:
+    """The loss.
+
+    Attributes:
+        label_smoothing: Share of the target spread over all classes, [0, 1).
+        logit_adjustment: Times log of the class prior added to the logits in the loss (Menon et al., ICLR
+            2021, eq. 10).
+        local_weight: lambda of DK-CLIP's local terms (eq. 11).
+        local_until_epoch: Last epoch with local terms; 0 keeps them throughout.
+        kl_direction: ``global-local`` for KL(p_g || p_l), or ``local-global``.
+        frame_weight: Weight of a frame loss on known frame truth (synthetic or composed clips); 0: not used.
+    """
+
+    label_smoothing: float = 0.0
+    logit_adjustment: float = 0.0
+    local_weight: float = 1.0
+    local_until_epoch: int = 0
+    kl_direction: str = "global-local"
+    frame_weight: float = 0.0
+
+    def __post_init__(self) -> None:
+        _range("objective.label_smoothing", self.label_smoothing, 0, 0.99)
+        _range("objective.logit_adjustment", self.logit_adjustment, 0, 10)
+        _range("objective.local_weight", self.local_weight, 0, 100)
+        _range("objective.frame_weight", self.frame_weight, 0, 100)
+        _choice("objective.kl_direction", self.kl_direction, ("global-local", "local-global"))
+
+
+@dataclass(frozen=True)
+class MixSettings:
+    """Mixing of clips within a batch.
+
+    Attributes:
+        mixup: alpha of Mixup's Beta distribution (Zhang et al., ICLR 2018); 0: off.
+        fmix: alpha of FMix's (Harris et al., arXiv:2002.12047); 0: off.
+        switch: Probability of FMix where both are on.
+        decay: Power of FMix's frequency decay.
+    """
+
+    mixup: float = 0.0
+    fmix: float = 0.0
+    switch: float = 0.5
+    decay: float = 3.0
+
+    def __post_init__(self) -> None:
+        _range("mix.mixup", self.mixup, 0, 100)
+        _range("mix.fmix", self.fmix, 0, 100)
+        _range("mix.switch", self.switch, 0, 1)
+        _range("mix.decay", self.decay, 0.1, 10)
+
+
+@dataclass(frozen=True)
+class OptimSettings:
+    """Optimizer and learning-rate schedule.
+
+    Attributes:
+        name: ``sgd`` or ``adamw``.
+        lr: Learning rate of every parameter without a group of its own.
+        groups: Parameter name prefix (whole dotted parts, longest wins) -> learning rate.
+        momentum: Of SGD.
+        betas: Of AdamW.
+        weight_decay: Of all parameters that decay.
+        decay_vectors: Whether biases, norms and other vectors and scalars decay too.
+        schedule: ``constant``, ``milestones`` or ``cosine``.
+        milestones: Epochs after which the rate is multiplied by gamma.
+        gamma: That factor.
+        warmup_epochs: Linear warm-up, epochs.
+        final_ratio: Last rate of the cosine over the first.
+        clip_norm: Largest gradient norm; 0: not clipped.
+    """
+
+    name: str = "adamw"
+    lr: float = 1e-4
+    groups: Mapping[str, float] = field(default_factory=dict)
+    momentum: float = 0.9
+    betas: tuple[float, float] = (0.9, 0.98)
+    weight_decay: float = 1e-4
+    decay_vectors: bool = False
+    schedule: str = "cosine"
+    milestones: tuple[int, ...] = ()
+    gamma: float = 0.1
+    warmup_epochs: float = 0.0
+    final_ratio: float = 0.01
+    clip_norm: float = 0.0
+
+    def __post_init__(self) -> None:
+        _choice("optim.name", self.name, ("sgd", "adamw"))
+        _choice("optim.schedule", self.schedule, ("constant", "milestones", "cosine"))
+        _range("optim.lr", self.lr, 0, 10)
+        for prefix, rate in self.groups.items():
+            _range(f"optim.groups.{prefix}", rate, 0, 10)
+        _range("optim.weight_decay", self.weight_decay, 0, 10)
+        _range("optim.warmup_epochs", self.warmup_epochs, 0, 10**6)
+        _range("optim.final_ratio", self.final_ratio, 0, 1)
+
+
+@dataclass(frozen=True)
+class LoopSettings:
+    """How training runs.
+
+    Attributes:
+        epochs: Passes over the training clips.
+        batch: Clips per optimizer step, over all processes and micro-batches: it does not change with their number.
+        accumulate: Micro-batches per step and process.
+        precision: ``fp32``, ``bf16`` or ``fp16`` (with loss scaling).
+        ema: Decay of the weights' moving average; 0: none.
+        balance: Weighted sampling: 0 as it is, 1 all classes equally often.
+        select: ``best-on-validation``, ``last``, or ``paper-protocol`` (the best epoch on the *test* part, as public
+            code of DFER-CLIP and DK-CLIP does; never a fair figure).
+        monitor: What the best epoch maximises: ``war``, ``uar`` or ``mean`` of both.
+        patience: Epochs without a better validation after which training stops; 0: never.
+        save_steps: Optimizer steps between checkpoints within an epoch; 0: at its end only.
+        cache_features: With a frozen encoder, compute the features once and train the head from them.
+        feature_views: Augmented views per clip in that cache.
+        seed: Of everything drawn.
+    """
+
+    epochs: int = 50
+    batch: int = 48
+    accumulate: int = 1
+    precision: str = "fp32"
+    ema: float = 0.0
+    balance: float = 0.0
+    select: str = "best-on-validation"
+    monitor: str = "mean"
+    patience: int = 0
+    save_steps: int = 0
+    cache_features: bool = False
+    feature_views: int = 1
+    seed: int = 1
+
+    def __post_init__(self) -> None:
+        if self.select == "test":
+            raise ConfigError(
+                "loop.select: selection on the test part is offered only under the name paper-protocol, "
+                "so that its figures are not taken for fair ones"
+            )
+        _choice("loop.select", self.select, ("best-on-validation", "last", "paper-protocol"))
+        _choice("loop.precision", self.precision, ("fp32", "bf16", "fp16"))
+        _choice("loop.monitor", self.monitor, ("war", "uar", "mean"))
+        _range("loop.epochs", self.epochs, 1, 10**6)
+        _range("loop.batch", self.batch, 1, 10**6)
+        _range("loop.accumulate", self.accumulate, 1, 10**4)
+        _range("loop.ema", self.ema, 0, 0.999999)
+        _range("loop.balance", self.balance, 0, 1)
+        _range("loop.patience", self.patience, 0, 10**6)
+        _range("loop.save_steps", self.save_steps, 0, 10**9)
+        _range("loop.feature_views", self.feature_views, 1, 1000)
+        _range("loop.seed", self.seed, 0, 2**31)
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """A whole run.
+
+    Attributes:
+        data: What is trained on.
+        model: Which model.
+        augment: How clips are varied.
+        mix: How clips are mixed.
+        objective: The loss.
+        optim: Optimizer and schedule.
+        loop: How training runs.
+    """
+
+    data: DataSettings = field(default_factory=DataSettings)
+    model: ModelSettings = field(default_factory=ModelSettings)
+    augment: AugmentSettings = field(default_factory=AugmentSettings)
+    mix: MixSettings = field(default_factory=MixSettings)
+    objective: ObjectiveSettings = field(default_factory=ObjectiveSettings)
+    optim: OptimSettings = field(default_factory=OptimSettings)
+    loop: LoopSettings = field(default_factory=LoopSettings)
+
+    def __post_init__(self) -> None:
+        if self.loop.select == "best-on-validation" and self.data.validation == 0:
+            raise ConfigError("loop.select = best-on-validation needs data.validation above 0; or select = last")
+        if self.loop.patience and self.data.validation == 0:
+            raise ConfigError("loop.patience stops on validation: it needs data.validation above 0")
+        if self.loop.cache_features and (self.mix.mixup or self.mix.fmix):
+            raise ConfigError("loop.cache_features trains from features: switch mix.mixup and mix.fmix off")
+
+    def to_dict(self) -> dict[str, Any]:
+        """The configuration as JSON-ready values."""
+        return dataclasses.asdict(self)
