@@ -60,7 +60,7 @@ def test_a_short_training_reads_stills_and_young_windows() -> None:
     torch.set_num_threads(1)
     torch.manual_seed(0)
     model, bank = assemble(CompactEncoder(TINY), 40), _bank()
-    losses = train_head(model, bank, torch.nn.Linear(16, 7), HeadConfig(steps=120, batch=24, rate=3e-3, teacher=0.0))
+    losses = train_head(model, bank, torch.nn.Linear(16, 7), HeadConfig(steps=220, batch=24, rate=2e-3, teacher=0.0))
     assert losses[-1] < losses[0]
     still = np.repeat(bank.clean[:, :1], 16, axis=1)
     logits, relevance, now = score(model, still)
