@@ -97,9 +97,9 @@ def bundle_tensors(source: Path) -> dict[str, Tensor]:
 
     bundle = Bundle.open(source)
     tensors: dict[str, Tensor] = {}
-    for name, array in read_weights(bundle.encoder).items():
+    for name, array in read_weights(bundle.path, "encoder").items():
         tensors[name.removeprefix("model.")] = torch.from_numpy(array)
-    for name, array in read_weights(bundle.head).items():
+    for name, array in read_weights(bundle.path, "head").items():
         plain = name.removeprefix("head.")
         if plain.startswith("text_"):
             plain = "text." + plain.removeprefix("text_").removesuffix("_prompt")

@@ -11,7 +11,7 @@ from train.augment import IDENTITY, NO_AUGMENTATION, AugmentSettings, ClipTransf
 
 def picture(size: int = 48, seed: int = 0) -> np.ndarray:
     rng = np.random.default_rng(seed)
-    return cv2.GaussianBlur(rng.integers(0, 255, (size, size, 3), np.uint8), (0, 0), 3)
+    return np.asarray(cv2.GaussianBlur(rng.integers(0, 255, (size, size, 3), np.uint8), (0, 0), 3))
 
 
 @settings(max_examples=25)

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from train.config import ConfigError, from_mapping, load_config, parse_assignment
+from train.config import from_mapping, load_config, parse_assignment
 from train.recipes import RECIPES, recipe
-from train.settings import RunConfig
+from train.settings import ConfigError, RunConfig
 from train.settings_help import settings_text
 
 

@@ -86,5 +86,7 @@ def test_bootstrap_interval_holds_the_value_and_is_wider_over_groups(seed: int) 
 
 
 def test_mean_and_sd_over_folds() -> None:
-    assert metrics.mean_and_sd([0.7, 0.72, 0.74]) == (pytest.approx(0.72), pytest.approx(0.02))
+    mean, deviation = metrics.mean_and_sd([0.7, 0.72, 0.74])
+    assert mean == pytest.approx(0.72)
+    assert deviation == pytest.approx(0.02)
     assert np.isnan(metrics.mean_and_sd([0.7])[1])

@@ -21,7 +21,7 @@ def frames(folder: Path, count: int, size: int = 24) -> None:
 
 def video(path: Path, count: int, fps: int = 10) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"mp4v"), fps, (32, 32))
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), fps, (32, 32))
     for i in range(count):
         writer.write(np.full((32, 32, 3), 8 * i, np.uint8))
     writer.release()
@@ -152,7 +152,7 @@ def test_own_clips_take_videos_folders_time_ranges_and_subjects(tmp_path: Path) 
 def test_a_broken_and_a_truncated_video_are_named(tmp_path: Path) -> None:
     (tmp_path / "text.mp4").write_text("this is no video")
     whole = tmp_path / "whole.avi"
-    writer = cv2.VideoWriter(str(whole), cv2.VideoWriter_fourcc(*"MJPG"), 10, (64, 64))
+    writer = cv2.VideoWriter(str(whole), cv2.VideoWriter.fourcc(*"MJPG"), 10, (64, 64))
     noise = np.random.default_rng(0)
     for _ in range(40):
         writer.write(noise.integers(0, 255, (64, 64, 3), np.uint8))

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from sklearn.neighbors import KNeighborsClassifier
 
+from engine.spec import SEVEN_CLASSES, CropGeometry, ModelSpec
 from train.data import clips as own_clips
 from train.data import sources
 from train.data.dataset import ClipDataset, pack
@@ -39,7 +40,7 @@ def test_the_same_settings_give_the_same_pixels_and_balanced_classes() -> None:
 
 def test_three_quarters_of_the_frames_are_noise_in_one_run_of_truth() -> None:
     clips = SyntheticClips(TRAIN_SET)
-    starts = Counter()
+    starts: Counter[int] = Counter()
     for plan in clips._plans:
         assert plan.truth.sum() == 4
         on = np.flatnonzero(plan.truth)
@@ -126,7 +127,5 @@ def test_written_clips_read_back_with_their_truth(tmp_path: Path) -> None:
         assert (sample.truth.numpy() == expected).all()
 
 
-def _spec():  # type: ignore[no-untyped-def]
-    from engine.spec import SEVEN_CLASSES, CropGeometry, ModelSpec
-
+def _spec() -> ModelSpec:
     return ModelSpec("test", SEVEN_CLASSES, 1, 8, 1, 8.0, 4, crop=CropGeometry(size_px=32))
