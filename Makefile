@@ -42,7 +42,7 @@ test-full: $(DEV_STAMP)
 
 gpu: $(DEV_STAMP)
 	.venv/bin/python -m pytest -m gpu
-	.venv/bin/dfer-engine bench stream/default_model --device cuda
+	.venv/bin/dfer-engine bench stream/default_model --backend torch
 
 lint: $(DEV_STAMP)
 	.venv/bin/ruff check .

@@ -59,8 +59,8 @@ def measure(
         naive = _naive(opened, spec, pool, max(rounds // 4, 3))
         streaming = next(s for s in steps if s["batch"] == min(batches))
         rings = [_ring_step(opened, spec, golden.features, length, rounds) for length in windows]
-        speed = machine_speed()
-        floor = _floor(artefact.path, spec, speed)
+        speed = _speed_of(opened)
+        floor = _floor(artefact.path, opened.precision)
         for step in steps:
             step["floor_ms"] = _floor_ms(floor, int(step["batch"]), speed)
             step["to_floor"] = round(step["encode_ms"] / step["floor_ms"], 2) if step["floor_ms"] else None
@@ -213,7 +213,19 @@ def _naive(backend: Backend, spec: ModelSpec, pool: NDArray[np.uint8], rounds: i
     return round(median_ms(recompute, rounds, 1), 3)
 
 
-def _floor(root: Path, spec: ModelSpec, speed: dict[str, float]) -> dict[str, float] | None:
+def _speed_of(backend: Backend) -> dict[str, float]:
+    """Peak and bandwidth of the device a back end runs on."""
+    speed = machine_speed()
+    if backend.name in ("torch", "tensorrt") and not backend.device.startswith("CPU"):
+        try:
+            from engine.benchmark_torch import device_speed
+        except ImportError:
+            return speed
+        speed.update(device_speed(backend.precision))
+    return speed
+
+
+def _floor(root: Path, precision: str) -> dict[str, float] | None:
     """Weight bytes and multiply-adds of the encoder, or None where the graph is not there or onnx not installed."""
     graph = root / "encoder.onnx"
     if not graph.is_file():
@@ -223,7 +235,8 @@ def _floor(root: Path, spec: ModelSpec, speed: dict[str, float]) -> dict[str, fl
     except ImportError:
         return None
     cost = encoder_cost(graph)
-    return {"weight_mb": round(cost.weight_bytes / 1e6, 2), "gmacs": round(cost.macs / 1e9, 4)}
+    stored = cost.weight_bytes * {"fp32": 4, "int8": 1}.get(precision, 2) / 4
+    return {"weight_mb": round(stored / 1e6, 2), "gmacs": round(cost.macs / 1e9, 4)}
 
 
 def _floor_ms(floor: dict[str, float] | None, batch: int, speed: dict[str, float]) -> float | None:

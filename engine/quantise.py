@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +11,7 @@ from numpy.typing import NDArray
 
 from engine.bundle import Bundle
 from engine.preprocess import check_batch
+from engine.quiet import forbid_telemetry
 
 MIN_CROPS = 8
 
@@ -60,6 +63,7 @@ def quantise(bundle: Bundle, folder: Path, crops: Path | None = None) -> None:
     Raises:
         QuantiseError: If NNCF is not installed or the crops cannot be used.
     """
+    forbid_telemetry()
     try:
         import nncf
         import openvino as ov
@@ -69,11 +73,12 @@ def quantise(bundle: Bundle, folder: Path, crops: Path | None = None) -> None:
     ranges = read_crops(crops, bundle)
     model = ov.Core().read_model(str(bundle.encoder))
     dataset = nncf.Dataset([ranges[i : i + 1] for i in range(len(ranges))])
-    quantised = nncf.quantize(
-        model,
-        dataset,
-        subset_size=min(len(ranges), 300),
-        preset=nncf.QuantizationPreset.MIXED,
-        model_type=nncf.ModelType.TRANSFORMER,
-    )
+    with contextlib.redirect_stdout(sys.stderr):  # its progress bars are not our answer
+        quantised = nncf.quantize(
+            model,
+            dataset,
+            subset_size=min(len(ranges), 300),
+            preset=nncf.QuantizationPreset.MIXED,
+            model_type=nncf.ModelType.TRANSFORMER,
+        )
     ov.save_model(quantised, str(folder / "encoder.xml"), compress_to_fp16=False)

@@ -75,14 +75,14 @@ class _Graphed:
     """A module with one CUDA graph per shape; runs plainly where there is none or capture fails."""
 
     def __init__(self, module: OnnxModule, device: torch.device) -> None:
-        self._module, self._device = module, device
+        self.module, self._device = module, device
         self._captured: dict[Any, tuple[torch.cuda.CUDAGraph, list[Tensor], tuple[Tensor, ...]]] = {}
         self.plain: str | None = None if device.type == "cuda" else "not a GPU"
 
     def __call__(self, fixed: list[Tensor], fed: list[Tensor]) -> tuple[Tensor, ...]:
         """Run on ``fixed`` inputs, whose memory never changes, and ``fed`` ones, which are copied in."""
         if self.plain is not None:
-            result: tuple[Tensor, ...] = self._module(*fixed, *[t.to(self._device) for t in fed])
+            result: tuple[Tensor, ...] = self.module(*fixed, *[t.to(self._device) for t in fed])
             return result
         key = tuple((t.data_ptr(), tuple(t.shape)) for t in fixed), tuple(tuple(t.shape) for t in fed)
         if key not in self._captured:
@@ -103,11 +103,11 @@ class _Graphed:
         side.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(side):
             for _ in range(2):  # kernels are chosen and memory is taken outside of the capture
-                self._module(*fixed, *inputs)
+                self.module(*fixed, *inputs)
         torch.cuda.current_stream().wait_stream(side)
         recorded = torch.cuda.CUDAGraph()
         with torch.cuda.graph(recorded):
-            outputs = self._module(*fixed, *inputs)
+            outputs = self.module(*fixed, *inputs)
         return recorded, inputs, outputs
 
 
@@ -157,6 +157,11 @@ class TorchBackend:
     def graph_note(self) -> str | None:
         """Why CUDA graphs are not used, or None where they are."""
         return self._encoder.plain or self._head.plain
+
+    @property
+    def encoder_module(self) -> OnnxModule:
+        """The encoder as a plain module, without CUDA graphs."""
+        return self._encoder.module
 
     def ring(self, faces: int, length: int) -> FeatureRing:
         """A ring on the device."""

@@ -253,6 +253,36 @@ def _divide(x: Tensor, y: Tensor) -> Tensor:
     return x / y if x.is_floating_point() else torch.div(x, y, rounding_mode="trunc")
 
 
+_POINTWISE: dict[str, Callable[..., Tensor]] = {
+    "Abs": torch.abs,
+    "Add": torch.add,
+    "And": torch.logical_and,
+    "Div": _divide,
+    "Equal": torch.eq,
+    "Erf": torch.erf,
+    "Exp": torch.exp,
+    "Greater": torch.gt,
+    "GreaterOrEqual": torch.ge,
+    "Identity": _identity,
+    "Less": torch.lt,
+    "LessOrEqual": torch.le,
+    "Log": torch.log,
+    "MatMul": torch.matmul,
+    "Max": torch.maximum,
+    "Min": torch.minimum,
+    "Mul": torch.mul,
+    "Neg": torch.neg,
+    "Not": torch.logical_not,
+    "Or": torch.logical_or,
+    "Pow": torch.pow,
+    "Reciprocal": torch.reciprocal,
+    "Relu": torch.relu,
+    "Sigmoid": torch.sigmoid,
+    "Sqrt": torch.sqrt,
+    "Sub": torch.sub,
+    "Tanh": torch.tanh,
+    "Where": torch.where,
+}
 _OPERATORS: dict[str, Callable[..., Any]] = {
     "ArgMax": _arg_max,
     "AveragePool": _average_pool,
@@ -278,39 +308,7 @@ _OPERATORS: dict[str, Callable[..., Any]] = {
     "Squeeze": _squeeze,
     "Transpose": lambda module, attributes, x: x.permute(attributes["perm"]),
     "Unsqueeze": _unsqueeze,
-    **{
-        name: _pointwise(function)
-        for name, function in {
-            "Abs": torch.abs,
-            "Add": torch.add,
-            "And": torch.logical_and,
-            "Div": _divide,
-            "Equal": torch.eq,
-            "Erf": torch.erf,
-            "Exp": torch.exp,
-            "Greater": torch.gt,
-            "GreaterOrEqual": torch.ge,
-            "Identity": _identity,
-            "Less": torch.lt,
-            "LessOrEqual": torch.le,
-            "Log": torch.log,
-            "MatMul": torch.matmul,
-            "Max": torch.maximum,
-            "Min": torch.minimum,
-            "Mul": torch.mul,
-            "Neg": torch.neg,
-            "Not": torch.logical_not,
-            "Or": torch.logical_or,
-            "Pow": torch.pow,
-            "Reciprocal": torch.reciprocal,
-            "Relu": torch.relu,
-            "Sigmoid": torch.sigmoid,
-            "Sqrt": torch.sqrt,
-            "Sub": torch.sub,
-            "Tanh": torch.tanh,
-            "Where": torch.where,
-        }.items()
-    },
+    **{name: _pointwise(function) for name, function in _POINTWISE.items()},
 }
 _ON_HOST = (_shape,)
 _HOST_ARGUMENTS: dict[str, tuple[int, ...]] = {

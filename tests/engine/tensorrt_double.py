@@ -258,7 +258,8 @@ def tensorrt_module(record: Record, version: str = "10.3.0") -> types.ModuleType
             return None if record.note("create_execution_context") else Context(self)
 
         def get_tensor_name(self, i: int) -> str:
-            return [*self.inputs, *self.outputs][i]
+            name: str = [*self.inputs, *self.outputs][i]
+            return name
 
         def get_tensor_dtype(self, name: str) -> Any:
             return self.types[name]

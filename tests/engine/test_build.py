@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import importlib.metadata
 import json
 import os
 import sys
@@ -10,8 +11,8 @@ import numpy as np
 import pytest
 
 from engine import build as build_module
-from engine import manifest as manifest_module
 from engine.backends import BackendError, HeadOutput, open_backend
+from engine.backends.choice import construct
 from engine.build import BuildError, BuildOptions, build, verify
 from engine.bundle import Bundle, Golden, encode_manifest
 from engine.cli import main
@@ -105,9 +106,9 @@ def test_another_machine_version_or_graph_is_refused_by_name(damaged: Path) -> N
 
 def test_a_library_that_is_gone_is_named(damaged: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def missing(name: str) -> str:
-        raise manifest_module.importlib.metadata.PackageNotFoundError(name)
+        raise importlib.metadata.PackageNotFoundError(name)
 
-    monkeypatch.setattr(manifest_module.importlib.metadata, "version", missing)
+    monkeypatch.setattr(importlib.metadata, "version", missing)
     with pytest.raises(EngineError, match="openvino is not installed"):
         EngineDirectory.open(damaged)
 
@@ -141,7 +142,7 @@ class Shifted:
 def test_a_wrong_engine_never_appears(
     exported: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: Any, message: str
 ) -> None:
-    original = build_module.construct
+    original = construct
     made: list[Shifted] = []
 
     def wrong(*arguments: Any) -> Shifted:
