@@ -4,6 +4,11 @@ from __future__ import annotations
 
 from importlib import metadata
 
+from engine.quiet import forbid_telemetry
+
+# The face nets run on OpenVINO too.
+forbid_telemetry()
+
 try:
     __version__ = metadata.version("dferstream")
 except metadata.PackageNotFoundError:  # run from a source tree that is not installed

@@ -10,7 +10,9 @@ from collections.abc import Callable, Sequence
 
 COMMANDS: dict[str, tuple[str, str, str]] = {
     "run": ("stream.run", "read a camera or file, publish scores", "dfer-stream run --source demo://"),
+    "score": ("stream.score.command", "score videos, images and zips of faces to rows", "dfer-stream score clips/"),
     "listen": ("stream.listen", "show what a subscriber receives", "dfer-stream listen"),
+    "capture": ("stream.capture", "keep aligned crops of your own face, after asking", "dfer-stream capture me.npz"),
     "devices": ("stream.camera.devices", "list cameras", "dfer-stream devices"),
     "doctor": ("stream.doctor", "say what is missing on this machine", "dfer-stream doctor"),
     "bench": ("stream.bench", "measure speed, latency and memory", "dfer-stream bench --json"),

@@ -9,7 +9,7 @@ import argparse
 import dataclasses
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -34,7 +34,7 @@ SHORT_FLAGS: dict[str, str] = {
     "model.bundle": "--bundle",
     "model.engine": "--engine",
     "model.backend": "--backend",
-    "threads": "--threads",
+    "model.threads": "--threads",
     "publish.bind": "--bind",
     "publish.with_frames": "--with-frames",
 }
@@ -154,11 +154,19 @@ class Settings:
     publish: PublishSettings = field(default_factory=PublishSettings)
 
 
-def add_flags(parser: argparse.ArgumentParser) -> None:
-    """Give a parser ``--config`` and a flag for every setting; read them back with :func:`load_settings`."""
+def add_flags(parser: argparse.ArgumentParser, sections: Collection[str] | None = None) -> None:
+    """Give a parser ``--config`` and a flag for every setting; read them back with :func:`load_settings`.
+
+    Args:
+        parser: Of one command.
+        sections: Sections the command has a use for; all where not given.
+    """
     parser.add_argument("--config", metavar="FILE", help="TOML file of settings (variable DFER_CONFIG)")
-    groups = {f.name: parser.add_argument_group(f"[{f.name}]") for f in dataclasses.fields(Settings)}
+    wanted = [f.name for f in dataclasses.fields(Settings) if sections is None or f.name in sections]
+    groups = {name: parser.add_argument_group(f"[{name}]") for name in wanted}
     for entry in settings.entries(Settings):
+        if entry.key.partition(".")[0] not in groups:
+            continue
         names = [SHORT_FLAGS[entry.key]] if entry.key in SHORT_FLAGS else []
         default = "unset" if entry.default is None else show_value(entry.default)
         more: dict[str, Any] = {"nargs": "?", "const": "true"} if entry.kind is bool else {}

@@ -9,8 +9,9 @@ from pathlib import Path
 
 from calibration import apply
 from calibration.apply import Calibration
-from engine.backends import Artefact, Backend, open_backend
-from engine.bundle import Bundle
+from engine.backends import Artefact, Backend, BackendError, open_backend
+from engine.bundle import Bundle, BundleError
+from engine.manifest import EngineDirectory, open_artefact
 from engine.spec import ModelSpec
 from stream.config import ConfigError, ModelSettings
 from stream.message import Model
@@ -65,9 +66,28 @@ class LoadedModel:
             BackendError: If none is left.
         """
         self.failed.add(self.backend.name)
-        failed, self.backend = self.backend, _open(self.artefact, self.settings, self.failed)
+        failed = self.backend
+        try:
+            self.backend = _open(self.artefact, self.settings, self.failed)
+        except BackendError:
+            # A built engine runs on its own back end only; the bundle it was built from runs on the others.
+            bundle = self._bundle()
+            if bundle is None:
+                raise
+            self.artefact = bundle
+            self.backend = open_backend(bundle, "auto", self.settings.threads, None, self.failed)
         failed.close()
         return self.backend
+
+    def _bundle(self) -> Bundle | None:
+        """The bundle that this engine directory was built from, where it is at hand."""
+        if not isinstance(self.artefact, EngineDirectory):
+            return None
+        try:
+            bundle = Bundle.open(self.settings.bundle or DEFAULT_BUNDLE)
+        except BundleError:
+            return None
+        return bundle if bundle.sha256 == self.artefact.sha256 else None
 
 
 def load_model(settings: ModelSettings) -> LoadedModel:
@@ -79,7 +99,7 @@ def load_model(settings: ModelSettings) -> LoadedModel:
         CalibrationError: If its calibration is not for it.
         ConfigError: If ``encode_hz`` does not fit the model.
     """
-    artefact = Bundle.open(settings.engine or settings.bundle or DEFAULT_BUNDLE)
+    artefact = open_artefact(settings.engine or settings.bundle or DEFAULT_BUNDLE)
     encode_stride(settings.encode_hz, artefact.spec)
     calibration = apply.load(artefact.calibration(), artefact.spec.labels)
     return LoadedModel(artefact, _open(artefact, settings, ()), calibration, settings)

@@ -9,7 +9,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 from engine.backends.protocol import Artefact, Backend, BackendError
-from engine.bundle import Bundle
+from engine.manifest import EngineDirectory, open_artefact
 
 _CLASSES = {
     "tensorrt": ("engine.backends.tensorrt", "TensorRtBackend"),
@@ -31,7 +31,7 @@ def open_backend(
     """Open the model at a path on the best back end for this machine, or on a named one.
 
     Args:
-        path: A bundle, or an artefact that is open already.
+        path: A bundle or engine directory, or an artefact that is open already.
         backend: ``auto`` or a name from :data:`NAMES`.
         threads: CPU threads for CPU back ends; all cores if not given.
         precision: What to compute in; the back end's own choice if not given.
@@ -41,25 +41,27 @@ def open_backend(
         The back end; its ``reason`` says why it was chosen and what failed before it.
 
     Raises:
-        BundleError: If the bundle is damaged.
+        BundleError: If it is damaged, or an engine directory was proven elsewhere.
         BackendError: If no back end can run it; every attempt is in the message.
     """
-    model = Bundle.open(path) if isinstance(path, (str, os.PathLike)) else path
+    model = open_artefact(path) if isinstance(path, (str, os.PathLike)) else path
     if backend not in NAMES:
         raise BackendError(f"unknown back end {backend!r}; known: {', '.join(NAMES)}")
+    if isinstance(model, EngineDirectory):
+        return _open_engine(model, backend, threads, precision, exclude)
     if backend != "auto":
-        return _construct(backend, model, threads, precision)
+        return construct(backend, model, threads, precision)
     notes: list[str] = []
     failed: list[str] = []
     for name in _CLASSES:
-        obstacle = "it failed before" if name in exclude else _obstacle(name)
+        hindrance = "it failed before" if name in exclude else obstacle(name)
         if name in exclude:
             failed.append(name)
-        if obstacle:
-            notes.append(f"not {name}: {obstacle}")
+        if hindrance:
+            notes.append(f"not {name}: {hindrance}")
             continue
         try:
-            chosen = _construct(name, model, threads, precision)
+            chosen = construct(name, model, threads, precision)
         except BackendError as error:
             failed.append(name)
             notes.append(f"not {name}: {error}")
@@ -70,11 +72,38 @@ def open_backend(
     raise BackendError(f"no back end can run {model.path}: " + "; ".join(notes))
 
 
-def _obstacle(name: str) -> str | None:
-    """Why a back end is not worth an import here, or None."""
-    if name == "tensorrt":
+def _open_engine(
+    engine: EngineDirectory, backend: str, threads: int | None, precision: str | None, exclude: Collection[str]
+) -> Backend:
+    if backend not in ("auto", engine.backend) or precision not in (None, engine.precision):
+        raise BackendError(
+            f"{engine.path} was built for {engine.backend} in {engine.precision}, not for "
+            f"{backend if backend != 'auto' else engine.backend} in {precision or engine.precision}: "
+            "build another one, or give the bundle"
+        )
+    if engine.backend in exclude:
+        # Only ONNX graphs can be run by another back end; a plan cannot.
+        others = [n for n in ("openvino", "onnxruntime") if n not in exclude and engine.encoder.suffix == ".onnx"]
+        if not others:
+            raise BackendError(f"{engine.backend} failed and {engine.path} holds nothing that another back end runs")
+        chosen = construct(others[0], engine, threads, None)
+        chosen.reason, chosen.degraded = f"{others[0]}: not {engine.backend}: it failed before", True
+        return chosen
+    chosen = construct(engine.backend, engine, threads, engine.precision)
+    chosen.reason = f"{engine.backend} in {engine.precision}: the engine was built and proven for it here"
+    return chosen
+
+
+def obstacle(name: str, building: bool = False) -> str | None:
+    """Why a back end is not worth an import here, or None.
+
+    Args:
+        name: Back end's name.
+        building: Whether an engine is about to be built, so that none need be there.
+    """
+    if name == "tensorrt" and not building:
         return "it needs a built engine (dfer-engine build BUNDLE OUT --backend tensorrt)"
-    if name == "torch" and not has_nvidia_device():
+    if name in ("tensorrt", "torch") and not has_nvidia_device():
         return "no NVIDIA device"
     package = name
     if importlib.util.find_spec(package) is None:
@@ -87,7 +116,18 @@ def has_nvidia_device() -> bool:
     return any(Path(p).exists() for p in ("/dev/nvidia0", "/dev/nvhost-gpu", "/dev/nvmap", "/dev/dxg"))
 
 
-def _construct(name: str, model: Artefact, threads: int | None, precision: str | None) -> Backend:
+def construct(name: str, model: Artefact, threads: int | None, precision: str | None) -> Backend:
+    """Open a model on a named back end.
+
+    Args:
+        name: Back end's name.
+        model: Bundle or engine directory.
+        threads: CPU threads; all cores if None.
+        precision: What to compute in; the back end's own choice if None.
+
+    Raises:
+        BackendError: If it cannot be loaded or refuses the model.
+    """
     module, kind = _CLASSES[name]
     try:
         loaded = importlib.import_module(module)

@@ -1,4 +1,4 @@
-"""OpenVINO: the default on any CPU. Reads the ring in place and computes in bf16 where the CPU has it."""
+"""OpenVINO: the default on any CPU. Reads the ring in place and computes in bf16 where that is faster."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import numpy as np
 import openvino as ov
 from numpy.typing import NDArray
 
+from engine.backends.cpu_precision import choose_precision
 from engine.backends.mapping import release_pages
 from engine.backends.protocol import Artefact, BackendError, HeadOutput
 from engine.preprocess import check_batch
@@ -28,7 +29,8 @@ class OpenVinoBackend:
     Args:
         model: Bundle or engine directory.
         threads: CPU threads; all cores if not given.
-        precision: ``fp32`` or ``bf16``; what OpenVINO finds fastest on this CPU if not given.
+        precision: ``fp32`` or ``bf16``; if not given, the faster one on this CPU for a large encoder and FP32
+            for a small one.
 
     Raises:
         BackendError: If a graph cannot be compiled or the precision is unknown.
@@ -51,7 +53,9 @@ class OpenVinoBackend:
         # At a temperature of 0.01 a cosine in bf16 moves a logit by 0.4: the head, which is small, stays in
         # FP32.
         head_config = {**config, "INFERENCE_PRECISION_HINT": ov.Type.f32}
-        if precision not in (None, "int8"):
+        if precision is None:
+            precision = choose_precision(model.encoder.with_name(model.encoder.name + ".data"), threads)
+        if precision != "int8":
             if precision not in _HINTS:
                 raise BackendError(f"OpenVINO computes in fp32, bf16 or int8 on a CPU, not {precision!r}")
             config["INFERENCE_PRECISION_HINT"] = _HINTS[precision]
@@ -69,7 +73,7 @@ class OpenVinoBackend:
         self.device = f"CPU, {used or threads or os.cpu_count()} threads"
         self._outputs = {name: i for i, port in enumerate(self._head.outputs) for name in port.names}
         self._bound: Any = None
-        self._warm_up([model.path / f"{part}.onnx.data" for part in ("encoder", "head")])
+        self._warm_up([file for form in ("*.data", "*.bin") for file in model.path.glob(form)])
 
     def ring(self, faces: int, length: int) -> FeatureRing:
         """A ring in NumPy memory, which OpenVINO reads in place."""

@@ -55,9 +55,10 @@ def image_paths(folder: Path) -> list[Path]:
     paths = [p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file()]
     if not paths:
         raise CameraError(f"the folder {folder} holds no images ({', '.join(IMAGE_SUFFIXES)})")
-    return sorted(paths, key=_natural)
+    return sorted(paths, key=natural)
 
 
-def _natural(path: Path) -> list[tuple[int, int, str]]:
+def natural(path: Path) -> list[tuple[int, int, str]]:
+    """A sorting key that puts ``2.png`` before ``10.png``."""
     parts = re.split(r"(\d+)", path.name)
     return [(1, int(part), part) if part.isascii() and part.isdigit() else (0, 0, part) for part in parts]

@@ -52,6 +52,11 @@ class FaceTracker:
         self._shape: tuple[int, ...] | None = None
         self._turns.restart()
 
+    def begin(self) -> None:
+        """Begin another source, as a new tracker would, without loading the nets again: ids count from 1 anew."""
+        self._tracks = Tracks(self.settings)
+        self.reset()
+
     def step(self, image: NDArray[np.uint8], t_ns: int) -> FacesResult:
         """Process the next frame.
 

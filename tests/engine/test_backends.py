@@ -48,8 +48,8 @@ def test_ring_is_read_where_it_lies(exported: Bundle, name: str, precision: str)
         ring.push(1, row)
         index = ring.index(1, exported.spec.window)[None]
         streamed = backend.head(ring.flat, index)
-        whole = backend.head(np.ascontiguousarray(ring.flat[index[0]]), np.arange(len(index[0]),
-        dtype=np.int32)[None]) assert np.array_equal(streamed.logits, whole.logits)
+        whole = backend.head(np.ascontiguousarray(ring.flat[index[0]]), np.arange(len(index[0]), dtype=np.int32)[None])
+        assert np.array_equal(streamed.logits, whole.logits)
     again = backend.head(other.flat, other.index(0, exported.spec.window)[None])
     assert np.array_equal(again.logits, first_of_other.logits)
     backend.close()
@@ -105,8 +105,7 @@ def test_a_failing_back_end_falls_back_and_says_so(exported: Bundle, monkeypatch
         ("openvino", "fp64", "bf16"),
     ],
 )
-def test_impossible_choices_are_refused(exported: Bundle, name: str, precision: str | None, message: str) ->
-None:
+def test_impossible_choices_are_refused(exported: Bundle, name: str, precision: str | None, message: str) -> None:
     with pytest.raises(BackendError, match=message):
         open_backend(exported, name, precision=precision)
 

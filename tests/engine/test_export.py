@@ -70,8 +70,8 @@ def test_export_is_deterministic_and_names_no_path(tmp_path: Path, exported: Bun
 def test_weights_are_stored_once_and_aligned(exported: Bundle) -> None:
     for part in (exported.encoder, exported.head):
         model = onnx.load(str(part), load_external_data=False)
-        placed = [{e.key: e.value for e in t.external_data} for t in model.graph.initializer if
-        t.external_data] assert placed
+        placed = [{e.key: e.value for e in t.external_data} for t in model.graph.initializer if t.external_data]
+        assert placed
         assert all(int(entry["offset"]) % 64 == 0 for entry in placed)
         stored = sum(int(entry["length"]) for entry in placed)
         assert stored <= part.with_name(part.name + ".data").stat().st_size < stored + 64 * len(placed) + 4096
@@ -108,8 +108,7 @@ def test_modules_that_break_the_contract_are_refused(tmp_path: Path) -> None:
         export_head(_NoGather(), spec, tmp_path / "head.onnx")
     with pytest.raises(ExportError, match="opset"):
         export_bundle(
-            encoder, head, spec, tmp_path / "b", golden_crops=random_crops(spec, 8), provenance={},
-            metrics={}, opset=17
+            encoder, head, spec, tmp_path / "b", golden_crops=random_crops(spec, 8), provenance={}, metrics={}, opset=17
         )
     assert not list(tmp_path.iterdir())
 

@@ -22,8 +22,7 @@ def offline(history: list[float], window: int, stride: int) -> list[float]:
 
 @settings(deadline=None, max_examples=150)
 @given(STEPS, st.integers(1, 6), st.integers(1, 4), st.integers(0, 3))
-def test_ring_equals_offline_windows(steps: list[tuple[str, int]], window: int, stride: int, slack: int) ->
-None:
+def test_ring_equals_offline_windows(steps: list[tuple[str, int]], window: int, stride: int, slack: int) -> None:
     ring = FeatureRing(3, window * stride + slack, 2)
     address = ring.flat.ctypes.data
     history: list[list[float]] = [[], [], []]

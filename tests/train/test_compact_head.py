@@ -11,8 +11,18 @@ import torch
 from engine.bundle import Bundle
 from train.compact.compose import FeatureBank
 from train.compact.encoder import CompactEncoder, EncoderConfig
-from train.compact.head import HeadConfig, assemble, clip_loss, draw, score, train_head, truth_loss
-from train.compact.measure import bootstrap, confusion, ranking
+from train.compact.head import (
+    FrameMean,
+    HeadConfig,
+    assemble,
+    clip_loss,
+    draw,
+    head_parameters,
+    score,
+    train_head,
+    truth_loss,
+)
+from train.compact.measure import bootstrap, confusion, noise_report, paired_gain, ranking
 from train.compact.ship import BUNDLE_LIMIT
 
 TINY = EncoderConfig(size_px=40, widths=(8,), depths=(1,), feature=16)
@@ -39,7 +49,8 @@ def test_every_part_of_the_head_learns() -> None:
     torch.manual_seed(0)
     model, bank = assemble(CompactEncoder(TINY), 40), _bank()
     config = HeadConfig(batch=12)
-    clip_loss(model, draw(bank, config, np.full(140, 1 / 140), np.random.default_rng(0)), config).backward()
+    loss = clip_loss(model, draw(bank, config, np.full(140, 1 / 140), np.random.default_rng(0)), config)
+    loss.backward()  # type: ignore[no-untyped-call]
     head = [*model.window_head.named_parameters(), *model.text.named_parameters()]
     assert [name for name, p in head if p.grad is None or not p.grad.abs().sum() > 0] == []
     assert all(p.grad is None for p in model.encoder.parameters())
@@ -49,7 +60,7 @@ def test_a_short_training_reads_stills_and_young_windows() -> None:
     torch.set_num_threads(1)
     torch.manual_seed(0)
     model, bank = assemble(CompactEncoder(TINY), 40), _bank()
-    losses = train_head(model, bank, torch.nn.Linear(16, 7), HeadConfig(steps=300, batch=32, teacher=0.0))
+    losses = train_head(model, bank, torch.nn.Linear(16, 7), HeadConfig(steps=220, batch=24, rate=2e-3, teacher=0.0))
     assert losses[-1] < losses[0]
     still = np.repeat(bank.clean[:, :1], 16, axis=1)
     logits, relevance, now = score(model, still)
@@ -77,6 +88,31 @@ def test_ranking_is_the_area_under_the_curve() -> None:
     found = ranking(scores, truth)
     assert np.isnan(found[0])
     np.testing.assert_allclose(found[1:], [roc_auc_score(t, s) for s, t in zip(scores[1:], truth[1:], strict=True)])
+
+
+def test_the_baseline_has_as_many_parameters() -> None:
+    model = assemble(CompactEncoder(), 56)
+    count = sum(p.numel() for p in head_parameters(model))
+    baseline = FrameMean(128, 7, count)
+    assert abs(sum(p.numel() for p in baseline.parameters()) / count - 1) < 0.1
+
+
+def test_the_report_compares_on_the_same_clips() -> None:
+    torch.manual_seed(0)
+    model, bank = assemble(CompactEncoder(TINY), 40), _bank()
+    report = noise_report(model.eval(), FrameMean(16, 7, 5000), bank, seeds=1)
+    assert list(report) == ["0.00", "0.25", "0.50", "0.75"]
+    assert report["0.00"]["mean"] == report["0.00"]["oracle"]
+    for row in report.values():
+        value, low, high = row["gain"]
+        assert low <= value <= high
+        assert value == pytest.approx(row["head"] - row["mean"], abs=1e-4)
+    assert 0 <= report["0.50"]["auroc"] <= 1
+
+
+def test_a_paired_gain_is_sure_where_every_face_gains() -> None:
+    truth = np.arange(70) % 7
+    assert paired_gain(np.ones((2, 70), bool), np.zeros((2, 70), bool), truth) == pytest.approx((100, 100, 100))
 
 
 def test_intervals_hold_their_value() -> None:

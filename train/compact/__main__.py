@@ -15,13 +15,15 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from safetensors.torch import load_file, save_file
 
 from engine.backends import open_backend
+from engine.spec import SEVEN_CLASSES
 from train.compact import measure
 from train.compact.card import write_card
 from train.compact.compose import build_bank
 from train.compact.faces import FacesError, Stills, hold_out, load_split
-from train.compact.head import HeadConfig, assemble, train_head
+from train.compact.head import FrameMean, HeadConfig, assemble, head_parameters, train_head
 from train.compact.ship import ShipError, complete, read_classifier, read_model, save_head, ship
 
 STAGES = ("encoder", "head", "bundle")
@@ -50,6 +52,11 @@ def train_window_head(given: argparse.Namespace) -> None:
     config = HeadConfig(seed=given.head_seed, steps=given.steps)
     for index, loss in enumerate(train_head(model, bank, classifier.classify, config)):
         print(f"head step {(index + 1) * 100} loss {loss:.4f}", flush=True)
+    count = sum(p.numel() for p in head_parameters(model))
+    torch.manual_seed(given.head_seed)
+    baseline = FrameMean(classifier.encoder.config.feature, len(SEVEN_CLASSES), count)
+    train_head(baseline, bank, classifier.classify, config)
+    save_file(baseline.state_dict(), given.run / "baseline.safetensors")
     save_head(model, given.run / "head.safetensors")
     (given.run / "head.json").write_text(json.dumps(asdict(config)), "utf-8")
 
@@ -85,8 +92,10 @@ def make_bundle(given: argparse.Namespace) -> None:
         "crop_ms_where": f"{backend.name}, {backend.precision}",
     }
     backend.close()
-    bank = build_bank(classifier, dev, bundle.spec.crop.size_px, 8, 8, 16, 0)
-    figures["composed"] = measure.noise_report(model, classifier.classify, bank, given.clip_seeds)
+    bank = build_bank(classifier, dev, bundle.spec.crop.size_px, given.views, given.views, 16, 0)
+    baseline = FrameMean(bundle.spec.feature, len(bundle.spec.labels), count["head"] + count["text"])
+    baseline.load_state_dict(load_file(given.run / "baseline.safetensors"))
+    figures["composed"] = measure.noise_report(model, baseline, bank, given.clip_seeds)
     complete(bundle, figures, write_card(bundle.spec.labels, provenance, figures))
     print(json.dumps(figures, indent=1))
 
@@ -111,7 +120,15 @@ def main(arguments: list[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     try:
         if "encoder" in given.stages:
-            command = [sys.executable, "-m", "train.compact.fit", "--data", str(given.data), "--cache", str(given.cache)]
+            command = [
+                sys.executable,
+                "-m",
+                "train.compact.fit",
+                "--data",
+                str(given.data),
+                "--cache",
+                str(given.cache),
+            ]
             command += ["--out", str(given.run), "--minutes", str(given.minutes), "--epochs", str(given.epochs)]
             if subprocess.run([*command, "--seed", str(given.seed)], check=False).returncode:
                 return 1

@@ -218,7 +218,8 @@ def compose(
 def compose_morphs(bank: FeatureBank, count: int, rng: np.random.Generator, window: int = 16) -> Clips:
     """Clips in which a calm face takes on an expression and may let it go again.
 
-    A clip carries the expression where at least a quarter of its frames are past the middle of the fade; else it is calm.
+    A clip carries the expression where at least a quarter of its frames are past the middle of the fade; else it is
+    calm.
     """
     rows = rng.integers(len(bank.morphs), size=count)
     time = np.arange(window)[None]

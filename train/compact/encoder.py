@@ -65,7 +65,9 @@ class Block(nn.Module):
         self.shortcut: nn.Module = nn.Identity()
         if stride != 1 or in_width != out_width:
             # Pool, then project (ResNet-D): a strided 1x1 convolution would look at a quarter of the pixels only.
-            pool: list[nn.Module] = [nn.AvgPool2d(stride, ceil_mode=True, count_include_pad=False)] if stride > 1 else []
+            pool: list[nn.Module] = []
+            if stride > 1:
+                pool.append(nn.AvgPool2d(stride, ceil_mode=True, count_include_pad=False))
             self.shortcut = nn.Sequential(
                 *pool, nn.Conv2d(in_width, out_width, 1, bias=False), nn.BatchNorm2d(out_width)
             )
@@ -144,7 +146,8 @@ class CompactEncoder(nn.Module):
         if x.device.type == "cpu":
             x = x.contiguous(memory_format=torch.channels_last)
         x = self.blocks(self.stem(x))
-        return self.norm(self.project(x.mean((2, 3))))
+        features: Tensor = self.norm(self.project(x.mean((2, 3))))
+        return features
 
     def forward(self, crops: Tensor) -> Tensor:
         """``(B, 3, S, S)`` float RGB crops in [0, 1] to ``(B, D)`` features."""
@@ -167,4 +170,5 @@ class FrameClassifier(nn.Module):
 
     def forward(self, grey: Tensor) -> Tensor:
         """``(B, 1, S, S)`` grey crops to ``(B, C)`` logits."""
-        return self.classify(self.dropout(self.encoder.encode_grey(grey)))
+        logits: Tensor = self.classify(self.dropout(self.encoder.encode_grey(grey)))
+        return logits

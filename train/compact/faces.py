@@ -27,7 +27,7 @@ VOTES = ("neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fea
 
 STILL_PX = 48
 CACHE_VERSION = 1
-_UPSCALE = 4
+_ENLARGED_PX = 192
 _PAD_PX = 96
 _FACE_MESH = ((33, 133), (362, 263), (1,), (61,), (291,))
 
@@ -91,42 +91,46 @@ class Stills:
         )  # fmt: skip
 
 
+def face_mesh() -> Any:
+    """MediaPipe's landmark net for single images; a context manager."""
+    import mediapipe  # heavy, and needed only where landmarks are not cached
+
+    return mediapipe.solutions.face_mesh.FaceMesh(
+        static_image_mode=True, max_num_faces=1, refine_landmarks=False, min_detection_confidence=0.2
+    )
+
+
 def find_points(grey: NDArray[np.uint8], mesh: Any) -> NDArray[np.float32] | None:
-    """Five landmarks of a tight still, found on its enlarged and padded copy.
+    """Five landmarks of a still filled by one face, found on its enlarged and padded copy.
 
     Args:
-        grey: ``(48, 48)`` uint8 still filled by one face.
-        mesh: MediaPipe FaceMesh in static mode.
+        grey: ``(H, H)`` uint8 still.
+        mesh: Of :func:`face_mesh`.
 
     Returns:
         ``(5, 2)`` float32 in px of the still, or None where no face is found.
     """
-    side = STILL_PX * _UPSCALE
-    large = cv2.resize(grey, (side, side), interpolation=cv2.INTER_CUBIC)
+    scale = _ENLARGED_PX / len(grey)
+    large = cv2.resize(grey, (_ENLARGED_PX, _ENLARGED_PX), interpolation=cv2.INTER_CUBIC)
     large = cv2.copyMakeBorder(large, _PAD_PX, _PAD_PX, _PAD_PX, _PAD_PX, cv2.BORDER_REPLICATE)
     answer = mesh.process(cv2.cvtColor(large, cv2.COLOR_GRAY2RGB)).multi_face_landmarks
     if not answer:
         return None
     marks = answer[0].landmark
-    full = side + 2 * _PAD_PX
+    full = _ENLARGED_PX + 2 * _PAD_PX
     points = np.array(
         [np.mean([(marks[i].x * full, marks[i].y * full) for i in group], axis=0) for group in _FACE_MESH]
     )
     # Pixel centres: (x + 0.5) / scale - 0.5 maps the enlarged still back to its own coordinates.
-    return np.asarray((points - _PAD_PX) / _UPSCALE - 0.5 + 0.5 / _UPSCALE, np.float32)
+    return np.asarray((points - _PAD_PX + 0.5) / scale - 0.5, np.float32)
 
 
 def _read_part(task: tuple[str, list[str]]) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-    import mediapipe  # heavy, and needed only where the cache is built
-
     archive, names = task
     cv2.setNumThreads(1)
     grey = np.zeros((len(names), STILL_PX, STILL_PX), np.uint8)
     points = np.full((len(names), 5, 2), np.nan, np.float32)
-    mesh = mediapipe.solutions.face_mesh.FaceMesh(
-        static_image_mode=True, max_num_faces=1, refine_landmarks=False, min_detection_confidence=0.2
-    )
-    with zipfile.ZipFile(archive) as stills, mesh:
+    with zipfile.ZipFile(archive) as stills, face_mesh() as mesh:
         for row, name in enumerate(names):
             image = cv2.imdecode(np.frombuffer(stills.read(name), np.uint8), cv2.IMREAD_GRAYSCALE)
             if image is None or image.shape != (STILL_PX, STILL_PX):
@@ -172,9 +176,7 @@ def load_split(folder: Path, split: str, cache: Path, workers: int = 2) -> Still
             parts = list(pool.map(_read_part, _parts(archive, names, 1000)))
         cache.mkdir(parents=True, exist_ok=True)
         temporary = stored.with_suffix(f".{os.getpid()}.tmp.npz")
-        np.savez(
-            temporary, grey=np.concatenate([p[0] for p in parts]), points=np.concatenate([p[1] for p in parts])
-        )
+        np.savez(temporary, grey=np.concatenate([p[0] for p in parts]), points=np.concatenate([p[1] for p in parts]))
         os.replace(temporary, stored)
     with np.load(stored, allow_pickle=False) as arrays:
         grey, points = arrays["grey"], arrays["points"]

@@ -10,90 +10,28 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import json
-import math
 import os
 import signal
 import subprocess
 import sys
-import time
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import load_file, save_file
-from torch import Tensor, distributed, nn
-from torch.nn import functional
+from torch import distributed, nn
 
-from engine.spec import SEVEN_CLASSES, CropGeometry
-from train.compact.augment import AugmentConfig, augment, crop_matrices, render
-from train.compact.encoder import CompactEncoder, EncoderConfig, FrameClassifier
+from engine.spec import CropGeometry
+from train.compact.augment import crop_matrices, render
+from train.compact.encoder import EncoderConfig
 from train.compact.faces import FacesError, Stills, hold_out, load_split
+from train.compact.run import FitConfig, Run
 
 _CPU_SETTINGS = {
     # Without these glibc returns every large activation to the kernel and faults it in again.
     "MALLOC_MMAP_THRESHOLD_": "4000000000", "MALLOC_TRIM_THRESHOLD_": "8000000000", "GLOO_SOCKET_IFNAME": "lo",
 }  # fmt: skip
-
-
-@dataclass(frozen=True)
-class FitConfig:
-    """Settings of one training run.
-
-    Attributes:
-        seed: Seed of everything random.
-        epochs: Passes over the training stills; with ``minutes`` an upper bound.
-        minutes: Wall-clock budget that the schedule spans instead of ``epochs``; 0 for none.
-        batch: Crops per step over all processes.
-        rate: Peak learning rate of SGD with Nesterov momentum 0.9.
-        decay: Weight decay of matrices and kernels.
-        rare: Power of a class's rarity in its stills' sampling weight: 0 samples evenly, 1 balances the classes.
-        mixup: Parameter of the Beta distribution that mixes two crops; 0 for none.
-        mixup_share: Share of batches that are mixed.
-        ema: Decay of the averaged weights, per step.
-        validation: Share of twin clusters held out.
-        sizes: Side of the training crops by equal parts of the run, px.
-        check_every: Epochs between looks at the held-out stills.
-    """
-
-    seed: int = 1
-    epochs: int = 60
-    minutes: float = 0.0
-    batch: int = 128
-    rate: float = 0.12
-    decay: float = 5e-4
-    rare: float = 0.5
-    mixup: float = 0.2
-    mixup_share: float = 0.3
-    ema: float = 0.998
-    validation: float = 0.05
-    sizes: tuple[int, ...] = (40, 48, 48, 56)
-    check_every: int = 3
-
-
-def learning_rate(progress: float, peak: float) -> float:
-    """Linear warm-up over the first 5 %, then a cosine to zero."""
-    if progress < 0.05:
-        return peak * max(progress / 0.05, 0.02)
-    return peak * 0.5 * (1 + math.cos(math.pi * min((progress - 0.05) / 0.95, 1.0)))
-
-
-def sampling_weights(targets: NDArray[np.float32], power: float) -> NDArray[np.float64]:
-    """Weight of each still: the rarity of the classes that its votes name.
-
-    Args:
-        targets: ``(N, C)`` soft targets.
-        power: 0 to 1.
-
-    Returns:
-        ``(N,)`` weights of mean 1.
-    """
-    rarity = (targets.mean(0).max() / np.maximum(targets.mean(0), 1e-9)) ** power
-    weights = targets.astype(np.float64) @ rarity
-    return np.asarray(weights / weights.mean(), np.float64)
 
 
 def accuracy(logits: NDArray[np.float32], truth: NDArray[np.int64]) -> tuple[float, float]:
@@ -105,7 +43,9 @@ def accuracy(logits: NDArray[np.float32], truth: NDArray[np.int64]) -> tuple[flo
 
 
 @torch.inference_mode()
-def predict(model: nn.Module, stills: Stills, size_px: int, geometry: CropGeometry | None = None) -> NDArray[np.float32]:
+def predict(
+    model: nn.Module, stills: Stills, size_px: int, geometry: CropGeometry | None = None
+) -> NDArray[np.float32]:
     """``(N, C)`` logits of undisturbed aligned crops."""
     matrices = torch.from_numpy(crop_matrices(stills.points, geometry or CropGeometry(size_px=size_px)))
     grey = torch.from_numpy(stills.grey)
@@ -118,174 +58,6 @@ def predict(model: nn.Module, stills: Stills, size_px: int, geometry: CropGeomet
     return torch.cat(parts).numpy()
 
 
-class Run:
-    """One process of a training run.
-
-    Args:
-        config: Settings.
-        shape: The encoder's shape.
-        stills: Training stills without the held-out ones.
-        device: Where to compute.
-        rank: Which process.
-        world: How many processes.
-    """
-
-    def __init__(
-        self, config: FitConfig, shape: EncoderConfig, stills: Stills, device: str, rank: int = 0, world: int = 1
-    ) -> None:
-        self.config, self.rank, self.world, self.device = config, rank, world, torch.device(device)
-        torch.manual_seed(config.seed)
-        self.model = FrameClassifier(CompactEncoder(shape), len(SEVEN_CLASSES)).to(self.device)
-        self.model = self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.average = {k: v.detach().clone() for k, v in self.model.state_dict().items()}
-        votes = stills.seven
-        kept = votes.sum(1) > 0
-        self.targets = torch.from_numpy(votes[kept] / votes[kept].sum(1, keepdims=True))
-        self.grey = torch.from_numpy(stills.grey[kept])
-        geometry = CropGeometry(size_px=shape.size_px)
-        self.matrices = torch.from_numpy(crop_matrices(stills.points[kept], geometry))
-        mean = np.median(stills.points[stills.found], axis=0)[None].astype(np.float32)
-        self.mean_matrix = torch.from_numpy(crop_matrices(mean, geometry))[0].to(self.device)
-        self.weights = torch.from_numpy(sampling_weights(self.targets.numpy(), config.rare))
-        decayed = [p for p in self.model.parameters() if p.ndim > 1]
-        others = [p for p in self.model.parameters() if p.ndim <= 1]
-        self.optimizer = torch.optim.SGD(
-            [{"params": decayed, "weight_decay": config.decay}, {"params": others, "weight_decay": 0.0}],
-            lr=config.rate, momentum=0.9, nesterov=True,
-        )  # fmt: skip
-        self.augmentation = AugmentConfig()
-        self.epoch, self.step, self.spent_s = 0, 0, 0.0
-
-    def progress(self, epoch_share: float, running_s: float) -> float:
-        """How much of the run is done, [0, 1]."""
-        done = (self.epoch + epoch_share) / self.config.epochs
-        if self.config.minutes > 0:
-            done = max(done, (self.spent_s + running_s) / (60 * self.config.minutes))
-        return min(done, 1.0)
-
-    def _share(self, progress: float) -> float:
-        """Average the gradients over the processes; process 0's progress is everyone's."""
-        if self.world == 1:
-            return progress
-        gradients = [p.grad for p in self.model.parameters() if p.grad is not None]
-        flat = torch.cat([g.reshape(-1) for g in gradients] + [torch.tensor([progress if self.rank == 0 else 0.0])])
-        distributed.all_reduce(flat)
-        start = 0
-        for gradient in gradients:
-            gradient.copy_(flat[start : start + gradient.numel()].view_as(gradient)).div_(self.world)
-            start += gradient.numel()
-        return float(flat[-1])
-
-    def train_epoch(self) -> dict[str, float]:
-        """One pass over as many stills as there are, drawn by weight.
-
-        Returns:
-            Mean loss, progress and crops per second.
-        """
-        config, began = self.config, time.monotonic_ns()
-        shared = torch.Generator().manual_seed(config.seed * 100_003 + self.epoch)
-        own = torch.Generator(self.device).manual_seed((config.seed * 100_003 + self.epoch) * 64 + self.rank)
-        torch.manual_seed((config.seed * 100_003 + self.epoch) * 64 + self.rank)
-        order = torch.multinomial(self.weights, len(self.weights), replacement=True, generator=shared)
-        local = config.batch // self.world
-        steps = max(len(order) // config.batch, 1)
-        progress, loss_sum = self.progress(0, 0), 0.0
-        self.model.train()
-        index = 0
-        for index in range(steps):
-            rows = order[index * config.batch + self.rank * local :][:local]
-            size = config.sizes[min(int(progress * len(config.sizes)), len(config.sizes) - 1)]
-            target = self.targets[rows].to(self.device)
-            with torch.no_grad():
-                crops = augment(
-                    self.grey[rows].to(self.device), self.matrices[rows].to(self.device), self.mean_matrix,
-                    size, self.augmentation, own,
-                )  # fmt: skip
-                if config.mixup > 0 and torch.rand((), generator=shared) < config.mixup_share:
-                    gamma = torch._standard_gamma(torch.full((2,), config.mixup), generator=shared)
-                    share = float(gamma[0] / gamma.sum())
-                    crops = crops * share + crops.flip(0) * (1 - share)
-                    target = target * share + target.flip(0) * (1 - share)
-            with torch.autocast("cuda", torch.bfloat16, enabled=self.device.type == "cuda"):
-                loss = functional.cross_entropy(self.model(crops), target)
-            self.optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
-            progress = self._share(self.progress(index / steps, (time.monotonic_ns() - began) / 1e9))
-            for group in self.optimizer.param_groups:
-                group["lr"] = learning_rate(progress, config.rate)
-            self.optimizer.step()
-            self.step += 1
-            if self.rank == 0:
-                self._follow()
-            loss_sum += loss.item()
-            if progress >= 1:
-                break
-        self.epoch += 1
-        taken = (time.monotonic_ns() - began) / 1e9
-        self.spent_s += taken
-        return {
-            "loss": loss_sum / (index + 1), "progress": progress, "crops_per_s": (index + 1) * config.batch / taken
-        }  # fmt: skip
-
-    @torch.no_grad()
-    def _follow(self) -> None:
-        # A young average would remember the random start: its memory grows with the run.
-        decay = min(self.config.ema, (1 + self.step) / (10 + self.step))
-        for name, value in self.model.state_dict().items():
-            if value.is_floating_point():
-                self.average[name].lerp_(value, 1 - decay)
-            else:
-                self.average[name].copy_(value)
-
-    def averaged(self) -> FrameClassifier:
-        """A copy of the model with the averaged weights."""
-        model = FrameClassifier(CompactEncoder(self.model.encoder.config), len(SEVEN_CLASSES)).to(self.device)
-        model.load_state_dict(self.average)
-        return model
-
-    def save(self, folder: Path, record: dict[str, Any]) -> None:
-        """Write the whole state; a kill at any moment leaves the previous one or this one."""
-        folder.mkdir(parents=True, exist_ok=True)
-        momentum = {
-            f"momentum.{i}": state["momentum_buffer"].contiguous()
-            for i, state in self.optimizer.state_dict()["state"].items()
-            if state.get("momentum_buffer") is not None
-        }
-        tensors = {f"model.{k}": v.contiguous() for k, v in self.model.state_dict().items()}
-        tensors |= {f"average.{k}": v.contiguous() for k, v in self.average.items()} | momentum
-        head = {"epoch": self.epoch, "step": self.step, "spent_s": self.spent_s, **record}
-        temporary = folder / "last.tmp"
-        # The JSON travels inside the tensor file, so the two can never be of different epochs.
-        save_file({k: v.clone() for k, v in tensors.items()}, temporary, {"record": json.dumps(head)})
-        os.replace(temporary, folder / "last.safetensors")
-        temporary.write_text(json.dumps(head, indent=1), encoding="utf-8")
-        os.replace(temporary, folder / "last.json")
-
-    def resume(self, folder: Path) -> dict[str, Any]:
-        """Take the state of :meth:`save` back.
-
-        Returns:
-            The record saved with it; empty where there is none.
-        """
-        from safetensors import safe_open
-
-        path = folder / "last.safetensors"
-        if not path.is_file():
-            return {}
-        tensors = load_file(path, str(self.device))
-        with safe_open(path, "pt") as opened:
-            record: dict[str, Any] = json.loads(opened.metadata()["record"])
-        self.model.load_state_dict({k[6:]: v for k, v in tensors.items() if k.startswith("model.")})
-        self.average = {k[8:]: v for k, v in tensors.items() if k.startswith("average.")}
-        state = self.optimizer.state_dict()
-        state["state"] = {
-            int(k[9:]): {"momentum_buffer": v} for k, v in tensors.items() if k.startswith("momentum.")
-        }
-        self.optimizer.load_state_dict(state)
-        self.epoch, self.step, self.spent_s = record["epoch"], record["step"], record["spent_s"]
-        return record
-
-
 def fit(
     config: FitConfig, shape: EncoderConfig, data: Path, cache: Path, out: Path, device: str, rank: int, world: int
 ) -> None:
@@ -293,7 +65,9 @@ def fit(
     if device == "cpu":
         torch.set_num_threads(max((os.cpu_count() or 1) // world, 1))
     if world > 1:
-        distributed.init_process_group("gloo", init_method=f"file://{out.resolve() / 'meet'}", rank=rank, world_size=world)
+        distributed.init_process_group(
+            "gloo", init_method=f"file://{out.resolve() / 'meet'}", rank=rank, world_size=world
+        )
     stills = load_split(data, "train", cache)
     held = hold_out(stills, config.validation)
     validation = stills.select(held & stills.usable)
@@ -328,7 +102,7 @@ def _siblings(arguments: list[str], world: int) -> int:
                 return 1
             with contextlib.suppress(subprocess.TimeoutExpired):
                 children[0].wait(0.5)
-        return max(abs(child.returncode) for child in children)
+        return 1 if any(child.returncode for child in children) else 0
     finally:
         for child in children:
             child.terminate()

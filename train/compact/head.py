@@ -8,19 +8,23 @@ look there). The last two are auxiliary losses on synthetic truth.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from engine.spec import CropGeometry
 from train.compact.compose import Clips, FeatureBank, compose, compose_morphs, pad_prefixes
 from train.compact.encoder import CompactEncoder
-from train.compact.fit import learning_rate, sampling_weights
+from train.compact.run import learning_rate, sampling_weights
 from train.models.tg_dfer import TgDfer, TgDferConfig
+from train.models.window import WindowOutput
 
 
 @dataclass(frozen=True)
@@ -75,6 +79,54 @@ def assemble(encoder: CompactEncoder, size_px: int, window: int = 16, sample_hz:
     return TgDfer(config, encoder, encoder.config.feature)
 
 
+class WindowModel(Protocol):
+    """What is trained on composed clips: the TG-DFER head, or the baseline it must beat."""
+
+    def head(self, features: Tensor) -> WindowOutput:
+        """Score windows ``(B, W, D)``; ``extras`` has ``instance_logits`` ``(B, W, C)``."""
+
+    def named_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
+        """Parameters by name."""
+
+    def train(self, mode: bool = True) -> object:
+        """Switch to training."""
+
+    def eval(self) -> object:
+        """Switch to scoring."""
+
+
+class FrameMean(nn.Module):
+    """The baseline: every frame scored alone by a perceptron, the window by the mean of its frames' logits.
+
+    Args:
+        width: d.
+        classes: C.
+        parameters: How many parameters to come near to, those of the head it is compared with.
+    """
+
+    def __init__(self, width: int, classes: int, parameters: int) -> None:
+        super().__init__()
+        # width*h + h*h + h*classes + 2*h + classes = parameters
+        half = (width + classes + 2) / 2
+        hidden = round(math.sqrt(half * half + parameters - classes) - half)
+        self.frame = nn.Sequential(
+            nn.Linear(width, hidden), nn.GELU(), nn.Linear(hidden, hidden), nn.GELU(), nn.Linear(hidden, classes)
+        )
+
+    def head(self, features: Tensor) -> WindowOutput:
+        """Score windows ``(B, W, D)``; relevance is each frame's logit of the predicted class."""
+        scores: Tensor = self.frame(features)
+        bag = scores.mean(1)
+        predicted = bag.argmax(-1)[:, None, None].expand(-1, scores.shape[1], -1)
+        relevance = torch.gather(scores, 2, predicted).squeeze(-1)
+        return WindowOutput(bag, relevance, scores[:, -1], {"instance_logits": scores})
+
+
+def head_parameters(model: WindowModel) -> list[nn.Parameter]:
+    """Everything but the frozen encoder."""
+    return [p for name, p in model.named_parameters() if not name.startswith("encoder.")]
+
+
 def draw(bank: FeatureBank, config: HeadConfig, weights: NDArray[np.float64], rng: np.random.Generator) -> Clips:
     """One batch of training clips: noisy, clean and morphing ones, some of them young windows."""
     morphs = int(round(config.batch * config.morph))
@@ -101,29 +153,34 @@ def truth_loss(scores: Tensor, truth: Tensor) -> Tensor:
     return -(even * scores.log_softmax(1)).sum(1).mean()
 
 
-def clip_loss(model: TgDfer, clips: Clips, config: HeadConfig, teacher: Tensor | None = None) -> Tensor:
+def clip_loss(model: WindowModel, clips: Clips, config: HeadConfig, teacher: Tensor | None = None) -> Tensor:
     """The training loss of a batch of composed clips."""
-    device = next(model.window_head.parameters()).device
+    device = next(iter(head_parameters(model))).device
     features = torch.from_numpy(clips.features).to(device)
     target = torch.from_numpy(clips.target.astype(np.float32)).to(device)
     frame_target = torch.from_numpy(clips.frame_target.astype(np.float32)).to(device)
     truth = torch.from_numpy(clips.truth).to(device)
+    gates: list[Tensor] = []
+    hook = None
+    if isinstance(model, TgDfer):
+        pool = model.window_head.get_submodule("pool_score")
+        hook = pool.register_forward_hook(lambda _module, _inputs, gate: gates.append(gate))
     output = model.head(features)
+    if hook is not None:
+        hook.remove()
     instances = output.extras["instance_logits"]  # [B, T, C]
     loss = functional.cross_entropy(output.logits, target)
     if teacher is not None:
         frame_target = frame_target * (1 - config.teacher) + teacher * config.teacher
     loss = loss + config.frames * functional.cross_entropy(instances.flatten(0, 1), frame_target.flatten(0, 1))
-    if config.truth > 0:
-        head = model.window_head
-        gate = head.pool_score(torch.tanh(head.pool_hidden(head.temporal(features)))).squeeze(-1)
+    if gates and config.truth > 0:
         chosen = target.argmax(1)[:, None, None].expand(-1, instances.shape[1], -1)
         named = torch.gather(instances, 2, chosen).squeeze(-1)
-        loss = loss + config.truth * (truth_loss(gate, truth) + truth_loss(named, truth))
+        loss = loss + config.truth * (truth_loss(gates[0].squeeze(-1), truth) + truth_loss(named, truth))
     return loss
 
 
-def train_head(model: TgDfer, bank: FeatureBank, classify: torch.nn.Linear, config: HeadConfig) -> list[float]:
+def train_head(model: WindowModel, bank: FeatureBank, classify: nn.Linear, config: HeadConfig) -> list[float]:
     """Train the head in place, the encoder untouched.
 
     Args:
@@ -139,9 +196,9 @@ def train_head(model: TgDfer, bank: FeatureBank, classify: torch.nn.Linear, conf
     rng = np.random.default_rng(config.seed)
     weights = sampling_weights(bank.targets, config.rare)
     weights = weights / weights.sum()
-    trained = [*model.window_head.parameters(), *model.text.parameters()]
+    trained = head_parameters(model)
     optimizer = torch.optim.AdamW(trained, lr=config.rate, weight_decay=config.decay)
-    model.window_head.train()
+    model.train()
     history, total = [], 0.0
     for step in range(config.steps):
         clips = draw(bank, config, weights, rng)
@@ -152,7 +209,7 @@ def train_head(model: TgDfer, bank: FeatureBank, classify: torch.nn.Linear, conf
             group["lr"] = learning_rate(step / config.steps, config.rate)
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(trained, 1.0)
+        nn.utils.clip_grad_norm_(trained, 1.0)
         optimizer.step()
         total += loss.item()
         if (step + 1) % 100 == 0:
@@ -163,12 +220,13 @@ def train_head(model: TgDfer, bank: FeatureBank, classify: torch.nn.Linear, conf
 
 
 @torch.inference_mode()
-def score(model: TgDfer, features: NDArray[np.float32]) -> tuple[NDArray[np.float32], ...]:
+def score(model: WindowModel, features: NDArray[np.float32]) -> tuple[NDArray[np.float32], ...]:
     """Logits ``(B, C)``, relevance ``(B, W)`` and ``now`` ``(B, C)`` of windows ``(B, W, D)``."""
     model.eval()
-    device = next(model.window_head.parameters()).device
+    device = next(iter(head_parameters(model))).device
     parts = []
     for start in range(0, len(features), 512):
         output = model.head(torch.from_numpy(features[start : start + 512]).to(device))
-        parts.append((output.logits.cpu(), output.relevance.cpu(), output.now.cpu()))
+        now = output.extras["instance_logits"][:, -1]
+        parts.append((output.logits.cpu(), output.relevance.cpu(), now.cpu()))
     return tuple(torch.cat(column).numpy() for column in zip(*parts, strict=True))

@@ -1,4 +1,4 @@
-"""The trained encoder and head as a bundle: golden vectors from the project's own demo clip, measured provenance, card."""
+"""The trained encoder and head as a bundle: golden vectors from the project's own demo clip, provenance and card."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def read_classifier(checkpoint: Path) -> tuple[FrameClassifier, dict[str, Any]]:
     """The averaged encoder of a checkpoint with its classifier, and the record of its run."""
     with safe_open(checkpoint, "pt") as opened:
         record: dict[str, Any] = json.loads(opened.metadata()["record"])
-    shape = {k: tuple(v) if isinstance(v, list) else v for k, v in record["shape"].items()}
+    shape: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in record["shape"].items()}
     model = FrameClassifier(CompactEncoder(EncoderConfig(**shape)), len(SEVEN_CLASSES))
     tensors = load_file(checkpoint)
     model.load_state_dict({k[8:]: v for k, v in tensors.items() if k.startswith("average.")})

@@ -1,0 +1,223 @@
+"""``dfer-engine``: bundles to engines, proven on this machine."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from engine.backends import NAMES, BackendError
+from engine.build import BuildError, BuildOptions, build, verify
+from engine.bundle import BundleError
+from engine.manifest import EngineDirectory, open_artefact
+from engine.parity import Bounds, ParityError
+from engine.preprocess import CropError
+
+_ABOUT = """\
+Turns a bundle (a trained model, made by dfer-train) into the fastest correct thing for this machine.
+
+  dfer-engine build BUNDLE OUT         prepare, prove on this device, write an engine directory
+  dfer-engine verify DIR               check every file and run the golden vectors again
+  dfer-engine bench DIR                milliseconds per step, beside the floor and the naive recompute
+  dfer-engine inspect PATH             what a bundle, engine directory or ONNX graph is
+  dfer-engine export BUNDLE OUT        rewrite the graphs: mixed FP16, fixed batch
+
+A bundle runs as it is (dfer-stream run --bundle); an engine directory is needed for TensorRT and INT8, and records
+that this very machine reproduced the bundle's golden vectors (dfer-stream run --engine).
+"""
+_ERRORS = (BundleError, BackendError, BuildError, ParityError, CropError)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Args:
+        arguments: Without the program's name; the process's own if not given.
+
+    Returns:
+        The exit status: 0, 1 after an error of ours, 130 after Ctrl-C.
+    """
+    args = _parser().parse_args(arguments)
+    try:
+        result, lines = args.run(args)
+    except KeyboardInterrupt:
+        print("dfer-engine: stopped; nothing was left half-written", file=sys.stderr)
+        return 130
+    except Exception as error:
+        if not _ours(error):
+            raise
+        print(f"dfer-engine: {error}", file=sys.stderr)
+        return 1
+    if args.json:
+        print(json.dumps(result, indent=2, sort_keys=True))
+    else:
+        print("\n".join(lines))
+    return 0
+
+
+def _ours(error: Exception) -> bool:
+    # Errors of the optional parts (onnx, nncf) are ours too, but importing their modules just to name them is not
+    # free on a device.
+    return isinstance(error, _ERRORS) or type(error).__module__.startswith("engine.")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        "dfer-engine", description=_ABOUT, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def command(name: str, run: Any, about: str) -> argparse.ArgumentParser:
+        sub = commands.add_parser(name, help=about, description=about)
+        sub.set_defaults(run=run)
+        sub.add_argument("--json", action="store_true", help="print one JSON object instead of text")
+        return sub
+
+    sub = command("build", _build, "Build an engine directory; it appears only if the gate passes on this device.")
+    sub.add_argument("bundle", type=Path, help="the bundle's directory")
+    sub.add_argument("out", type=Path, help="where the engine directory will stand")
+    sub.add_argument("--backend", choices=NAMES, default="auto", help="auto takes the best that is installed here")
+    sub.add_argument("--precision", choices=("fp16", "bf16", "fp32", "int8"), help="left out: measured or the default")
+    sub.add_argument("--crops", type=Path, help="int8: .npz with captured crops under 'crops'")
+    sub.add_argument("--workspace-mb", type=int, default=1024, help="tensorrt: memory cap of a layer (default 1024)")
+    sub.add_argument("--faces", type=int, default=8, help="tensorrt: most faces in a batch (default 8)")
+    sub.add_argument("--timing-cache", type=Path, help="tensorrt: file that makes the next build faster")
+    sub.add_argument("--hardware-compatible", action="store_true", help="tensorrt: also for newer GPUs")
+    sub.add_argument("--version-compatible", action="store_true", help="tensorrt: also for later releases")
+    _bounds(sub)
+    _threads(sub)
+    sub = command("verify", _verify, "Check every file of a bundle or engine directory and run its golden vectors.")
+    sub.add_argument("path", type=Path)
+    _bounds(sub)
+    _threads(sub)
+    sub = command("bench", _bench, "Measure encode, ring and head per step, beside floors and the naive recompute.")
+    sub.add_argument("path", type=Path)
+    sub.add_argument("--backend", choices=NAMES, default="auto")
+    sub.add_argument("--precision", choices=("fp16", "bf16", "fp32", "int8"))
+    sub.add_argument("--batches", type=_numbers, default=(1, 2, 4, 8), help="faces per step (default 1,2,4,8)")
+    sub.add_argument("--windows", type=_numbers, default=(8, 16, 32, 64), help="ring lengths (default 8,16,32,64)")
+    sub.add_argument("--rounds", type=int, default=20, help="timed rounds per figure (default 20)")
+    _threads(sub)
+    sub = command("inspect", _inspect, "Say what a bundle, an engine directory or an ONNX graph is.")
+    sub.add_argument("path", type=Path)
+    sub = command("export", _export, "Rewrite a bundle's graphs for another runtime and check them against the rules.")
+    sub.add_argument("bundle", type=Path)
+    sub.add_argument("out", type=Path, help="a new directory for encoder.onnx and head.onnx")
+    sub.add_argument("--precision", choices=("fp32", "fp16"), default="fp16")
+    sub.add_argument("--batch", type=int, help="fix the batch, for runtimes that want static shapes")
+    return parser
+
+
+def _bounds(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("--max-delta", type=float, default=0.02, help="gate: largest difference of a probability (0.02)")
+    sub.add_argument("--top1", type=float, default=0.99, help="gate: smallest share of equal classes (0.99)")
+
+
+def _threads(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("--threads", type=int, help="CPU threads (default: all cores)")
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    numbers = tuple(int(part) for part in text.split(","))
+    if not numbers or min(numbers) < 1:
+        raise argparse.ArgumentTypeError(f"whole numbers from 1, separated by commas, not {text!r}")
+    return numbers
+
+
+def _build(args: argparse.Namespace) -> tuple[dict[str, Any], list[str]]:
+    options = BuildOptions(
+        precision=args.precision,
+        bounds=Bounds(args.max_delta, args.top1),
+        threads=args.threads,
+        crops=args.crops,
+        workspace_mb=args.workspace_mb,
+        faces=args.faces,
+        timing_cache=args.timing_cache,
+        hardware_compatible=args.hardware_compatible,
+        version_compatible=args.version_compatible,
+    )
+    say = (lambda line: None) if args.json else (lambda line: print(f"  {line}", flush=True))
+    built = build(args.bundle, args.out, args.backend, options, say)
+    engine = built.engine
+    result = {
+        "path": str(engine.path),
+        "backend": engine.backend,
+        "precision": engine.precision,
+        "parity": built.parity.to_dict(),
+        "seconds": round(built.seconds, 1),
+        "notes": list(built.notes),
+    }
+    lines = [
+        f"{engine.path}: {engine.spec.name} for {engine.backend} in {engine.precision}, {built.seconds:.1f} s",
+        _parity_line(built.parity.to_dict()),
+        f"run it with: dfer-stream run --engine {engine.path}",
+    ]
+    return result, lines
+
+
+def _verify(args: argparse.Namespace) -> tuple[dict[str, Any], list[str]]:
+    parity = verify(args.path, Bounds(args.max_delta, args.top1), args.threads)
+    return {"path": str(args.path), "parity": parity.to_dict()}, [f"{args.path}: ok", _parity_line(parity.to_dict())]
+
+
+def _bench(args: argparse.Namespace) -> tuple[dict[str, Any], list[str]]:
+    from engine.benchmark import measure, table
+
+    report = measure(args.path, args.backend, args.precision, args.threads, args.batches, args.windows, args.rounds)
+    return report, table(report)
+
+
+def _inspect(args: argparse.Namespace) -> tuple[dict[str, Any], list[str]]:
+    if args.path.suffix == ".onnx":
+        from engine.inspect_graph import describe
+
+        return describe(args.path)
+    artefact = open_artefact(args.path)
+    spec = artefact.spec
+    result: dict[str, Any] = {
+        "path": str(args.path),
+        "kind": "engine" if isinstance(artefact, EngineDirectory) else "bundle",
+        "sha256": artefact.sha256,
+        "spec": spec.to_dict(),
+        "metrics": dict(artefact.metrics),
+        "calibrated": artefact.calibration() is not None,
+    }
+    lines = [
+        f"{args.path}: {result['kind']} of {spec.name}, every file verified",
+        f"  model      {artefact.sha256}",
+        f"  labels     {', '.join(spec.labels)}",
+        f"  window     {spec.window} units of {spec.unit} crops of {spec.crop.size_px} px at {spec.sample_hz:g} Hz "
+        f"({spec.span_s:.1f} s), scored every {spec.hop} samples",
+        f"  feature    {spec.feature} numbers; scores of single samples: {'yes' if spec.has_now else 'no'}",
+        f"  calibrated {'yes' if result['calibrated'] else 'no'}",
+    ]
+    if isinstance(artefact, EngineDirectory):
+        result.update(
+            backend=artefact.backend,
+            precision=artefact.precision,
+            runtime=dict(artefact.runtime),
+            gate=dict(artefact.gate),
+        )
+        lines += [f"  runs on    {artefact.backend} in {artefact.precision}: {dict(artefact.runtime)}"]
+        lines += [f"  {_parity_line(artefact.gate)}"]
+    return result, lines
+
+
+def _export(args: argparse.Namespace) -> tuple[dict[str, Any], list[str]]:
+    from engine.rewrite import rewrite
+
+    return rewrite(args.bundle, args.out, args.precision, args.batch)
+
+
+def _parity_line(parity: Any) -> str:
+    return (
+        f"gate: {parity['windows']} windows, probabilities within {parity['max_delta']:.5f} of FP32, "
+        f"{parity['top1']:.1%} equal classes"
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,5 @@
+"""``dfer-stream score``: the offline twin of the daemon. Files in, one row per face and time out."""
+
+
+class ScoreError(RuntimeError):
+    """A run of ``score`` that cannot begin or go on; the message carries the remedy."""
