@@ -54,7 +54,7 @@ def test_two_processes_give_the_parameters_of_one_with_the_doubled_batch(tmp_pat
     one, two = weights(tmp_path / "one"), weights(tmp_path / "two")
     assert one.keys() == two.keys()
     for name in one:
-        torch.testing.assert_close(one[name], two[name], atol=2e-6, rtol=1e-4, msg=lambda m, n=name: f"{n}: {m}")
+        assert torch.allclose(one[name], two[name], atol=2e-6, rtol=1e-4), name
     histories = [json.loads((tmp_path / n / "history.json").read_text()) for n in ("one", "two")]
     for a, b in zip(*histories, strict=True):
         assert abs(a["loss_total"] - b["loss_total"]) < 1e-3
