@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import difflib
 import importlib
+import re
 import sys
 from collections.abc import Callable, Sequence
 
@@ -66,7 +67,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _nearest(argument: str, parser: argparse.ArgumentParser) -> str:
     """The flag that was probably meant."""
-    flags = [flag for flag in parser.format_usage().replace("[", " ").split() if flag.startswith("-")]
+    flags = re.findall(r"--[a-z][\w.-]*", parser.format_help())
     near = difflib.get_close_matches(argument.partition("=")[0], flags, 1, 0.5)
     return f"; did you mean {near[0]}?" if near else f"; {parser.prog} --help lists what there is"
 

@@ -137,7 +137,7 @@ def test_each_model_beats_chance_by_far_on_new_faces(tmp_path: Path, name: str) 
         options["temperature"] = 0.1
     torch.manual_seed(1)
     model = build(name, size, options, text_side="labels")
-    result = train(model, tmp_path / name, ["data.noise=0.25", "data.clips=700", "optim.lr=1e-3", "loop.epochs=20"])
+    result = train(model, tmp_path / name, ["data.noise=0.25", "optim.lr=1e-3", "loop.epochs=15"])
     print(f"\n{name}, 25 % noise: {result.scores.text()}")
     chance = 1 / 7
     assert result.war.low > 2 * chance, result.scores.text()

@@ -21,7 +21,7 @@ from train.settings import ConfigError, RunConfig
 ONE = Processes(0, 1, torch.device("cpu"))
 SMALL = {
     "data": {"source": "synthetic", "clips": 28, "workers": 0, "validation": 0.25, "noise": 0.5},
-    "model": {"encoder": "tiny", "options": {"frames": 8, "heads": 2, "head_width": 16}},
+    "model": {"encoder": "tiny", "options": {"frames": 8, "heads": 2, "head_width": 16, "temperature": 0.1}},
     "optim": {"name": "adamw", "lr": 1e-3},
     "loop": {"epochs": 2, "batch": 4, "ema": 0.9},
 }
@@ -81,11 +81,13 @@ def test_an_interrupted_and_resumed_run_is_the_unbroken_run(
 
 
 def test_accumulation_gives_the_gradient_of_the_whole_batch(tmp_path: Path) -> None:
-    run(tmp_path / "one", config("loop.ema=0", "optim.name=sgd"))
-    run(tmp_path / "two", config("loop.ema=0", "optim.name=sgd", "loop.accumulate=2"))
+    # Without V^P, whose norm can make a gradient near-singular and lift rounding to 1e-4.
+    plain = ["loop.ema=0", "optim.name=sgd", "model.text_side=labels", "model.options.visual_prompt=none"]
+    run(tmp_path / "one", config(*plain))
+    run(tmp_path / "two", config(*plain, "loop.accumulate=2"))
     one, two = weights(tmp_path / "one"), weights(tmp_path / "two")
     for name in one:
-        torch.testing.assert_close(one[name], two[name], atol=2e-5, rtol=1e-3)
+        torch.testing.assert_close(one[name], two[name], atol=2e-6, rtol=1e-4)
 
 
 def test_bf16_trains_and_stays_finite(tmp_path: Path) -> None:

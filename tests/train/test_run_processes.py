@@ -17,7 +17,7 @@ from train.checkpoint import load_tensors
 FIT = [
     "-m", "train.cli", "fit", "--source", "synthetic", "--encoder", "tiny", "--device", "cpu", "--quiet",
     "--set", "data.clips=28", "--set", "data.workers=0", "--set", "data.validation=0.25",
-    "--set", "model.options={frames = 8, heads = 2, head_width = 16}",
+    "--set", "model.options={frames = 8, heads = 2, head_width = 16, temperature = 0.1}",
     "--set", "optim.lr=1e-3", "--set", "loop.batch=4",
 ]  # fmt: skip
 ROOT = Path(__file__).resolve().parents[2]
@@ -39,7 +39,10 @@ def free_port() -> int:
 
 
 def test_two_processes_give_the_parameters_of_one_with_the_doubled_batch(tmp_path: Path) -> None:
-    settings = ["--set", "loop.epochs=2", "--set", "optim.name=sgd"]
+    # Random contexts of 0.02 and V^P's norm can each make a gradient near-singular: one process with weights moved by
+    # 1e-8 then ends 2e-4 away too. Label embeddings without V^P keep rounding at rounding.
+    settings = ["--set", "loop.epochs=2", "--set", "optim.name=sgd", "--set", "model.text_side=labels"]
+    settings += ["--set", "model.options.visual_prompt=none"]
     subprocess.run(
         [sys.executable, *FIT, *settings, "--out", str(tmp_path / "one")], check=True, env=environment(), cwd=ROOT
     )
@@ -51,7 +54,7 @@ def test_two_processes_give_the_parameters_of_one_with_the_doubled_batch(tmp_pat
     one, two = weights(tmp_path / "one"), weights(tmp_path / "two")
     assert one.keys() == two.keys()
     for name in one:
-        torch.testing.assert_close(one[name], two[name], atol=1e-5, rtol=1e-4, msg=name)
+        assert torch.allclose(one[name], two[name], atol=2e-6, rtol=1e-4), name
     histories = [json.loads((tmp_path / n / "history.json").read_text()) for n in ("one", "two")]
     for a, b in zip(*histories, strict=True):
         assert abs(a["loss_total"] - b["loss_total"]) < 1e-3
