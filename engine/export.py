@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from onnx import helper, numpy_helper
 from torch import Tensor, nn
 
 from engine import golden, graph
@@ -243,7 +244,28 @@ def _cast_first(model: Any) -> None:
                 model.graph.value_info.remove(info)
 
 
+def _restore_epsilon(model: Any) -> None:
+    """Put back what keeps the L2 norm of a zero vector finite.
+
+    The exporter's optimiser takes an added 1e-12 for an added zero and drops it: sum of squares, square root,
+    reciprocal would turn a zero feature into numbers that are none.
+    """
+    nodes = {name: node for node in model.graph.node for name in node.output}
+    for root in [node for node in model.graph.node if node.op_type == "Sqrt"]:
+        summed = nodes.get(root.input[0])
+        if summed is None or summed.op_type != "ReduceSum":
+            continue
+        name = f"{root.output[0]}_safe"
+        if not any(t.name == "norm_epsilon" for t in model.graph.initializer):
+            model.graph.initializer.append(numpy_helper.from_array(np.array(1e-12, np.float32), "norm_epsilon"))
+        safe = helper.make_node("Add", [root.input[0], "norm_epsilon"], [name], name=f"node_{name}")
+        model.graph.node.insert(list(model.graph.node).index(root), safe)
+        root = next(node for node in model.graph.node if root.output[0] in node.output)
+        root.input[0] = name
+
+
 def _finish(model: Any, module: nn.Module, path: Path, spec: ModelSpec, part: str) -> dict[str, NDArray[Any]]:
+    _restore_epsilon(model)
     names, folded = _name_weights(model, module)
     values = {graph.WEIGHT_MAP: json.dumps(names, sort_keys=True), "dferstream.part": part}
     graph.set_metadata(model, values)

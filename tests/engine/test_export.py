@@ -119,3 +119,28 @@ def test_training_mode_is_given_back(tmp_path: Path) -> None:
     export_head(head, spec, tmp_path / "head.onnx")
     assert head.training
     assert isinstance(TinyEncoder(spec), nn.Module)
+
+
+def test_a_feature_of_zeros_gives_numbers(exported: Bundle) -> None:
+    model = graph.load(exported.head)
+    roots = [node for node in model.graph.node if node.op_type == "Sqrt"]
+    made = {name: node.op_type for node in model.graph.node for name in node.output}
+    assert roots
+    assert all(made[node.input[0]] == "Add" for node in roots)
+
+
+class _BareCosine(nn.Module):
+    def forward(self, features: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        x = features * torch.rsqrt(features.square().sum(-1, keepdim=True) + 1e-12)
+        scores = x[..., :7] / 0.01
+        return scores.mean(1), scores.sum(-1), scores[:, -1]
+
+
+def test_the_norm_of_a_zero_vector_stays_zero_in_the_graph(tmp_path: Path) -> None:
+    import onnxruntime
+
+    spec = tiny_spec()
+    export_head(_BareCosine(), spec, tmp_path / "head.onnx")
+    session = onnxruntime.InferenceSession(str(tmp_path / "head.onnx"), providers=["CPUExecutionProvider"])
+    ring, index = np.zeros((9, spec.feature), np.float32), np.zeros((1, spec.window), np.int32)
+    assert all((value == 0).all() for value in session.run(None, {"ring": ring, "index": index}))
