@@ -76,7 +76,8 @@ def test_torch_step_beside_eager_compile_and_floor(exported: Bundle, capsys: pyt
     rows = compare_paths(exported.path)
     with capsys.disabled():
         print(
-            "\n| batch | CUDA graph ms | eager ms | compile ms | step ms | floor ms | to floor |\n|---|---|---|---|---|---|---|"
+            "\n| batch | CUDA graph ms | eager ms | compile ms | step ms | floor ms | to floor |"
+            "\n|---|---|---|---|---|---|---|"
         )
         for r in rows:
             values = (r[k] for k in ("batch", "graph_ms", "eager_ms", "compile_ms", "step_ms", "floor_ms", "to_floor"))
