@@ -16,11 +16,13 @@ import platform
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from engine.backends.protocol import Artefact
 from engine.bundle import MANIFEST, Bundle, BundleError, Golden, encode_manifest, verify_file
 from engine.spec import ModelSpec, SpecError
+
+if TYPE_CHECKING:
+    from engine.backends.protocol import Artefact
 
 FORMAT = "dferstream.engine"
 FORMAT_VERSION = 1

@@ -24,7 +24,8 @@ import psutil
 from rich.console import Console
 from rich.table import Table
 
-from engine.bundle import Bundle, BundleError
+from engine.bundle import BundleError
+from engine.manifest import open_artefact
 from engine.yardstick import bare_openvino_ms, calibration_loop_ms
 from stream.camera.paths import demo_clip_path
 from stream.message import Faces, decode
@@ -80,7 +81,10 @@ class Figures:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of ``dfer-stream bench``."""
     parser.add_argument(
-        "--bundle", type=Path, action="append", help="a model to measure (default: the built-in one); repeatable"
+        "--bundle",
+        type=Path,
+        action="append",
+        help="bundle or engine directory (default: the built-in one); repeatable",
     )
     parser.add_argument(
         "--seconds", type=float, default=15.0, help="length of each case played in real time [%(default)s]"
@@ -131,7 +135,7 @@ def measure(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     )
     report: dict[str, Any] = {"machine": machine, "bare_encoder": [], "cases": []}
     for path in bundles:
-        bundle = Bundle.open(path)
+        bundle = open_artefact(path)
         bare = {"model": bundle.spec.name, **bare_openvino_ms(bundle.encoder, bundle.spec)}
         report["bare_encoder"].append(bare)
         console.print(
@@ -150,7 +154,7 @@ def _cases(bundles: Sequence[Path], args: argparse.Namespace) -> list[Case]:
     clip = f"file://{demo_clip_path()}"
     cases = []
     for path in bundles:
-        spec = Bundle.open(path).spec
+        spec = open_artefact(path).spec
         name = spec.name
         unpaced = ("--source", clip, "--every-frame", "--camera.loop", "--frames", str(args.frames))
         paced = ("--source", clip, "--camera.loop", "--seconds", str(args.seconds))

@@ -50,15 +50,14 @@ def train_window_head(given: argparse.Namespace) -> None:
     bank = build_bank(classifier, faces, size, given.views, given.views, given.faces // 3, given.head_seed)
     model = assemble(classifier.encoder, size)
     config = HeadConfig(seed=given.head_seed, steps=given.steps)
-    for index, loss in enumerate(train_head(model, bank, classifier.classify, config)):
-        print(f"head step {(index + 1) * 100} loss {loss:.4f}", flush=True)
+    train_head(model, bank, classifier.classify, config)
+    save_head(model, given.run / "head.safetensors")
+    (given.run / "head.json").write_text(json.dumps(asdict(config)), "utf-8")
     count = sum(p.numel() for p in head_parameters(model))
     torch.manual_seed(given.head_seed)
     baseline = FrameMean(classifier.encoder.config.feature, len(SEVEN_CLASSES), count)
     train_head(baseline, bank, classifier.classify, config)
     save_file(baseline.state_dict(), given.run / "baseline.safetensors")
-    save_head(model, given.run / "head.safetensors")
-    (given.run / "head.json").write_text(json.dumps(asdict(config)), "utf-8")
 
 
 def make_bundle(given: argparse.Namespace) -> None:

@@ -214,6 +214,7 @@ def train_head(model: WindowModel, bank: FeatureBank, classify: nn.Linear, confi
         total += loss.item()
         if (step + 1) % 100 == 0:
             history.append(total / 100)
+            print(f"{type(model).__name__} step {step + 1}/{config.steps} loss {history[-1]:.4f}", flush=True)
             total = 0.0
     model.eval()
     return history

@@ -1,0 +1,62 @@
+"""Each of the three models, from random weights to verified engines: small here, full size in ``make test-full``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from engine import convert, graph
+from engine.build import BuildOptions, build
+from engine.bundle import Bundle
+from engine.check import check_form, check_half
+from train.random_bundle import random_bundle
+
+MODELS = ("tg-dfer", "dk-clip", "clip-guided")
+
+
+def to_engines(bundle: Bundle, folder: Path) -> list[str]:
+    """Build for both CPU back ends; a line per engine."""
+    lines = []
+    for backend in ("openvino", "onnxruntime"):
+        built = build(bundle.path, folder / backend, backend, BuildOptions(precision="fp32"))
+        assert built.parity.windows >= 200
+        assert built.parity.top1 == 1.0
+        assert built.seconds < 180
+        lines.append(f"{bundle.spec.name} {backend}: {built.seconds:.1f} s, max |dp| {built.parity.max_delta:.2e}")
+    return lines
+
+
+def half_stays_correct(bundle: Bundle) -> None:
+    models = [graph.load(path) for path in (bundle.encoder, bundle.head)]
+    assert [str(finding) for model in models for finding in check_form(model)] == []
+    mixed = [convert.to_half(model) for model in models]
+    assert [str(finding) for model in mixed for finding in check_form(model)] == []
+    assert [str(finding) for finding in check_half(mixed[0], mixed[1], bundle.golden())] == []
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_small_models_build_prove_and_stay_correct_in_half(name: str, tmp_path: Path) -> None:
+    bundle = random_bundle(name, "tiny", tmp_path / "bundle", outlier_heavy=True)
+    to_engines(bundle, tmp_path)
+    half_stays_correct(bundle)
+    for part in ("encoder", "head"):
+        weights = graph.read_weights(bundle.path, part)
+        assert weights
+        assert all(np.isfinite(array).all() for array in weights.values())
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("outlier_heavy", [False, True])
+@pytest.mark.parametrize("name", MODELS)
+def test_full_size_models_build_prove_and_stay_correct_in_half(
+    name: str, outlier_heavy: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bundle = random_bundle(name, "vit-b-32", tmp_path / "bundle", outlier_heavy=outlier_heavy)
+    if not outlier_heavy:
+        lines = to_engines(bundle, tmp_path)
+        with capsys.disabled():
+            print("\n" + "\n".join(lines))
+    half_stays_correct(bundle)
