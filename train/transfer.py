@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -174,6 +175,25 @@ def _set_norm(norm: nn.BatchNorm1d | nn.BatchNorm2d, mean: Tensor, variance: Ten
     norm.running_var.copy_(variance)
     norm.weight.copy_((norm.running_var + norm.eps).sqrt())
     norm.bias.copy_(bias + mean)
+
+
+def model_settings(model: ExpressionModel, encoder: str) -> dict[str, Any]:
+    """Settings from which :func:`train.models.registry.build` makes the same module again, JSON-ready.
+
+    They belong into a bundle's provenance under ``model``.
+
+    Args:
+        model: One of the registry's models.
+        encoder: Its encoder's name there.
+    """
+    config = getattr(model, "config", None)
+    options = {} if config is None else dataclasses.asdict(config)
+    # The crop's side is the encoder's, updates of rank r are merged by now, and texts are constants in a bundle.
+    options.pop("crop", None)
+    if options.get("image_encoder") == "lora":
+        options["image_encoder"] = "tuned"
+    plain = {key: list(value) if isinstance(value, tuple) else value for key, value in options.items()}
+    return {"name": model.spec().name, "encoder": encoder, "text_side": "labels", "options": plain}
 
 
 def bundle_model(source: Path) -> dict[str, Any]:

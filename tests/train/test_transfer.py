@@ -10,7 +10,7 @@ from torch import nn
 from engine.export import export_bundle
 from train.checkpoint import CheckpointError
 from train.models.registry import build
-from train.transfer import bundle_model, start_from
+from train.transfer import bundle_model, model_settings, start_from
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -26,7 +26,7 @@ def crops_of(model: object, count: int, seed: int) -> torch.Tensor:
 
 def test_a_folded_encoder_answers_as_before_in_evaluation_and_nearly_so_in_training(tmp_path: Path) -> None:
     torch.manual_seed(3)
-    model = build("tg-dfer", "compact").eval()
+    model = build("tg-dfer", "compact", {"heads": 4, "pool": "attention"}).eval()
     for module in model.modules():
         if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
             assert module.running_mean is not None
@@ -37,7 +37,7 @@ def test_a_folded_encoder_answers_as_before_in_evaluation_and_nearly_so_in_train
             nn.init.normal_(module.bias, 0, 0.2)
     export_bundle(
         model.runtime_encoder(), model.runtime_head(), model.spec(), tmp_path / "bundle",
-        golden_crops=crops_of(model, 8, 0).numpy(), provenance={"encoder": {"shape": {}}}, metrics={},
+        golden_crops=crops_of(model, 8, 0).numpy(), provenance={"model": model_settings(model, "compact")}, metrics={},
     )  # fmt: skip
     model.eval()
     known = bundle_model(tmp_path / "bundle")
