@@ -14,7 +14,6 @@ from rich.console import Console
 from rich.progress import Progress
 
 from engine.spec import CropGeometry
-from train.build import bundle_model
 from train.checkpoint import write_text
 from train.config import load_config, merge, read_toml
 from train.data import clips as own_clips
@@ -23,6 +22,7 @@ from train.data.synthetic import SyntheticClips
 from train.distributed import processes
 from train.recipes import recipe
 from train.settings import ConfigError, RunConfig
+from train.transfer import bundle_model
 
 
 def fit(options: argparse.Namespace) -> int:

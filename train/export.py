@@ -18,6 +18,7 @@ from train.data.frames import iterate_frames
 from train.data.record import Clip, DataError
 from train.fit import load_run, selected_weights
 from train.settings import RunConfig
+from train.transfer import model_settings
 
 _SYNTHETIC = "Trained on synthetic clips: its figures say nothing about real faces."
 _PAPER_PROTOCOL = "Epoch chosen on the test part (paper-protocol): its test figures are too high."
@@ -80,12 +81,7 @@ def export_run(run: Path, out: Path, weights: str | None = None, opset: int = 18
     metrics = _evaluations(run, used)
     provenance = {
         # Enough to build the same module again: `fit --from` reads it.
-        "model": {
-            "name": config.model.name,
-            "encoder": config.model.encoder,
-            "text_side": "labels" if _embeddings(model) else config.model.text_side,
-            "options": _plain_options(config),
-        },
+        "model": model_settings(model, config.model.encoder),
         "config": config.to_dict(),
         "weights": {"file": used, "sha256": tensors_sha256(model.state_dict())},
         "data": json.loads((run / "data-report.json").read_text("utf-8")),
@@ -101,20 +97,6 @@ def export_run(run: Path, out: Path, weights: str | None = None, opset: int = 18
         model_card=model_card(config, spec, metrics),
         opset=opset,
     )
-
-
-def _embeddings(model: Any) -> bool:
-    from train.models.text_side import LabelEmbeddings
-
-    return isinstance(getattr(model, "text", None), LabelEmbeddings)
-
-
-def _plain_options(config: RunConfig) -> dict[str, Any]:
-    # Updates of rank r are merged into the weights by now.
-    options = dict(config.model.options)
-    if options.get("image_encoder") == "lora":
-        options["image_encoder"] = "tuned"
-    return options
 
 
 def _evaluations(run: Path, used: str) -> dict[str, Any]:

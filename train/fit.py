@@ -10,13 +10,15 @@ from pathlib import Path
 from typing import cast
 
 import numpy as np
+import torch
 from rich.console import Console
+from torch import Tensor
 
 from engine.spec import ModelSpec
 from train import checkpoint
-from train.build import build_model, start_from
+from train.build import build_model
 from train.config import from_mapping
-from train.data.dataset import Batch, ClipDataset, Sample
+from train.data.dataset import Batch, ClipDataset, Sample, pack
 from train.data.loading import StepSampler, balanced_weights, evaluation_loader, training_loader
 from train.data.record import DataReport
 from train.distributed import Processes
@@ -26,6 +28,7 @@ from train.models.window import ExpressionModel
 from train.parts import Parts, data_labels, load_parts
 from train.progress import Reporter, display
 from train.settings import ConfigError, RunConfig
+from train.transfer import start_from
 
 
 @dataclass(frozen=True)
@@ -79,7 +82,7 @@ def fit(
     for report in parts.reports:
         console.print(report.text(), highlight=False)
     if source is not None:
-        console.print(start_from(model, source).text(), highlight=False)
+        console.print(start_from(model, source, first_units(parts, spec)).text(), highlight=False)
     trainer = make_trainer(config, model, parts, out, processes, console)
     if processes.first:
         _write_run(config, spec, parts.reports, model, out)
@@ -96,6 +99,15 @@ def fit(
             trainer.fit()
     processes.wait()
     return FitResult(out, trainer.progress, trainer.interrupted, selected_weights(config))
+
+
+def first_units(parts: Parts, spec: ModelSpec, clips: int = 32) -> Tensor:
+    """Units of crops of some training clips, ``(n, U, S, S, 3)`` uint8, evenly picked."""
+    assert parts.train is not None
+    dataset = ClipDataset(parts.train, spec.labels, spec)
+    picked = np.unique(np.linspace(0, len(dataset) - 1, min(clips, len(dataset))).astype(int))
+    crops = torch.stack([dataset[pack(0, int(i))].inputs for i in picked])
+    return crops.reshape(-1, spec.unit, *crops.shape[2:])
 
 
 def labels_of(config: RunConfig) -> tuple[str, ...]:

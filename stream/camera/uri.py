@@ -109,6 +109,9 @@ def _device(path: str) -> SourceUri:
 
 def _network(kind: str, scheme: str, rest: str) -> SourceUri:
     authority = re.split(r"[/?#]", rest, maxsplit=1)[0]
+    if authority.endswith("@") and "@" in rest[len(authority) :]:
+        # A password pasted as it is, with '@/' in it: the host stands after the last '@'.
+        authority = rest[: rest.rindex("@") + 1] + re.split(r"[/?#]", rest.rpartition("@")[2], maxsplit=1)[0]
     tail = rest[len(authority) :]
     secrets: list[str] = []
     userinfo, at, host = authority.rpartition("@")

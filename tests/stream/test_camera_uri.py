@@ -5,7 +5,7 @@ from __future__ import annotations
 from urllib.parse import quote, unquote, urlsplit
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from stream.camera.frame import CameraError
@@ -101,6 +101,8 @@ def test_quoted_credentials_reach_the_camera_unchanged(user: str, password: str)
 
 
 @given(st.text(st.characters(min_codepoint=33, max_codepoint=126), max_size=20))
+@example("@/")
+@example("@?")
 def test_a_password_with_slashes_is_not_printed_either(password: str) -> None:
     assert SECRET not in printed(f"rtsp://user:{SECRET}{password}{SECRET}@cam/live")
 

@@ -36,8 +36,8 @@ def write_card(labels: tuple[str, ...], provenance: dict[str, Any], metrics: dic
         "## Use",
         "",
         "Reads the expression that a face shows, as people would name it from a picture; it does not read what someone "
-        "feels. Not for decisions about people. The training faces are posed or press pictures of mostly adult, mostly "
-        "light-skinned people; expect it to be worse on others, and measure before use.",
+        "feels. Not for decisions about people. Whom the training faces show, by age, sex or skin, was never counted: "
+        "measure on your own people before use.",
         "",
         "## Training",
         "",

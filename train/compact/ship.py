@@ -20,6 +20,7 @@ from stream.faces.tracker import FaceTracker
 from train.compact.encoder import CompactEncoder, EncoderConfig, FrameClassifier
 from train.compact.head import assemble
 from train.models.tg_dfer import TgDfer
+from train.transfer import model_settings
 
 DEMO_CLIP = Path(__file__).parents[2] / "stream" / "demo" / "clip.mp4"
 BUNDLE_LIMIT = 15_000_000
@@ -100,7 +101,7 @@ def ship(model: TgDfer, out: Path, provenance: dict[str, Any]) -> Bundle:
     spec = model.spec()
     bundle = export_bundle(
         model.runtime_encoder(), model.runtime_head(), spec, out, golden_crops=demo_crops(spec.crop, 64),
-        provenance=provenance, metrics={},
+        provenance={"model": model_settings(model, "compact"), **provenance}, metrics={},
     )  # fmt: skip
     size = sum(file.stat().st_size for file in out.iterdir())
     if size > BUNDLE_LIMIT:
