@@ -27,7 +27,8 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from engine.bundle import Bundle, BundleError
+from engine.bundle import BundleError
+from engine.manifest import open_artefact
 from engine.spec import ModelSpec
 from stream.camera.camera import Camera
 from stream.camera.frame import CameraError, Frame
@@ -94,7 +95,7 @@ def run(args: argparse.Namespace) -> int:
     try:
         settings = load_settings(args).settings
         _check_target(args.out)
-        spec = Bundle.open(settings.model.engine or settings.model.bundle or DEFAULT_BUNDLE).spec
+        spec = open_artefact(settings.model.engine or settings.model.bundle or DEFAULT_BUNDLE).spec
         consent = ask_consent(settings, args)
         if consent is None:
             print("dfer-stream capture: no consent: nothing was captured", file=sys.stderr)
