@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,10 @@ if TYPE_CHECKING:
 # Shared machines stall for seconds; how long one example takes says nothing about the code.
 settings.register_profile("dferstream", deadline=None, max_examples=60)
 settings.load_profile("dferstream")
+
+# A suite started in the background of a script inherits an ignored SIGINT, and so would every program it starts:
+# what Ctrl-C does could then not be tested.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 SIZE_PX = 32
 WIDTH = 24
