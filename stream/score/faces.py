@@ -92,15 +92,14 @@ class CropAligner:
     def __init__(self) -> None:
         self._net = LandmarkNet()
 
-    def crop(self, image: Image, geometry: CropGeometry) -> tuple[Image, bool]:
-        """Cut one crop.
+    def points(self, image: Image) -> tuple[NDArray[np.float32], bool]:
+        """The five points that the daemon's crop is cut by.
 
         Args:
             image: ``(H, W, 3)`` uint8 RGB, filled by one face.
-            geometry: The model's.
 
         Returns:
-            ``(S, S, 3)`` uint8 RGB, and whether landmarks were found.
+            ``(5, 2)`` float32, px of the image, and whether they were found; if not, they are where most crops have them.
         """
         height, width = image.shape[:2]
         for look in _LOOKS:
@@ -111,8 +110,21 @@ class CropAligner:
             # Landmarks fitted to nothing lie far outside.
             inside = bool(((points > -0.2 * width) & (points < 1.2 * max(width, height))).all())
             if seen.presence >= _PRESENCE and inside:
-                return crop_face(image, points, geometry), True
-        return crop_face(image, _TYPICAL * np.array([width, height], np.float32) - 0.5, geometry), False
+                return np.asarray(points, np.float32), True
+        return _TYPICAL * np.array([width, height], np.float32) - np.float32(0.5), False
+
+    def crop(self, image: Image, geometry: CropGeometry) -> tuple[Image, bool]:
+        """Cut one crop.
+
+        Args:
+            image: ``(H, W, 3)`` uint8 RGB, filled by one face.
+            geometry: The model's.
+
+        Returns:
+            ``(S, S, 3)`` uint8 RGB, and whether landmarks were found.
+        """
+        points, found = self.points(image)
+        return crop_face(image, points, geometry), found
 
 
 class StillFinder:

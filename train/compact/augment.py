@@ -8,7 +8,7 @@ whole batches of tensors, and one generator decides everything, so equal seeds g
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import numpy as np
 import torch
@@ -43,6 +43,10 @@ class AugmentConfig:
     foreign_fill: float = 0.5
     degrade: float = 0.15
     occlude: float = 0.2
+
+    def settled(self, share: float) -> AugmentConfig:
+        """The same disturbances, rarer and smaller by this factor, for the end of a run."""
+        return AugmentConfig(**{name: value * share for name, value in asdict(self).items()})
 
 
 def crop_matrices(points: NDArray[np.float32], geometry: CropGeometry) -> NDArray[np.float32]:

@@ -21,15 +21,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.spec import SEVEN_CLASSES, canonical_class
+from stream.score.faces import CropAligner
 
 VOTES = ("neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear", "contempt", "unknown", "NF")
 """Vote columns in FER+'s own order."""
 
 STILL_PX = 48
-CACHE_VERSION = 1
-_ENLARGED_PX = 192
-_PAD_PX = 96
-_FACE_MESH = ((33, 133), (362, 263), (1,), (61,), (291,))
+CACHE_VERSION = 2
 
 
 class FacesError(RuntimeError):
@@ -43,7 +41,7 @@ class Stills:
     Attributes:
         names: File names within the archive.
         grey: ``(N, 48, 48)`` uint8.
-        points: ``(N, 5, 2)`` float32, px of the still, in the template's order; the mean face where none was found.
+        points: ``(N, 5, 2)`` float32, px of the still, in the template's order; the typical face where none was found.
         found: ``(N,)`` bool, whether landmarks were found.
         votes: ``(N, 10)`` float32 vote counts, columns :data:`VOTES`.
         original: ``(N,)`` int64 class of the original FER2013 label in :data:`~engine.spec.SEVEN_CLASSES`.
@@ -91,55 +89,22 @@ class Stills:
         )  # fmt: skip
 
 
-def face_mesh() -> Any:
-    """MediaPipe's landmark net for single images; a context manager."""
-    import mediapipe  # heavy, and needed only where landmarks are not cached
-
-    return mediapipe.solutions.face_mesh.FaceMesh(
-        static_image_mode=True, max_num_faces=1, refine_landmarks=False, min_detection_confidence=0.2
-    )
-
-
-def find_points(grey: NDArray[np.uint8], mesh: Any) -> NDArray[np.float32] | None:
-    """Five landmarks of a still filled by one face, found on its enlarged and padded copy.
-
-    Args:
-        grey: ``(H, H)`` uint8 still.
-        mesh: Of :func:`face_mesh`.
-
-    Returns:
-        ``(5, 2)`` float32 in px of the still, or None where no face is found.
-    """
-    scale = _ENLARGED_PX / len(grey)
-    large = cv2.resize(grey, (_ENLARGED_PX, _ENLARGED_PX), interpolation=cv2.INTER_CUBIC)
-    large = cv2.copyMakeBorder(large, _PAD_PX, _PAD_PX, _PAD_PX, _PAD_PX, cv2.BORDER_REPLICATE)
-    answer = mesh.process(cv2.cvtColor(large, cv2.COLOR_GRAY2RGB)).multi_face_landmarks
-    if not answer:
-        return None
-    marks = answer[0].landmark
-    full = _ENLARGED_PX + 2 * _PAD_PX
-    points = np.array(
-        [np.mean([(marks[i].x * full, marks[i].y * full) for i in group], axis=0) for group in _FACE_MESH]
-    )
-    # Pixel centres: (x + 0.5) / scale - 0.5 maps the enlarged still back to its own coordinates.
-    return np.asarray((points - _PAD_PX + 0.5) / scale - 0.5, np.float32)
-
-
-def _read_part(task: tuple[str, list[str]]) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+def _read_part(task: tuple[str, list[str]]) -> tuple[NDArray[np.uint8], NDArray[np.float32], NDArray[np.bool_]]:
     archive, names = task
     cv2.setNumThreads(1)
     grey = np.zeros((len(names), STILL_PX, STILL_PX), np.uint8)
-    points = np.full((len(names), 5, 2), np.nan, np.float32)
-    with zipfile.ZipFile(archive) as stills, face_mesh() as mesh:
+    points = np.zeros((len(names), 5, 2), np.float32)
+    found = np.zeros(len(names), np.bool_)
+    # The aligner of `dfer-stream score --faces`: what a user's crops meet is what the encoder learns from.
+    aligner = CropAligner()
+    with zipfile.ZipFile(archive) as stills:
         for row, name in enumerate(names):
             image = cv2.imdecode(np.frombuffer(stills.read(name), np.uint8), cv2.IMREAD_GRAYSCALE)
             if image is None or image.shape != (STILL_PX, STILL_PX):
                 raise FacesError(f"{archive}: {name} is not a {STILL_PX} px image; unpack the data set afresh")
             grey[row] = image
-            found = find_points(image, mesh)
-            if found is not None:
-                points[row] = found
-    return grey, points
+            points[row], found[row] = aligner.points(np.asarray(cv2.cvtColor(image, cv2.COLOR_GRAY2RGB), np.uint8))
+    return grey, points, found
 
 
 def _parts(archive: Path, names: list[str], size: int) -> Iterator[tuple[str, list[str]]]:
@@ -176,13 +141,11 @@ def load_split(folder: Path, split: str, cache: Path, workers: int = 2) -> Still
             parts = list(pool.map(_read_part, _parts(archive, names, 1000)))
         cache.mkdir(parents=True, exist_ok=True)
         temporary = stored.with_suffix(f".{os.getpid()}.tmp.npz")
-        np.savez(temporary, grey=np.concatenate([p[0] for p in parts]), points=np.concatenate([p[1] for p in parts]))
+        grey, points, found = (np.concatenate(column) for column in zip(*parts, strict=True))
+        np.savez(temporary, grey=grey, points=points, found=found)
         os.replace(temporary, stored)
     with np.load(stored, allow_pickle=False) as arrays:
-        grey, points = arrays["grey"], arrays["points"]
-    # A point far outside the still is a landmark fit on nothing.
-    found = np.isfinite(points).all((1, 2)) & (np.abs(np.nan_to_num(points) - 23.5) < 34).all((1, 2))
-    points[~found] = np.median(points[found], axis=0)
+        grey, points, found = arrays["grey"], arrays["points"], arrays["found"]
     return Stills(
         names=tuple(names), grey=grey, points=points, found=found,
         votes=np.array([[float(row[column]) for column in VOTES] for row in rows], np.float32),

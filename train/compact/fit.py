@@ -117,7 +117,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, default=Path("runs/compact"))
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--procs", type=int, default=0, help="processes; default: one per core on a CPU, one on a GPU")
-    for name in ("seed", "epochs", "minutes", "batch", "rate", "decay", "rare", "mixup", "ema"):
+    for name in ("seed", "epochs", "minutes", "batch", "rate", "decay", "rare", "original", "settle", "mixup", "ema"):
         default = getattr(FitConfig, name)
         parser.add_argument(f"--{name}", type=type(default), default=default)
     parser.add_argument("--rank", type=int, default=-1, help=argparse.SUPPRESS)
