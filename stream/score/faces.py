@@ -99,7 +99,7 @@ class CropAligner:
             image: ``(H, W, 3)`` uint8 RGB, filled by one face.
 
         Returns:
-            ``(5, 2)`` float32, px of the image, and whether they were found; if not, they are where most crops have them.
+            ``(5, 2)`` float32, px of the image, and whether they were found; else they are where most crops have them.
         """
         height, width = image.shape[:2]
         for look in _LOOKS:

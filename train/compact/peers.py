@@ -22,7 +22,7 @@ from engine.backends import open_backend
 from engine.bundle import Bundle
 from engine.spec import SEVEN_CLASSES, CropGeometry, canonical_class
 from stream.crop import crop_face
-from train.compact.faces import face_mesh, find_points
+from stream.score.faces import CropAligner
 from train.compact.measure import bootstrap, still_logits
 
 PEERS = {
@@ -48,18 +48,15 @@ def read_photographs(
         rows = list(csv.DictReader(lines))
     if limit:
         rows = [rows[i] for i in np.linspace(0, len(rows) - 1, limit).round().astype(int)]
-    images, points, classes = [], [], []
-    with zipfile.ZipFile(folder / "ood_dev.zip") as photographs, face_mesh() as mesh:
+    images, points, classes, aligner = [], [], [], CropAligner()
+    with zipfile.ZipFile(folder / "ood_dev.zip") as photographs:
         for row in rows:
             grey = cv2.imdecode(np.frombuffer(photographs.read(row["name"]), np.uint8), cv2.IMREAD_GRAYSCALE)
-            found = find_points(np.asarray(grey, np.uint8), mesh)
-            # Where no face is found, the photograph's middle stands in, for all nets alike.
-            points.append(found if found is not None else np.full((5, 2), np.nan, np.float32))
             images.append(np.asarray(cv2.cvtColor(grey, cv2.COLOR_GRAY2RGB), np.uint8))
+            # Where no face is found, the usual places of a crop stand in, for all nets alike.
+            points.append(aligner.points(images[-1])[0])
             classes.append(SEVEN_CLASSES.index(canonical_class(row["emotion"])))
-    five = np.stack(points)
-    five[~np.isfinite(five).all((1, 2))] = np.nanmedian(five, axis=0)
-    return images, five, np.array(classes)
+    return images, np.stack(points), np.array(classes)
 
 
 def widen(geometry: CropGeometry, margin: float, size_px: int) -> CropGeometry:

@@ -36,8 +36,8 @@ class FitConfig:
         rate: Peak learning rate of SGD with Nesterov momentum 0.9.
         decay: Weight decay of matrices and kernels.
         rare: Power of a class's rarity in its stills' sampling weight: 0 samples evenly, 1 balances the classes.
-        original: Weight of FER2013's original label beside the votes in that rarity: five times as many stills were once
-            labelled disgust as voters agree on, and telling the two apart is what the class needs. Targets stay votes.
+        original: Weight of FER2013's original label beside the votes in that rarity: more than twice as many stills were
+            once labelled disgust as voters agree on; telling the two apart is what the class needs. Targets stay votes.
         settle: Share of the run, at its end, with half the disturbance and without mixup.
         mixup: Parameter of the Beta distribution that mixes two crops; 0 for none.
         mixup_share: Share of batches that are mixed.
@@ -101,10 +101,10 @@ def sampling_weights(
 
 
 def fast_bfloat16() -> bool:
-    """Whether a 3x3 convolution of the encoder's kind is faster in bfloat16 than in float32 here: tried, not guessed."""
+    """Whether a 3x3 convolution of the encoder's kind is faster in bfloat16 than in float32 here: tried."""
     layer = torch.nn.Conv2d(64, 64, 3, padding=1).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     crops = torch.rand(32, 64, 14, 14).contiguous(memory_format=torch.channels_last)
-    taken = {}
+    taken: dict[bool, float] = {}
     for half in (False, True):
         for attempt in range(6):
             began = time.perf_counter()
