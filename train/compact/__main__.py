@@ -1,7 +1,8 @@
 """The default model from its data to its bundle: ``python -m train.compact --data <folder with FER+>``.
 
 Stages: ``encoder`` (:mod:`train.compact.fit`, resumable), ``head`` (on features of the frozen encoder), ``bundle``
-(export, measure through the exported graphs, card).
+(export, measure through the exported graphs, card), ``calibrate`` (``dfer-stream score`` of the dev faces, then
+``dfer-calibrate fit``, each as a user would run it).
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from train.compact.faces import FacesError, Stills, hold_out, load_split
 from train.compact.head import FrameMean, HeadConfig, assemble, head_parameters, train_head
 from train.compact.ship import ShipError, complete, read_classifier, read_model, save_head, ship
 
-STAGES = ("encoder", "head", "bundle")
+STAGES = ("encoder", "head", "bundle", "calibrate")
 
 
 def choose_faces(stills: Stills, count: int, seed: int) -> Stills:
@@ -99,6 +100,21 @@ def make_bundle(given: argparse.Namespace) -> None:
     print(json.dumps(figures, indent=1))
 
 
+def run_module(*command: str | Path) -> int:
+    """Run ``python -m`` with these arguments; its exit code."""
+    return subprocess.run([sys.executable, "-m", *map(str, command)], check=False).returncode
+
+
+def calibrate(given: argparse.Namespace) -> int:
+    """Stage ``calibrate``; the exit code."""
+    rows, dev = given.run / "dev.jsonl", given.data / "dev"
+    rows.unlink(missing_ok=True)
+    score = ("stream.cli", "score", dev.with_suffix(".zip"), "--faces", "--bundle", given.out, "--out", rows)
+    fit = ("calibration.cli", "fit", given.out, rows, "--truth", dev.with_suffix(".csv"), "--group", "twin_cluster")
+    fit += ("--where", "first_of_cluster=1", "--risk", "0.1", "--method", "temperature")
+    return run_module(*score) or run_module(*fit)
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Run the stages."""
     parser = argparse.ArgumentParser(prog="python -m train.compact", description=__doc__)
@@ -107,8 +123,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--run", type=Path, default=Path("runs/compact"), help="folder of checkpoints")
     parser.add_argument("--out", type=Path, default=Path("stream/default_model"), help="the bundle")
     parser.add_argument("--stages", nargs="+", choices=STAGES, default=list(STAGES))
-    parser.add_argument("--minutes", type=float, default=72.0, help="time for the encoder; 0: by --epochs")
-    parser.add_argument("--epochs", type=int, default=60)
+    parser.add_argument("--minutes", type=float, default=0.0, help="time for the encoder; 0: by --epochs")
+    parser.add_argument("--epochs", type=int, default=88)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--faces", type=int, default=9000, help="stills in the head's feature bank")
     parser.add_argument("--views", type=int, default=6, help="augmentations of each")
@@ -119,23 +135,17 @@ def main(arguments: list[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     try:
         if "encoder" in given.stages:
-            command = [
-                sys.executable,
-                "-m",
-                "train.compact.fit",
-                "--data",
-                str(given.data),
-                "--cache",
-                str(given.cache),
-            ]
-            command += ["--out", str(given.run), "--minutes", str(given.minutes), "--epochs", str(given.epochs)]
-            if subprocess.run([*command, "--seed", str(given.seed)], check=False).returncode:
+            fit = ("train.compact.fit", "--data", given.data, "--cache", given.cache, "--out", given.run)
+            length = ("--minutes", str(given.minutes), "--epochs", str(given.epochs))
+            if run_module(*fit, *length, "--seed", str(given.seed)):
                 return 1
         torch.manual_seed(given.head_seed)
         if "head" in given.stages:
             train_window_head(given)
         if "bundle" in given.stages:
             make_bundle(given)
+        if "calibrate" in given.stages and calibrate(given):
+            return 1
     except (FacesError, ShipError) as error:
         print(f"train.compact: {error}", file=sys.stderr)
         return 1

@@ -49,7 +49,8 @@ def write_card(labels: tuple[str, ...], provenance: dict[str, Any], metrics: dic
         f"- Head: {provenance['head']['steps']} steps on composed clips over frozen features; the known frame truth of "
         "composed clips serves two auxiliary losses",
         "- Disgust and fear are rare (148 and 574 of 25,752): stills are sampled by the power "
-        f"{fit['config']['rare']} of the rarity of the classes their votes name; no other correction",
+        f"{fit['config']['rare']} of the rarity of the classes that their votes and, with weight "
+        f"{fit['config'].get('original', 0)}, FER2013's original label name; targets are votes alone",
         f"- Candidates compared on `dev`: {provenance['candidates']}",
         "- Repeat: `python -m train.compact --data <folder with FER+>`",
         "",

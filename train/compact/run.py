@@ -36,8 +36,8 @@ class FitConfig:
         rate: Peak learning rate of SGD with Nesterov momentum 0.9.
         decay: Weight decay of matrices and kernels.
         rare: Power of a class's rarity in its stills' sampling weight: 0 samples evenly, 1 balances the classes.
-        original: Weight of FER2013's original label beside the votes in that rarity: more than twice as many stills were
-            once labelled disgust as voters agree on; telling the two apart is what the class needs. Targets stay votes.
+        original: Weight of FER2013's original label beside the votes in that rarity. Targets stay votes, but more than
+            twice as many stills were once labelled disgust as voters agree on, and the class lies between the two.
         settle: Share of the run, at its end, with half the disturbance and without mixup.
         mixup: Parameter of the Beta distribution that mixes two crops; 0 for none.
         mixup_share: Share of batches that are mixed.
