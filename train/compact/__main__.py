@@ -124,7 +124,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, default=Path("stream/default_model"), help="the bundle")
     parser.add_argument("--stages", nargs="+", choices=STAGES, default=list(STAGES))
     parser.add_argument("--minutes", type=float, default=0.0, help="time for the encoder; 0: by --epochs")
-    parser.add_argument("--epochs", type=int, default=88)
+    parser.add_argument("--epochs", type=int, default=80)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--faces", type=int, default=9000, help="stills in the head's feature bank")
     parser.add_argument("--views", type=int, default=6, help="augmentations of each")
