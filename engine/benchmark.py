@@ -97,7 +97,7 @@ def machine_speed() -> dict[str, float]:
     small = rng.random((512, 512), np.float32)
     loop = median_ms(lambda: [small @ small for _ in range(8)], 9)
     large = rng.random((1024, 1024), np.float32)
-    product = median_ms(lambda: large @ large, 7)
+    product = best_ms(lambda: large @ large, 7)  # a peak is what was reached once, not what is usual
     # Larger than the caches that a virtual machine may call its own.
     block = np.ones(64 << 20, np.float32)
     read = median_ms(lambda: block.sum(), 5)
@@ -129,13 +129,25 @@ def median_ms(work: Callable[[], object], rounds: int, warm_up: int = 2) -> floa
     return float(np.median(times))
 
 
+def best_ms(work: Callable[[], object], rounds: int, warm_up: int = 2) -> float:
+    """Smallest wall time of some work, ms; arguments as for :func:`median_ms`."""
+    for _ in range(warm_up):
+        work()
+    times = []
+    for _ in range(rounds):
+        start = time.perf_counter_ns()
+        work()
+        times.append((time.perf_counter_ns() - start) / 1e6)
+    return min(times)
+
+
 def table(report: dict[str, Any]) -> list[str]:
     """The report as lines for people."""
     speed = report["machine"]
     lines = [
         f"{report['model']} on {report['backend']} in {report['precision']}: {report['device']}, {report['cpu']}",
         f"  opened in {report['open_s']} s; calibration loop {speed['calibration_ms']} ms, "
-        f"{speed['gflops']} GFLOP/s in FP32, {speed['copy_gbs']} GB/s read",
+        f"{speed['gflops']} GFLOP/s, {speed['copy_gbs']} GB/s read",
         "  faces  encode ms  ring ms  head ms  step ms   floor ms  encode/floor",
     ]
     for s in report["steps"]:
@@ -246,8 +258,14 @@ def _naive(backend: Backend, spec: ModelSpec, pool: NDArray[np.uint8], rounds: i
 
 
 def _speed_of(backend: Backend) -> dict[str, float]:
-    """Peak and bandwidth of the device a back end runs on."""
+    """Peak and bandwidth of the device a back end runs on, in the precision it computes in."""
     speed = machine_speed()
+    if backend.name == "openvino":
+        from engine.backends.cpu_precision import peak_gflops
+
+        # A floor from NumPy's FP32 is none for a CPU that does bf16 at twice that rate, or for OpenVINO's own kernels.
+        reached = peak_gflops(backend.precision)
+        speed["gflops"] = max(reached, speed["gflops"]) if backend.precision == "fp32" else reached
     if backend.name in ("torch", "tensorrt") and not backend.device.startswith("CPU"):
         try:
             from engine.benchmark_torch import device_speed

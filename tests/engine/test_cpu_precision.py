@@ -47,3 +47,8 @@ def test_the_yardstick_computes_in_the_precision_of_what_it_is_held_against(
     backend = open_backend(exported, "openvino", 1, precision)
     assert backend.precision == (precision or "fp32")
     backend.close()
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "int8"])
+def test_the_peak_of_a_floor_is_measured_in_the_precision_asked_for(precision: str) -> None:
+    assert cpu_precision.peak_gflops(precision) > 0
