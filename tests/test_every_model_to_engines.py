@@ -75,11 +75,6 @@ def test_massive_activations_are_massive_and_allowed_for(name: str) -> None:
     assert 0.5 < float(planted.norm() / usual.norm()) < 2
 
 
-@pytest.mark.parametrize("name", MODELS)
-def test_small_models_with_massive_activations_stay_correct_in_half(name: str, tmp_path: Path) -> None:
-    half_stays_correct(massive_bundle(name, "tiny", tmp_path / "bundle"))
-
-
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("name", MODELS)
