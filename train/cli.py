@@ -145,7 +145,7 @@ def _export_parser(parser: argparse.ArgumentParser) -> None:
 
 def _synth_parser(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("out", type=Path, help="folder for frames and CSV files")
-    parser.add_argument("--clips", type=int, default=0, help="training clips; 0: the committed set")
+    parser.add_argument("--clips", type=int, default=0, help="training clips (data.clips of fit); 0: the committed set")
     parser.add_argument("--noise", type=float, default=0.75, help="share of noise frames, [0, 1)")
     parser.add_argument("--size", type=int, default=32, help="side of a frame, px")
     parser.set_defaults(run=_command("synth"))

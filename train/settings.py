@@ -41,7 +41,8 @@ class DataSettings:
         workers: Loader processes per training process.
         verify: What is decoded before the run: the ``first`` frame of each folder and all of each video, ``all``
             frames, or ``none``.
-        clips: Synthetic: number of training clips, 0 for the committed set.
+        clips: Synthetic: number of training clips, 0 for the committed set. A smaller number shrinks the test part with
+            it; a larger one leaves it and gives every training clip a face of its own.
         noise: Synthetic: share of noise frames.
         size_px: Synthetic: side of a frame.
     """
