@@ -133,7 +133,7 @@ class Trainer:
         batches: Iterator[Batch] = iter(self.loader)
         self.reporter.epoch(progress.epoch, loop.epochs, progress.step, self.sampler.steps)
         while progress.step < self.sampler.steps:
-            terms = self._step(batches)
+            terms = self.step(batches)
             progress.step += 1
             for name, value in terms.items():
                 progress.loss_sum[name] = progress.loss_sum.get(name, 0.0) + value
@@ -147,7 +147,7 @@ class Trainer:
             if self._stop:
                 return
 
-    def _step(self, batches: Iterator[Batch]) -> dict[str, float]:
+    def step(self, batches: Iterator[Batch]) -> dict[str, float]:
         """One optimizer step over all micro-batches; the mean of each loss term over them and all processes."""
         loop, progress = self.config.loop, self.progress
         done = progress.epoch * self.sampler.steps + progress.step

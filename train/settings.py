@@ -82,7 +82,7 @@ class ModelSettings:
     Attributes:
         name: ``tg-dfer``, ``dk-clip`` or ``clip-guided``.
         encoder: ``vit-b-32``, ``vit-b-16``, ``compact`` (no CLIP behind it) or ``tiny`` (for tests).
-        weights: CLIP weights: a Hugging Face id or folder, a ``.safetensors`` or an OpenAI ``.pt`` file.
+        weights: CLIP weights: a Hugging Face id or folder, or a file of either published layout.
         text_side: ``clip`` for a text encoder, ``labels`` for learned label embeddings, ``auto``: what the encoder has.
         options: The model's own fields, for example ``{fine_depth = 2}``; `dfer-train inspect` lists them.
     """

@@ -59,7 +59,7 @@ def test_an_interrupted_and_resumed_run_is_the_unbroken_run(
 ) -> None:
     settings = config("mix.mixup=0.4", "mix.fmix=1.0")
     whole = run(tmp_path / "whole", settings)
-    step = Trainer._step
+    step = Trainer.step
 
     def interrupted_step(self: Trainer, batches: Any) -> dict[str, float]:
         terms = step(self, batches)
@@ -67,7 +67,7 @@ def test_an_interrupted_and_resumed_run_is_the_unbroken_run(
             os.kill(os.getpid(), signal.SIGINT)
         return terms
 
-    monkeypatch.setattr(Trainer, "_step", interrupted_step)
+    monkeypatch.setattr(Trainer, "step", interrupted_step)
     broken = run(tmp_path / "broken", settings)
     assert broken.interrupted
     assert broken.progress.epoch * 5 + broken.progress.step == stop_at
