@@ -26,7 +26,7 @@ from train.build import build_model
 from train.data.dataset import Batch
 from train.data.loading import StepSampler
 from train.distributed import Processes
-from train.loop import Trainer
+from train.loop import Trainer, training_mode
 from train.progress import Reporter
 from train.settings import ConfigError, RunConfig
 
@@ -63,7 +63,7 @@ def measure_step(config: RunConfig, processes: Processes, steps: int = 20, warmu
     trainer = Trainer(
         config, model, cast("DataLoader[Any]", batches), sampler, counts, None, Path(), processes, Reporter()
     )
-    trainer.stepper.train()
+    training_mode(trainer.stepper)
     taken: list[int] = []
     for step in range(warmup + steps):
         if step == warmup and device.type == "cuda":

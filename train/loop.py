@@ -62,6 +62,18 @@ def normalise(crops: Tensor, model: ExpressionModel) -> Tensor:
     return (scaled - model.mean) / model.std
 
 
+def training_mode(model: nn.Module) -> None:
+    """Set a model to train, except for parts none of whose parameters is trained.
+
+    Those answer as in evaluation: batch normalisation would else go on moving the statistics of a frozen encoder.
+    """
+    model.train()
+    for module in model.modules():
+        parameters = list(module.parameters())
+        if parameters and not any(p.requires_grad for p in parameters):
+            module.eval()
+
+
 class Trainer:
     """Trains one model.
 
@@ -128,7 +140,7 @@ class Trainer:
 
     def _train_epoch(self) -> None:
         progress, loop = self.progress, self.config.loop
-        self.stepper.train()
+        training_mode(self.stepper)
         self.sampler.start(progress.epoch, progress.step)
         batches: Iterator[Batch] = iter(self.loader)
         self.reporter.epoch(progress.epoch, loop.epochs, progress.step, self.sampler.steps)
