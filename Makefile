@@ -43,6 +43,9 @@ test-full: $(DEV_STAMP)
 gpu: $(DEV_STAMP)
 	.venv/bin/python -m pytest -m gpu
 	.venv/bin/dfer-engine bench stream/default_model --backend torch
+	.venv/bin/dfer-train bench --model tg-dfer --encoder vit-b-32 --set loop.precision=bf16
+	.venv/bin/dfer-train bench --model clip-guided --encoder vit-b-32 --set loop.precision=bf16
+	.venv/bin/dfer-train bench --model dk-clip --encoder vit-b-16 --set loop.precision=bf16
 
 lint: $(DEV_STAMP)
 	.venv/bin/ruff check .

@@ -23,7 +23,7 @@ Turns a bundle (a trained model, made by dfer-train) into the fastest correct th
   dfer-engine verify DIR               check every file and run the golden vectors again
   dfer-engine bench DIR                milliseconds per step, beside the floor and the naive recompute
   dfer-engine inspect PATH             what a bundle, engine directory or ONNX graph is
-  dfer-engine export BUNDLE OUT        rewrite the graphs: mixed FP16, fixed batch
+  dfer-engine export BUNDLE OUT        rewrite the graphs: mixed FP16, batch, opset
 
 A bundle runs as it is (dfer-stream run --bundle); an engine directory is needed for TensorRT and INT8, and records
 that this very machine reproduced the bundle's golden vectors (dfer-stream run --engine).
@@ -107,7 +107,19 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("bundle", type=Path)
     sub.add_argument("out", type=Path, help="a new directory for encoder.onnx and head.onnx")
     sub.add_argument("--precision", choices=("fp32", "fp16"), default="fp16")
-    sub.add_argument("--batch", type=int, help="fix the batch, for runtimes that want static shapes")
+    sub.add_argument(
+        "--batch",
+        type=_batch,
+        default=(1, 8),
+        metavar="N|LOW-HIGH",
+        help="fixed, for runtimes that want static shapes, or the profile of a dynamic one (default 1-8)",
+    )
+    sub.add_argument(
+        "--opset",
+        type=int,
+        choices=(18, 23),
+        help="18 for TensorRT from 10.3 on, 23 for newer runtimes (default: the bundle's)",
+    )
     return parser
 
 
@@ -125,6 +137,13 @@ def _numbers(text: str) -> tuple[int, ...]:
     if not numbers or min(numbers) < 1:
         raise argparse.ArgumentTypeError(f"whole numbers from 1, separated by commas, not {text!r}")
     return numbers
+
+
+def _batch(text: str) -> int | tuple[int, int]:
+    low, dash, high = text.partition("-")
+    if not low.isdecimal() or (dash and not high.isdecimal()) or not 1 <= int(low) <= int(high or low):
+        raise argparse.ArgumentTypeError(f"a batch such as 1, or a profile such as 1-8, not {text!r}")
+    return (int(low), int(high)) if dash else int(low)
 
 
 def _build(args: argparse.Namespace) -> tuple[dict[str, Any], list[str]]:
@@ -209,7 +228,7 @@ def _inspect(args: argparse.Namespace) -> tuple[dict[str, Any], list[str]]:
 def _export(args: argparse.Namespace) -> tuple[dict[str, Any], list[str]]:
     from engine.rewrite import rewrite
 
-    return rewrite(args.bundle, args.out, args.precision, args.batch)
+    return rewrite(args.bundle, args.out, args.precision, args.batch, args.opset)
 
 
 def _parity_line(parity: Any) -> str:

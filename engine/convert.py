@@ -1,4 +1,4 @@
-"""Graph rewriting without torch: mixed FP16, fixed batches."""
+"""Graph rewriting without torch: mixed FP16, fixed batches, a newer opset."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ from typing import Any
 
 import numpy as np
 import onnx
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper, numpy_helper, version_converter
 
+from engine.graph import GraphError
 from engine.topology import FLOATS, Topology, full_precision_region
 
 _HALF, _FULL = int(TensorProto.FLOAT16), int(TensorProto.FLOAT)
+_HEAVY_BYTES = 4096
 
 
 def to_half(model: Any) -> Any:
@@ -109,6 +111,49 @@ def with_batch(model: Any, batch: int | str, rows: int | str | None = None) -> A
         else:
             first.dim_param = size
     del new.graph.value_info[:]
+    return new
+
+
+def with_opset(model: Any, opset: int) -> Any:
+    """The same graph in a newer opset, operator by operator as the ONNX specification maps them.
+
+    Attention stays what it was, MatMul, Softmax and MatMul: every TensorRT fuses that, and opset 23's own operator
+    only from 10.14 on.
+
+    Args:
+        model: ``onnx.ModelProto`` with its weights.
+        opset: The wanted opset, not older than the graph's own.
+
+    Returns:
+        A new model.
+
+    Raises:
+        GraphError: If the graph is newer already or an operator cannot be mapped.
+    """
+    found = next((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), 0)
+    if found > opset:
+        raise GraphError(f"the graph is of opset {found}: it cannot be taken back to {opset}; export the model again")
+    new = onnx.ModelProto()
+    if found == opset:
+        new.CopyFrom(model)
+        return new
+    # The converter passes the whole model through a string; weights play no part in it and may be a gigabyte.
+    heavy = [t for t in model.graph.initializer if len(t.raw_data) > _HEAVY_BYTES]
+    names = {tensor.name for tensor in heavy}
+    bare = onnx.ModelProto()
+    bare.CopyFrom(model)
+    del bare.graph.initializer[:]
+    bare.graph.initializer.extend(t for t in model.graph.initializer if t.name not in names)
+    bare.graph.input.extend(helper.make_tensor_value_info(t.name, t.data_type, list(t.dims)) for t in heavy)
+    try:
+        new.CopyFrom(version_converter.convert_version(bare, opset))
+    except RuntimeError as error:
+        raise GraphError(f"the graph cannot be taken from opset {found} to {opset}: {error}") from error
+    kept = [value for value in new.graph.input if value.name not in names]
+    del new.graph.input[:]
+    new.graph.input.extend(kept)
+    new.graph.initializer.extend(heavy)
+    new.ir_version = max(model.ir_version, helper.find_min_ir_version_for(list(new.opset_import)))
     return new
 
 

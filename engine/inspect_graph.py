@@ -9,6 +9,9 @@ from typing import Any
 from engine import graph
 from engine.check import check_form
 
+BATCH = "dferstream.batch"
+"""Metadata key of an exported graph: the batch it is for, ``"1"``, or smallest and largest, ``"1-8"``."""
+
 
 def describe(path: Path) -> tuple[dict[str, Any], list[str]]:
     """Operators, weights and broken rules of a graph.
@@ -29,6 +32,7 @@ def describe(path: Path) -> tuple[dict[str, Any], list[str]]:
     report: dict[str, Any] = {
         "path": str(path),
         "opset": {entry.domain or "ai.onnx": entry.version for entry in model.opset_import},
+        "batch": graph.metadata(model).get(BATCH),
         "inputs": [value.name for value in model.graph.input],
         "outputs": [value.name for value in model.graph.output],
         "operators": dict(operators.most_common()),
@@ -39,6 +43,7 @@ def describe(path: Path) -> tuple[dict[str, Any], list[str]]:
     lines = [
         f"{path}: {len(model.graph.node)} nodes, {report['parameters']:,} numbers, "
         f"{report['weight_bytes'] / 1e6:.1f} MB of weights",
+        f"  opset {report['opset'].get('ai.onnx')}, batch {report['batch'] or 'any'}",
         "  " + ", ".join(f"{kind} {count}" for kind, count in operators.most_common()),
         *(f"  breaks {finding}" for finding in findings),
     ]

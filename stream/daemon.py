@@ -135,6 +135,7 @@ class Daemon:
             sink.close()
         self._camera.close()
         self._publisher.close()
+        self._pipeline.close()
         self._model.backend.close()
         self._notifier.close()
 

@@ -17,14 +17,17 @@ from stream.clock import SampleClock
 from stream.crop import crop_face
 from stream.faces import FaceTracker, TrackedFace
 from stream.message import Face, Quality, Window
+from stream.overlap import Done, Overlap
 from stream.primary import Box, primary_face
 from stream.scheduler import Scheduler
 from stream.scores import Scorer
-from stream.window import FaceWindows, WindowState
+from stream.window import FaceWindows, Hop, WindowState
 
 GAP_MIN_NS = 250_000_000
 GAP_PERIODS = 2.5
 """A window survives this long without an observation of its face: 250 ms or this many frame periods."""
+FRAMES_PER_STEP = 1.5
+"""Frame periods that a step may take before it moves beside the frames."""
 BLURRED = 50.0
 """Variance of the Laplacian under which a face looks blurred (stream.faces.quality)."""
 
@@ -36,7 +39,7 @@ class Seen:
     Attributes:
         faces: As the message carries them.
         detect_ms: Time spent finding and following faces.
-        infer_ms: Time spent cropping, encoding and scoring; None where this frame was no sample.
+        infer_ms: Time that encoding and scoring took; None where no step was finished with this frame.
         degraded: What ran below its setting.
         new: Ids of faces that appeared.
         lost: Ids of faces that are gone.
@@ -84,6 +87,7 @@ class Pipeline:
         scheduler: Says who is sampled when there is too little time for all.
         roi: Region of the primary face, shares of the frame.
         encode_hz: Samples per second of each face.
+        overlap: Whether long steps may run beside the following frames.
     """
 
     def __init__(
@@ -95,10 +99,13 @@ class Pipeline:
         scheduler: Scheduler,
         roi: Box = (0.0, 0.0, 1.0, 1.0),
         encode_hz: float | None = None,
+        overlap: bool = False,
     ) -> None:
         self.spec = spec
         self._tracker, self._windows, self._scorer, self._scheduler = tracker, windows, scorer, scheduler
         self._roi = roi
+        self._overlap = Overlap(windows, overlap)
+        self._sample_ns = 1e9 / (encode_hz or spec.sample_hz)
         self._clock = SampleClock(encode_hz or spec.sample_hz)
         self._period = FramePeriod()
 
@@ -113,7 +120,8 @@ class Pipeline:
         """
         started = time.monotonic_ns()
         t_ns = frame.t_capture_ns
-        gap_limit_ns = max(GAP_MIN_NS, int(GAP_PERIODS * self._period.step(t_ns)))
+        period_ns = self._period.step(t_ns)
+        gap_limit_ns = max(GAP_MIN_NS, int(GAP_PERIODS * period_ns))
         tracked = self._tracker.step(frame.image, t_ns)
         if tracked.cut:
             self._windows.reset_all()
@@ -127,9 +135,10 @@ class Pipeline:
 
         tick = self._clock.advance(t_ns)
         degraded: list[str] = []
+        done = self._account(self._overlap.collect(wait=tick is not None))
         if tick is not None and visible:
-            degraded = self._sample(tick, visible, primary, frame)
-        infer_ms = None if tick is None else (time.monotonic_ns() - detected) / 1e6
+            hop, degraded = self._sample(tick, visible, primary, frame)
+            done = self._account(self._overlap.step(hop, self._limit_ms(period_ns, detected - started))) or done
 
         faces = [self._describe(face, face.id == primary, t_ns) for face in tracked.faces]
         lost = [face.id for face in tracked.faces if face.state == "lost"]
@@ -137,7 +146,12 @@ class Pipeline:
             self._windows.reset(face_id)
             self._scorer.reset(face_id)
         new = [face.id for face in tracked.faces if face.state == "new"]
+        infer_ms = None if done is None else done.elapsed_ms
         return Seen(faces, (detected - started) / 1e6, infer_ms, degraded, new, lost, tracked.cut)
+
+    def close(self) -> None:
+        """Wait for a step that runs beside the frames; before the back end is closed."""
+        self._overlap.close()
 
     def reset(self) -> None:
         """Forget every face and the time base: a lost camera or another source."""
@@ -152,21 +166,34 @@ class Pipeline:
         self._windows.reset_all()
         self._scorer.reset_all()
 
-    def _sample(self, tick: int, visible: Sequence[TrackedFace], primary: str | None, frame: Frame) -> list[str]:
-        """Crop, encode and score this tick's faces; returns what is degraded."""
+    def _limit_ms(self, period_ns: int, detect_ns: int) -> float:
+        """How long a step may take before frames are dropped.
+
+        The camera's slot holds one frame, so a step may run half into the next frame's turn, but not into a sample's.
+        """
+        return (min(FRAMES_PER_STEP * period_ns, self._sample_ns) - detect_ns) / 1e6
+
+    def _account(self, done: Done | None) -> Done | None:
+        """Tell the scheduler what a finished step cost."""
+        if done is not None:
+            self._scheduler.spent(done.faces, done.elapsed_ms)
+        return done
+
+    def _sample(
+        self, tick: int, visible: Sequence[TrackedFace], primary: str | None, frame: Frame
+    ) -> tuple[Hop, list[str]]:
+        """Crop this tick's faces; returns the work and what is degraded."""
         chosen = set(self._scheduler.choose([face.id for face in visible], primary))
         crops = {}
         for face in visible:
             if face.id in chosen and face.points5 is not None:
                 crops[face.id] = crop_face(frame.image, face.points5, self.spec.crop)
-        started = time.monotonic_ns()
-        self._windows.step(tick, crops, frame.t_capture_ns, frame.seq)
-        self._scheduler.spent(len(crops), (time.monotonic_ns() - started) / 1e6)
-        return ["scheduler"] if len(chosen) < len(visible) else []
+        hop = self._windows.begin(tick, crops, frame.t_capture_ns, frame.seq)
+        return hop, ["scheduler"] if len(chosen) < len(visible) else []
 
     def _describe(self, face: TrackedFace, primary: bool, t_ns: int) -> Face:
         window = self._windows.state(face.id)
-        scored = None if window.score is None else self._scorer.step(face.id, window.score, window.full)
+        scored = None if window.score is None else self._scorer.step(face.id, window.score, window.score.full)
         reason = _reason(face, window)
         described = Face(
             id=face.id,
@@ -203,7 +230,7 @@ def _observed(face: TrackedFace) -> bool:
 def _reason(face: TrackedFace, window: WindowState) -> str:
     if not _observed(face):
         return "occluded"
-    if not window.full or window.score is None:
+    if not window.full or window.score is None or not window.score.full:
         return "warming"
     return "starved" if window.starved else "ok"
 

@@ -94,7 +94,8 @@ def build_pipeline(settings: Settings, model: LoadedModel, tracker: FaceTracker)
     # A file played without waiting has no deadline, and its scores must not depend on how fast this machine is.
     budget_ms = None if settings.camera.every_frame else BUDGET_SHARE * 1000 / encode_hz
     scheduler = Scheduler(budget_ms)
-    return Pipeline(spec, tracker, windows, scorer, scheduler, settings.source.roi, encode_hz), windows
+    overlap = not settings.camera.every_frame
+    return Pipeline(spec, tracker, windows, scorer, scheduler, settings.source.roi, encode_hz, overlap), windows
 
 
 def warm_up(model: LoadedModel) -> None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.backends import Backend
+from engine.backends import Backend, Features
 from engine.spec import ModelSpec
 
 Crop = NDArray[np.uint8]
@@ -31,6 +31,7 @@ class WindowScore:
         now: ``(C,)`` float32 logits of the newest sample alone, where the model has them.
         t_ns: Capture time of the newest sample, CLOCK_MONOTONIC ns.
         frame_id: Frame of the newest sample.
+        full: Whether every place of the scored window held a sample.
     """
 
     logits: NDArray[np.float32]
@@ -38,6 +39,7 @@ class WindowScore:
     now: NDArray[np.float32] | None
     t_ns: int
     frame_id: int
+    full: bool = True
 
 
 @dataclass(frozen=True)
@@ -80,14 +82,26 @@ class _FaceWindow:
     history: deque[tuple[int, bool]]  # (capture time ns, repeated)
     samples: int = 0
     score: WindowScore | None = None
+    life: int = 0  # begins anew with every reset: what was encoded for an earlier life is dropped
 
 
 @dataclass
-class _Batch:
-    """Units to encode in one call, and whom their features belong to."""
+class Hop:
+    """One tick's work: units to encode in one call, whose they are, and whose windows are then scored.
 
-    owners: list[_FaceWindow] = field(default_factory=list)
+    Attributes:
+        t_ns: Capture time of the frame that was sampled.
+        frame_id: Its number.
+        faces: Faces that were sampled.
+        units: ``(U, S, S, 3)`` uint8 each.
+    """
+
+    t_ns: int
+    frame_id: int
+    faces: int
     units: list[Crop] = field(default_factory=list)
+    owners: list[tuple[_FaceWindow, int]] = field(default_factory=list)
+    due: list[tuple[_FaceWindow, int]] = field(default_factory=list)
 
 
 class FaceWindows:
@@ -111,6 +125,11 @@ class FaceWindows:
         self._ring = backend.ring(faces, stride * spec.window)
         self._free = list(range(faces))[::-1]
         self._faces: dict[str, _FaceWindow] = {}
+
+    @property
+    def backend_name(self) -> str:
+        """Which back end runs the model now."""
+        return self._backend.name
 
     @property
     def encoded(self) -> int:
@@ -141,7 +160,7 @@ class FaceWindows:
     def step(self, tick: int, crops: Mapping[str, Crop], t_ns: int, frame_id: int) -> None:
         """Take one sample of each given face, encode what became whole, and score where a hop was completed.
 
-        Ticks missed since a face's last sample repeat that sample.
+        The same as :meth:`begin`, :meth:`encode` and :meth:`finish`.
 
         Args:
             tick: Tick of the sample clock.
@@ -149,25 +168,59 @@ class FaceWindows:
             t_ns: Capture time of the frame.
             frame_id: The frame's number.
         """
-        batch = _Batch()
-        due: list[_FaceWindow] = []
+        hop = self.begin(tick, crops, t_ns, frame_id)
+        self.finish(hop, self.encode(hop))
+
+    def begin(self, tick: int, crops: Mapping[str, Crop], t_ns: int, frame_id: int) -> Hop:
+        """Take one sample of each given face. The step before must have been finished.
+
+        Ticks missed since a face's last sample repeat that sample.
+
+        Args:
+            tick: Tick of the sample clock.
+            crops: ``(S, S, 3)`` uint8 RGB by face id.
+            t_ns: Capture time of the frame.
+            frame_id: The frame's number.
+
+        Returns:
+            What is to be encoded and scored.
+        """
+        hop = Hop(t_ns, frame_id, len(crops))
         for face_id, crop in crops.items():
             face = self._faces.get(face_id) or self._admit(face_id, tick, t_ns)
             missed = tick - face.tick - 1 if face.samples else 0
             face.tick = tick
             hop_done = False
             for _ in range(missed):
-                hop_done |= self._sample(face, face.crops[-1], t_ns, True, batch)
-            hop_done |= self._sample(face, crop, t_ns, False, batch)
+                hop_done |= self._sample(face, face.crops[-1], t_ns, True, hop)
+            hop_done |= self._sample(face, crop, t_ns, False, hop)
             if hop_done:
-                due.append(face)
-        if batch.units:
-            features = self._backend.encode(np.stack(batch.units))
-            for row, face in enumerate(batch.owners):
-                self._ring.push(face.slot, features[row])
-        due = [face for face in due if self._ring.fill(face.slot)]
+                hop.due.append((face, face.life))
+        return hop
+
+    def encode(self, hop: Hop) -> Features | None:
+        """Features of the units, ``(B, D)``, or None where none became whole. Touches the back end alone.
+
+        Raises:
+            BackendError: If the device fails.
+        """
+        return self._backend.encode(np.stack(hop.units)) if hop.units else None
+
+    def finish(self, hop: Hop, features: Features | None) -> None:
+        """Put the features into their windows and score those that completed a hop.
+
+        Faces that were reset since :meth:`begin` are left alone.
+
+        Raises:
+            BackendError: If the device fails.
+        """
+        if features is not None:
+            for row, (face, life) in enumerate(hop.owners):
+                if face.life == life:
+                    self._ring.push(face.slot, features[row])
+        due = [face for face, life in hop.due if face.life == life and self._ring.fill(face.slot)]
         if due:
-            self._score(due, t_ns, frame_id)
+            self._score(due, hop.t_ns, hop.frame_id)
 
     def state(self, face_id: str) -> WindowState:
         """How full the window of a face is, and its newest score."""
@@ -177,13 +230,18 @@ class FaceWindows:
             return WindowState(0, need, 0.0, 0, None)
         window = list(face.history)[:: -self.stride][:need]
         span_ms = (window[0][0] - window[-1][0]) / 1e6
-        n = min((face.samples - 1) // self.stride + 1, need)
-        return WindowState(n, need, span_ms, sum(repeated for _, repeated in window), face.score)
+        gaps = sum(repeated for _, repeated in window)
+        return WindowState(min(self._held(face), need), need, span_ms, gaps, face.score)
+
+    def _held(self, face: _FaceWindow) -> int:
+        """Samples at the model's own rate since the last reset."""
+        return (face.samples - 1) // self.stride + 1
 
     def reset(self, face_id: str) -> None:
         """Forget a face: its slot is free again."""
         face = self._faces.pop(face_id, None)
         if face is not None:
+            face.life += 1
             self._ring.reset(face.slot)
             self._free.append(face.slot)
 
@@ -210,12 +268,13 @@ class FaceWindows:
         return face
 
     def _clear(self, face: _FaceWindow) -> None:
+        face.life += 1
         self._ring.reset(face.slot)
         face.crops.clear()
         face.history.clear()
         face.samples, face.score = 0, None
 
-    def _sample(self, face: _FaceWindow, crop: Crop, t_ns: int, repeated: bool, batch: _Batch) -> bool:
+    def _sample(self, face: _FaceWindow, crop: Crop, t_ns: int, repeated: bool, hop: Hop) -> bool:
         """Add one sample; returns whether it completed a hop."""
         spec = self.spec
         face.crops.append(crop)
@@ -228,8 +287,8 @@ class FaceWindows:
             return False
         # Only a window of one unit (W = 1) encodes before the unit is full: padded with its oldest crop at the old end.
         unit = [face.crops[0]] * (spec.unit - len(face.crops)) + list(face.crops)
-        batch.owners.append(face)
-        batch.units.append(np.stack(unit))
+        hop.owners.append((face, face.life))
+        hop.units.append(np.stack(unit))
         return True
 
     def _score(self, faces: list[_FaceWindow], t_ns: int, frame_id: int) -> None:
@@ -241,4 +300,5 @@ class FaceWindows:
             total = float(relevance.sum())
             relevance = relevance / total if total > 0 else np.full_like(relevance, 1 / relevance.size)
             logits = np.array(output.logits[row], np.float32)
-            face.score = WindowScore(logits, relevance, now, t_ns, frame_id)
+            full = self._held(face) >= self.spec.samples
+            face.score = WindowScore(logits, relevance, now, t_ns, frame_id, full)

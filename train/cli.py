@@ -1,4 +1,4 @@
-"""``dfer-train``: prepare, fit, evaluate, table, inspect, export and synth on one command line."""
+"""``dfer-train``: prepare, fit, evaluate, table, inspect, bench, export and synth on one command line."""
 
 from __future__ import annotations
 
@@ -52,6 +52,7 @@ def _parser() -> argparse.ArgumentParser:
     _prepare_parser(commands.add_parser("prepare", help="cut faces out of raw videos as the daemon does"))
     _table_parser(commands.add_parser("table", help="run an ablation table of a paper beside its figures"))
     commands.add_parser("inspect", help="parameters, multiply-adds, shapes and memory of a configuration")
+    _bench_parser(commands.add_parser("bench", help="clips per second and peak memory of a training step"))
     commands.add_parser("random-bundle", help="a bundle with random weights, for trying the daemon")
     _export_parser(commands.add_parser("export", help="write a trained run as a bundle"))
     _synth_parser(commands.add_parser("synth", help="write synthetic clips with frame truth to the disk"))
@@ -135,6 +136,16 @@ def _table_parser(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(run=_command("table"))
 
 
+def _bench_parser(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--model", default="tg-dfer", help="tg-dfer, dk-clip or clip-guided, with its paper's recipe")
+    parser.add_argument("--encoder", default="vit-b-32", help="vit-b-32, vit-b-16, compact or tiny")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="any setting of fit")
+    parser.add_argument("--steps", type=int, default=20, help="timed optimizer steps, after 3 untimed ones")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    _device_argument(parser)
+    parser.set_defaults(run=_command("bench"))
+
+
 def _export_parser(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("source", type=Path, metavar="RUN", help="the run's folder")
     parser.add_argument("--out", type=Path, required=True, help="the bundle's directory")
@@ -145,7 +156,7 @@ def _export_parser(parser: argparse.ArgumentParser) -> None:
 
 def _synth_parser(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("out", type=Path, help="folder for frames and CSV files")
-    parser.add_argument("--clips", type=int, default=0, help="training clips; 0: the committed set")
+    parser.add_argument("--clips", type=int, default=0, help="training clips (data.clips of fit); 0: the committed set")
     parser.add_argument("--noise", type=float, default=0.75, help="share of noise frames, [0, 1)")
     parser.add_argument("--size", type=int, default=32, help="side of a frame, px")
     parser.set_defaults(run=_command("synth"))

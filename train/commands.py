@@ -107,14 +107,18 @@ def evaluate(options: argparse.Namespace) -> int:
                 console.print(f"{run.name} {Path(name).stem}{mark}: {result.scores.text()}", highlight=False)
                 if name == chosen:
                     shown.append((result, dataset))
-            facts, notes = _facts(config, data, chosen), _notes(config)
+            if not facts:
+                # The page shows the first run in full.
+                facts, notes = _facts(config, data, chosen), _notes(config)
     folds = over_folds([result.scores for result, _ in shown]) if len(shown) > 1 else None
     if folds is not None:
         console.print(folds.text(), highlight=False)
         figures["folds"] = {"war": folds.war, "uar": folds.uar, "folds": folds.folds}
     result, dataset = shown[0]
     page = options.report or options.runs[0] / "report.html"
-    write_text(page, html_report(result, f"{facts['model']} on {facts['data']}", facts, dataset, folds, notes))
+    several = [(str(run), found.scores) for run, (found, _) in zip(options.runs, shown, strict=True)]
+    title = f"{facts['model']} on {facts['data']}"
+    write_text(page, html_report(result, title, facts, dataset, folds, notes, runs=several))
     print(json.dumps(figures, indent=1) if options.json else page)
     return 0
 
@@ -169,9 +173,15 @@ def prepare(options: argparse.Namespace) -> int:
             if outcome.problem:
                 progress.console.print(f"{outcome.name}: {outcome.problem}", highlight=False)
 
-        outcomes = cut(clips, options.out, CropGeometry(size_px=options.size), workers, options.part, advance=advance)
+        outcomes = cut(
+            clips, options.out, CropGeometry(size_px=options.size), workers, options.part, advance=advance,
+            problems=report.problems if report else None,
+        )  # fmt: skip
     done = sum(1 for o in outcomes if o.folder)
-    console.print(f"{done} of {len(outcomes)} clips cut; see {options.part}-failed.csv and {options.part}-contact.jpg")
+    listed = f" ({report.problem_count} problems with the list itself)" if report and report.problem_count else ""
+    console.print(
+        f"{done} of {len(outcomes)} clips cut{listed}; see {options.part}-failed.csv and {options.part}-contact.jpg"
+    )
     print(options.out / f"{options.part}.csv")
     return 0 if done else 1
 
@@ -200,6 +210,21 @@ def table(options: argparse.Namespace) -> int:
         measured = run_table(found, base, options.set, options.out, mine, options.folds, options.only)
         if mine.first:
             print_table(found, measured, console, options.source)
+    return 0
+
+
+def bench(options: argparse.Namespace) -> int:
+    """``dfer-train bench``."""
+    from train.benchmark import measure_step, render
+
+    base = merge(recipe(options.model), {"model": {"encoder": options.encoder}})
+    config = load_config(None, options.set, base)
+    with processes(options.device) as mine:
+        report = measure_step(config, mine, options.steps)
+    if options.json:
+        print(json.dumps(report, indent=1))
+    else:
+        render(report, Console())
     return 0
 
 

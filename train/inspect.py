@@ -25,7 +25,7 @@ from train.clip.size import ClipSize
 from train.models.attention import Attention
 from train.models.exchange import BiLstm
 from train.models.options import OptionError
-from train.models.registry import CONFIGS, ENCODERS, build, parse_overrides
+from train.models.registry import add_model_arguments, build, parse_overrides
 from train.models.window import ExpressionModel
 
 MiB = 1 << 20
@@ -229,16 +229,7 @@ def render(inspection: Inspection, console: Console) -> None:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
-    parser.add_argument("model", metavar="MODEL", help=", ".join(CONFIGS))
-    parser.add_argument("--encoder", default="vit-b-32", metavar="NAME", help=", ".join(ENCODERS))
-    parser.add_argument(
-        "--set",
-        dest="overrides",
-        action="append",
-        default=[],
-        metavar="KEY=VALUE",
-        help="an option of the model",
-    )
+    add_model_arguments(parser)
     parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
 
 

@@ -62,6 +62,18 @@ def normalise(crops: Tensor, model: ExpressionModel) -> Tensor:
     return (scaled - model.mean) / model.std
 
 
+def training_mode(model: nn.Module) -> None:
+    """Set a model to train, except for parts none of whose parameters is trained.
+
+    Those answer as in evaluation: batch normalisation would else go on moving the statistics of a frozen encoder.
+    """
+    model.train()
+    for module in model.modules():
+        parameters = list(module.parameters())
+        if parameters and not any(p.requires_grad for p in parameters):
+            module.eval()
+
+
 class Trainer:
     """Trains one model.
 
@@ -128,12 +140,12 @@ class Trainer:
 
     def _train_epoch(self) -> None:
         progress, loop = self.progress, self.config.loop
-        self.stepper.train()
+        training_mode(self.stepper)
         self.sampler.start(progress.epoch, progress.step)
         batches: Iterator[Batch] = iter(self.loader)
         self.reporter.epoch(progress.epoch, loop.epochs, progress.step, self.sampler.steps)
         while progress.step < self.sampler.steps:
-            terms = self._step(batches)
+            terms = self.step(batches)
             progress.step += 1
             for name, value in terms.items():
                 progress.loss_sum[name] = progress.loss_sum.get(name, 0.0) + value
@@ -147,7 +159,7 @@ class Trainer:
             if self._stop:
                 return
 
-    def _step(self, batches: Iterator[Batch]) -> dict[str, float]:
+    def step(self, batches: Iterator[Batch]) -> dict[str, float]:
         """One optimizer step over all micro-batches; the mean of each loss term over them and all processes."""
         loop, progress = self.config.loop, self.progress
         done = progress.epoch * self.sampler.steps + progress.step

@@ -11,7 +11,7 @@ from train.data.record import DataReport
 from train.data.source import DiskSource, Source, SyntheticSource
 from train.data.sources import CountedClip
 from train.data.split import cut_validation, grouped_folds
-from train.data.synthetic import TEST_SET, TRAIN_SET, SyntheticClips, SyntheticSettings
+from train.data.synthetic import LARGE_TRAIN_SET, TEST_SET, TRAIN_SET, SyntheticClips, SyntheticSettings
 from train.settings import ConfigError, DataSettings
 
 
@@ -134,9 +134,13 @@ def _cut(source: Source, settings: DataSettings, seed: int) -> tuple[Source, Sou
 
 
 def synthetic_settings(settings: DataSettings, part: str) -> SyntheticSettings:
-    """The committed synthetic set, or one of another size, noise or side."""
+    """The committed synthetic set, or one of another size, noise or side; training and test faces never meet."""
     base = TRAIN_SET if part == "train" else TEST_SET
-    if settings.clips:
+    if settings.clips > TRAIN_SET.clips:
+        # More faces than TRAIN_SET's would run into the test part's: the large set's begin behind them.
+        if part == "train":
+            base = replace(LARGE_TRAIN_SET, clips=settings.clips, identities=settings.clips)
+    elif settings.clips:
         share = settings.clips / TRAIN_SET.clips
         base = replace(base, clips=max(7, round(base.clips * share)), identities=max(2, round(base.identities * share)))
     return replace(base, noise=settings.noise, size_px=settings.size_px)

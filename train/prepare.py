@@ -14,7 +14,7 @@ import os
 import shutil
 import signal
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -161,6 +161,7 @@ def prepare(
     part: str = "train",
     min_coverage: float = 0.3,
     advance: Callable[[Outcome], None] | None = None,
+    problems: Mapping[str, Sequence[str]] | None = None,
 ) -> list[Outcome]:
     """Cut all clips and write ``<part>.csv``, ``<part>-failed.csv`` and ``<part>-contact.jpg``.
 
@@ -172,6 +173,7 @@ def prepare(
         part: Name of the CSV, for `clips` as a data source.
         min_coverage: Clips whose face is seen in a smaller share of frames are kept, but listed.
         advance: Called after every clip.
+        problems: What was wrong already with the list the clips come from (kind -> names): listed as well.
 
     Returns:
         One outcome per clip, in order.
@@ -192,18 +194,26 @@ def prepare(
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
     ordered = [outcomes[i] for i in range(len(clips))]
-    _write_lists(clips, ordered, out, part, min_coverage)
+    _write_lists(clips, ordered, out, part, min_coverage, problems or {})
     sheet = contact_sheet([(o, out / o.folder) for o in ordered if o.folder])
     if sheet is not None:
         write_bytes(out / f"{part}-contact.jpg", sheet)
     return ordered
 
 
-def _write_lists(clips: Sequence[Clip], outcomes: Sequence[Outcome], out: Path, part: str, min_coverage: float) -> None:
+def _write_lists(
+    clips: Sequence[Clip],
+    outcomes: Sequence[Outcome],
+    out: Path,
+    part: str,
+    min_coverage: float,
+    problems: Mapping[str, Sequence[str]],
+) -> None:
     table, failed = io.StringIO(), io.StringIO()
-    rows, problems = csv.writer(table, lineterminator="\n"), csv.writer(failed, lineterminator="\n")
+    rows, failures = csv.writer(table, lineterminator="\n"), csv.writer(failed, lineterminator="\n")
     rows.writerow([c for c in COLUMNS if c in ("path", "label", "subject")])
-    problems.writerow(["name", "path", "problem", "frames", "cropped"])
+    failures.writerow(["name", "path", "problem", "frames", "cropped"])
+    failures.writerows([name, "", kind, 0, 0] for kind, names in problems.items() for name in names)
     for clip, outcome in zip(clips, outcomes, strict=True):
         if outcome.folder:
             rows.writerow([outcome.folder, clip.label, clip.group])
@@ -211,7 +221,7 @@ def _write_lists(clips: Sequence[Clip], outcomes: Sequence[Outcome], out: Path, 
         if not problem and outcome.coverage < min_coverage:
             problem = f"the face is seen in {outcome.coverage:.0%} of the frames (kept)"
         if problem:
-            problems.writerow([clip.name, str(clip.path), problem, outcome.frames, outcome.cropped])
+            failures.writerow([clip.name, str(clip.path), problem, outcome.frames, outcome.cropped])
     write_text(out / f"{part}.csv", table.getvalue())
     write_text(out / f"{part}-failed.csv", failed.getvalue())
 

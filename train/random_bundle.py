@@ -27,7 +27,7 @@ from train.clip.vision import VisionTransformer
 from train.models.exchange import InteractionExchange, MessageExchange
 from train.models.options import OptionError
 from train.models.precision import LayerNorm
-from train.models.registry import CONFIGS, ENCODERS, build, parse_overrides
+from train.models.registry import add_model_arguments, build, parse_overrides
 
 OUTLIER_FACTORS = (20.0, 35.0, 60.0, 100.0)
 """How much larger than its neighbours each heavy residual channel is; trained CLIPs have a handful of such
@@ -144,18 +144,9 @@ def smooth_crops(spec: ModelSpec, units: int, seed: int) -> NDArray[np.uint8]:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
-    parser.add_argument("model", metavar="MODEL", help=", ".join(CONFIGS))
+    add_model_arguments(parser)
     parser.add_argument("out", metavar="OUT", help="the bundle's directory")
-    parser.add_argument("--encoder", default="vit-b-32", metavar="NAME", help=", ".join(ENCODERS))
     parser.add_argument("--seed", type=int, default=0, help="equal seeds give equal bundles")
-    parser.add_argument(
-        "--set",
-        dest="overrides",
-        action="append",
-        default=[],
-        metavar="KEY=VALUE",
-        help="an option of the model",
-    )
     parser.add_argument("--outlier-heavy", action="store_true", help="residual channels as heavy as a trained CLIP's")
 
 

@@ -39,6 +39,7 @@ def html_report(
     folds: FoldSummary | None = None,
     notes: Sequence[str] = (),
     strips: int = 8,
+    runs: Sequence[tuple[str, Scores]] = (),
 ) -> str:
     """Write the page.
 
@@ -50,6 +51,7 @@ def html_report(
         folds: Figures over folds, where there are several.
         notes: Sentences the reader must not miss.
         strips: Most strips shown.
+        runs: Name and scores of each fold's run, where there are several; `result` is the first's.
 
     Returns:
         The whole file's text.
@@ -69,7 +71,15 @@ def html_report(
     grouped = "whole groups (faces, films) are resampled" if known else "clips are resampled; groups are unknown"
     parts.append(f'<p class="small">n = {len(found.target)} clips. 95 % bootstrap intervals; {grouped}.</p>')
     if folds is not None:
-        parts.append(f"<h2>Folds</h2><p>{html.escape(folds.text())}</p>")
+        parts += [
+            "<h2>Folds</h2>",
+            f"<p>{html.escape(folds.text())}</p>",
+            _rows(("run", "UAR", "WAR"), runs),
+            '<p class="small">All folds\' clips together:</p>',
+            _per_class(folds.pooled),
+            _image(figures.confusion_figure(folds.pooled), "confusion matrix, all folds"),
+            *(f'<p class="note">All else on this page is of {html.escape(name)} alone.</p>' for name, _ in runs[:1]),
+        ]
     parts += ["<h2>Per class</h2>", _per_class(result.scores)]
     parts += ["<h2>Confusion matrix</h2>", _image(figures.confusion_figure(result.scores), "confusion matrix")]
     if result.influence:

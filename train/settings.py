@@ -41,7 +41,8 @@ class DataSettings:
         workers: Loader processes per training process.
         verify: What is decoded before the run: the ``first`` frame of each folder and all of each video, ``all``
             frames, or ``none``.
-        clips: Synthetic: number of training clips, 0 for the committed set.
+        clips: Synthetic: number of training clips, 0 for the committed set. A smaller number shrinks the test part with
+            it; a larger one leaves it and gives every training clip a face of its own.
         noise: Synthetic: share of noise frames.
         size_px: Synthetic: side of a frame.
     """
@@ -81,7 +82,7 @@ class ModelSettings:
     Attributes:
         name: ``tg-dfer``, ``dk-clip`` or ``clip-guided``.
         encoder: ``vit-b-32``, ``vit-b-16``, ``compact`` (no CLIP behind it) or ``tiny`` (for tests).
-        weights: CLIP weights: a Hugging Face id or folder, a ``.safetensors`` or an OpenAI ``.pt`` file.
+        weights: CLIP weights: a Hugging Face id or folder, or a file of either published layout.
         text_side: ``clip`` for a text encoder, ``labels`` for learned label embeddings, ``auto``: what the encoder has.
         options: The model's own fields, for example ``{fine_depth = 2}``; `dfer-train inspect` lists them.
     """

@@ -16,8 +16,22 @@ from engine.backends.protocol import Artefact, BackendError, HeadOutput
 from engine.preprocess import check_batch
 from engine.ring import FeatureRing
 
-_HINTS = {"fp32": ov.Type.f32, "bf16": ov.Type.bf16}
+_HINTS = {"fp32": ov.Type.f32, "bf16": ov.Type.bf16, "int8": ov.Type.f32}
 _NAMES = {"f32": "fp32", "bf16": "bf16", "f16": "fp16"}
+
+
+def precision_hint(precision: str) -> Any:
+    """OpenVINO's hint for a precision of ours.
+
+    Args:
+        precision: ``fp32``, ``bf16`` or ``int8``; what INT8 leaves in float is there to be exact, so that is FP32.
+
+    Raises:
+        BackendError: If a CPU does not compute in it.
+    """
+    if precision not in _HINTS:
+        raise BackendError(f"OpenVINO computes in fp32, bf16 or int8 on a CPU, not {precision!r}")
+    return _HINTS[precision]
 
 
 class OpenVinoBackend:
@@ -55,10 +69,7 @@ class OpenVinoBackend:
         head_config = {**config, "INFERENCE_PRECISION_HINT": ov.Type.f32}
         if precision is None:
             precision = choose_precision(model.encoder.with_name(model.encoder.name + ".data"), threads)
-        if precision != "int8":
-            if precision not in _HINTS:
-                raise BackendError(f"OpenVINO computes in fp32, bf16 or int8 on a CPU, not {precision!r}")
-            config["INFERENCE_PRECISION_HINT"] = _HINTS[precision]
+        config["INFERENCE_PRECISION_HINT"] = precision_hint(precision)
         core = ov.Core()
         try:
             self._encoder = core.compile_model(str(model.encoder), "CPU", config)

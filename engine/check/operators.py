@@ -1,4 +1,4 @@
-"""Operators and types that TensorRT's ONNX parser takes at opset 18, from 10.3 on.
+"""Operators and types that TensorRT's ONNX parser takes: at opset 18 from 10.3 on, at opset 23 from 10.14 on.
 
 After the support matrix of the onnx-tensorrt project; operators that no expression model needs are left out,
 so that a new one is looked at before it is let in.
@@ -36,6 +36,9 @@ ALLOWED: dict[str, frozenset[int]] = {
     "DequantizeLinear": _F | {TensorProto.INT8},
 }  # fmt: skip
 """Element types a node may read and write, by operator."""
+
+SINCE = {"Gelu": 20, "Attention": 23}
+"""First opset of the operators that 18 does not have."""
 
 AT_THE_EDGE = frozenset({"Cast", "Shape"})
 """What may read the uint8 crops: TensorRT has bytes at a network's edge only."""

@@ -8,7 +8,7 @@ import numpy as np
 from onnx import TensorProto, numpy_helper
 
 from engine.check.findings import Finding
-from engine.check.operators import ALLOWED, AT_THE_EDGE
+from engine.check.operators import ALLOWED, AT_THE_EDGE, SINCE
 from engine.topology import FLOATS, TURNS, Topology, full_precision_region
 
 OPSETS = (18, 23)
@@ -28,9 +28,13 @@ def opset(graph: Topology) -> Iterator[Finding]:
 
 
 def operators(graph: Topology) -> Iterator[Finding]:
-    """Every operator and type is on TensorRT's list."""
+    """Every operator and type is on TensorRT's list, and every operator exists in the graph's opset."""
+    version = next((e.version for e in graph.model.opset_import if e.domain in ("", "ai.onnx")), 0)
     for i, node in enumerate(graph.nodes):
         allowed = ALLOWED.get(node.op_type)
+        newer = SINCE.get(node.op_type, 0)
+        if version < newer:
+            yield Finding("operators", graph.label(i), f"{node.op_type} exists from opset {newer} on, not in {version}")
         if allowed is None:
             yield Finding("operators", graph.label(i), f"TensorRT's parser has no {node.op_type}")
             continue

@@ -241,6 +241,8 @@ def test_commands(exported: Bundle, engine_path: Path, tmp_path: Path, capsys: p
     assert [r["length"] for r in report["rings"]] == [8, 16]
     assert report["floor"]["gmacs"] > 0
     assert report["machine"]["calibration_ms"] > 0
+    assert report["bare"]["precision"] == "f32"  # the engine's own precision, whatever OpenVINO would choose here
+    assert report["bare"]["ratio"] > 0
 
 
 @pytest.mark.parametrize(

@@ -155,3 +155,37 @@ def test_another_back_end_starts_every_window_anew(small_bundle: Callable[[str],
     score = windows.state("a").score
     assert score is not None
     np.testing.assert_allclose(softmax(score.logits), offline(first, [3])[0], atol=1e-5)
+
+
+def test_a_step_may_finish_later_and_faces_reset_meanwhile_are_left_alone(small_bundle: Callable[[str], Path]) -> None:
+    backend = open_backend(small_bundle("frames"), "onnxruntime", threads=1)
+    windows = FaceWindows(backend.spec, backend, faces=3)
+    windows.step(0, {"a": CROPS[0], "b": CROPS[1], "c": CROPS[2]}, 0, 0)
+    hop = windows.begin(1, {"a": CROPS[3], "b": CROPS[4], "c": CROPS[5]}, 125_000_000, 4)
+    features = windows.encode(hop)
+    windows.reset("b")
+    windows.observe(["a", "b"], 500_000_000, 250_000_000)  # c was unseen for too long, and so was a
+    windows.step(4, {"b": CROPS[9]}, 500_000_000, 16)
+    windows.finish(hop, features)
+    assert (windows.state("a").n, windows.state("c").n) == (0, 0)
+    assert windows.state("a").score is None
+    state = windows.state("b")
+    assert state.score is not None
+    assert (state.n, state.score.frame_id) == (1, 16)
+    np.testing.assert_allclose(softmax(state.score.logits), offline(backend, [9])[0], atol=1e-5)
+
+
+def test_a_score_says_whether_its_own_window_was_full(small_bundle: Callable[[str], Path]) -> None:
+    backend = open_backend(small_bundle("frames"), "onnxruntime", threads=1)
+    windows = FaceWindows(backend.spec, backend, faces=1)
+    for tick in range(15):
+        windows.step(tick, {"a": CROPS[tick]}, tick, tick)
+    hop = windows.begin(15, {"a": CROPS[15]}, 15, 15)
+    waiting = windows.state("a")
+    assert waiting.full
+    assert waiting.score is not None
+    assert not waiting.score.full
+    windows.finish(hop, windows.encode(hop))
+    scored = windows.state("a").score
+    assert scored is not None
+    assert scored.full

@@ -153,6 +153,7 @@ def test_features_equal_transformers(save: Callable[[Any, Path], Path], patch: i
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("patch", [16, 32])
 def test_full_size_features_equal_transformers_through_each_format(patch: int, tmp_path: Path) -> None:
     model = hf_clip(patch, full=True)

@@ -106,12 +106,15 @@ def test_the_report_is_one_page_that_needs_nothing_else() -> None:
     found = predictions()
     result = summarise(found, {"shuffle": found.scores(), "reverse": found.scores()}, draws=30)
     summary = over_folds([found.scores(), predictions(1).scores()])
-    page = html_report(result, "a <model>", {"data": "x & y"}, None, summary, ["Synthetic clips."])
+    runs = [("runs/fold1", found.scores()), ("runs/fold2", predictions(1).scores())]
+    page = html_report(result, "a <model>", {"data": "x & y"}, None, summary, ["Synthetic clips."], runs=runs)
     assert "a &lt;model&gt;" in page
     assert "x &amp; y" in page
     assert "Absent from this test part and left out of UAR: fear" in page
     assert "Localisation AUROC" in page
     assert "2 folds" in page
+    assert f"<td>runs/fold2</td><td>{100 * runs[1][1].uar:.2f}</td>" in page
+    assert "All else on this page is of runs/fold1 alone" in page
     assert not re.search(r"<script|https?://|src=\"(?!data:)|<link", page)
     assert f"{100 * result.scores.uar:.2f}" in page
 

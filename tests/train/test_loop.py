@@ -10,12 +10,13 @@ from typing import Any
 
 import pytest
 import torch
+from torch import nn
 
 from train.checkpoint import CheckpointError, load_tensors
 from train.config import load_config
 from train.distributed import Processes
 from train.fit import FitResult, fit, load_run
-from train.loop import Trainer
+from train.loop import Trainer, training_mode
 from train.settings import ConfigError, RunConfig
 
 ONE = Processes(0, 1, torch.device("cpu"))
@@ -59,7 +60,7 @@ def test_an_interrupted_and_resumed_run_is_the_unbroken_run(
 ) -> None:
     settings = config("mix.mixup=0.4", "mix.fmix=1.0")
     whole = run(tmp_path / "whole", settings)
-    step = Trainer._step
+    step = Trainer.step
 
     def interrupted_step(self: Trainer, batches: Any) -> dict[str, float]:
         terms = step(self, batches)
@@ -67,7 +68,7 @@ def test_an_interrupted_and_resumed_run_is_the_unbroken_run(
             os.kill(os.getpid(), signal.SIGINT)
         return terms
 
-    monkeypatch.setattr(Trainer, "_step", interrupted_step)
+    monkeypatch.setattr(Trainer, "step", interrupted_step)
     broken = run(tmp_path / "broken", settings)
     assert broken.interrupted
     assert broken.progress.epoch * 5 + broken.progress.step == stop_at
@@ -155,3 +156,14 @@ def test_cached_features_train_the_head_alone(tmp_path: Path) -> None:
 def test_a_trained_encoder_is_not_cached(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="frozen encoder"):
         run(tmp_path / "run", config("loop.cache_features=true"))
+
+
+def test_a_frozen_part_answers_as_in_evaluation_while_the_rest_trains() -> None:
+    frozen = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Dropout(0.5)).requires_grad_(False)
+    model = nn.Sequential(frozen, nn.Conv2d(4, 4, 3), nn.BatchNorm2d(4))
+    training_mode(model)
+    before = frozen(torch.ones(2, 3, 8, 8))
+    model(torch.randn(8, 3, 8, 8))
+    torch.testing.assert_close(frozen(torch.ones(2, 3, 8, 8)), before, atol=0, rtol=0)
+    assert model[2].training
+    assert model[2].num_batches_tracked == 1

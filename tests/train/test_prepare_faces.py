@@ -49,13 +49,15 @@ def _write(path: Path, frames: list[np.ndarray]) -> None:
 
 def test_clips_are_cut_listed_shown_and_not_cut_twice(raw: Path, tmp_path: Path) -> None:
     found, _ = own_clips.load(raw, "train")
-    outcomes = prepare(found, tmp_path, GEOMETRY, workers=1)
+    unread = {"no such file or folder": ["gone.mp4 (train.csv:5)"]}
+    outcomes = prepare(found, tmp_path, GEOMETRY, workers=1, problems=unread)
     assert [bool(o.folder) for o in outcomes] == [True, False, False]
     assert outcomes[0].coverage > 0.9
     failed = (tmp_path / "train-failed.csv").read_text()
     assert "empty.mp4" in failed
     assert "no face was found" in failed
     assert "text.mp4" in failed
+    assert "gone.mp4 (train.csv:5),,no such file or folder" in failed
     sheet = cv2.imread(str(tmp_path / "train-contact.jpg"))
     assert sheet is not None
     assert sheet.std() > 10

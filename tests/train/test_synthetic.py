@@ -5,6 +5,7 @@ from collections import Counter
 from pathlib import Path
 
 import numpy as np
+import pytest
 from sklearn.neighbors import KNeighborsClassifier
 
 from engine.spec import SEVEN_CLASSES, CropGeometry, ModelSpec
@@ -13,7 +14,9 @@ from train.data import sources
 from train.data.dataset import ClipDataset, pack
 from train.data.face import EXPRESSIONS, draw_face, draw_identity, random_pose
 from train.data.source import DiskSource
-from train.data.synthetic import TEST_SET, TRAIN_SET, SyntheticClips, SyntheticSettings, noise_only
+from train.data.synthetic import LARGE_TRAIN_SET, TEST_SET, TRAIN_SET, SyntheticClips, SyntheticSettings, noise_only
+from train.parts import synthetic_settings
+from train.settings import DataSettings
 from train.synthesise import write_synthetic
 
 SMALL = SyntheticSettings(clips=42, identities=6, frames=8, noise=0.5)
@@ -23,10 +26,27 @@ def test_the_committed_sets_are_what_they_were_when_committed() -> None:
     # Changing generator settings or order of draws changes these; figures in train/README.md are of these sets.
     assert SyntheticClips(TRAIN_SET).composition() == TRAIN_COMPOSITION
     assert SyntheticClips(TEST_SET).composition() == TEST_COMPOSITION
+    quieter = [SyntheticClips(dataclasses.replace(s, noise=0.25)) for s in (LARGE_TRAIN_SET, TEST_SET)]
+    assert tuple(clips.composition() for clips in quieter) == QUIETER_COMPOSITIONS
+
+
+@pytest.mark.parametrize("clips", [0, 70, 1400, 1401, 5600, 20_000])
+def test_training_and_test_faces_never_meet_at_any_size(clips: int) -> None:
+    faces = []
+    for part in ("train", "test"):
+        drawn = synthetic_settings(DataSettings(source="synthetic", clips=clips), part)
+        faces.append(range(drawn.first_identity, drawn.first_identity + drawn.identities))
+    train, test = faces
+    assert train.stop <= test.start or test.stop <= train.start
 
 
 TRAIN_COMPOSITION = "033ac5d65bf476366cefdb68524352b0d3e13d6af8e3f90bbe73a3d333d4829d"
 TEST_COMPOSITION = "2e89d9db8c3bcbccee92b6f1bd813a14a4c0e70c85293b08ae550a03fd5da577"
+# LARGE_TRAIN_SET and TEST_SET at 25 % noise: the condition of the test on all three models.
+QUIETER_COMPOSITIONS = (
+    "c4345e3763178cdfd475bd88beb571e54891a163145100bd52d6e04e079e4000",
+    "b2d41e60a9d88b923b8b181bbb79fe53f82d7070dea2231b819b8cc95d8076e9",
+)
 
 
 def test_the_same_settings_give_the_same_pixels_and_balanced_classes() -> None:

@@ -1,5 +1,6 @@
 """Going on from a bundle: its graph has batch normalisation folded away, and the model must answer as before."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -7,9 +8,16 @@ import pytest
 import torch
 from torch import nn
 
+from engine.bundle import Bundle
 from engine.export import export_bundle
+from stream import cli as stream_cli
+from stream.model import DEFAULT_BUNDLE
 from train.checkpoint import CheckpointError
+from train.cli import main
+from train.data.synthetic import SyntheticClips, SyntheticSettings
+from train.fit import load_run
 from train.models.registry import build
+from train.synthesise import write_synthetic
 from train.transfer import bundle_model, model_settings, start_from
 
 
@@ -68,3 +76,39 @@ def test_a_source_that_is_neither_bundle_nor_run_or_fits_nowhere_is_named(tmp_pa
     crops = crops_of(model, 2, 0)
     with pytest.raises(CheckpointError, match="neither a bundle nor a training run"):
         start_from(model, tmp_path, crops)
+
+
+def test_the_shipped_bundle_is_tuned_on_own_clips_and_runs_in_the_daemon(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clips = SyntheticClips(SyntheticSettings(clips=21, identities=7, frames=8, noise=0.25, size_px=56, seed=3))
+    write_synthetic(clips, tmp_path / "clips", "train")
+    words = ["fit", "--from", str(DEFAULT_BUNDLE), "--source", "clips", "--data", str(tmp_path / "clips")]
+    words += ["--set", "data.workers=0", "--set", "loop.epochs=1", "--set", "loop.batch=7", "--quiet"]
+    words += ["--set", "optim.lr=1e-3", "--device", "cpu", "--out", str(tmp_path / "run")]
+    assert main(words) == 0
+    assert main(["export", str(tmp_path / "run"), "--out", str(tmp_path / "bundle"), "--weights", "last"]) == 0
+    shipped, tuned = Bundle.open(DEFAULT_BUNDLE), Bundle.open(tmp_path / "bundle")
+    assert tuned.spec == shipped.spec
+    stated = tuned.provenance["model"]
+    assert stated == shipped.provenance["model"]
+    assert (stated["name"], stated["encoder"]) == ("tg-dfer", "compact")
+    assert tuned.provenance["config"]["data"]["source"] == "clips"
+    # The bundle's encoder is frozen: it answers as before on clips it never saw, normalisation statistics included.
+    assert stated["options"]["image_encoder"] == "frozen"
+    model, _ = load_run(tmp_path / "run", "last.safetensors")
+    golden = shipped.golden()
+    with torch.no_grad():
+        features = model.encode_units(torch.from_numpy(golden.crops))
+        logits = model.head(features[torch.from_numpy(golden.windows).long()]).logits
+    torch.testing.assert_close(features, torch.from_numpy(golden.features), atol=2e-3, rtol=2e-3)
+    assert (logits - torch.from_numpy(golden.logits)).abs().max() > 0.01
+    capsys.readouterr()
+    run = ["run", "--source", "demo://", "--bundle", str(tmp_path / "bundle"), "--frames", "20", "--json"]
+    assert stream_cli.main([*run, "--bind", f"ipc://{tmp_path}/tuned.ipc"]) == 0
+    messages = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert len(messages) == 20
+    assert {m["model"]["sha256"] for m in messages} == {tuned.sha256}
+    scored = [face for m in messages for face in m["faces"] if face["probs"]]
+    assert scored
+    assert all(sum(face["probs"].values()) == pytest.approx(1, abs=1e-4) for face in scored)

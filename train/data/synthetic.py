@@ -60,6 +60,9 @@ TRAIN_SET = SyntheticSettings()
 TEST_SET = SyntheticSettings(clips=420, identities=105, first_identity=1000, seed=20260102)
 """Its held-out set: other faces, other seed."""
 
+LARGE_TRAIN_SET = SyntheticSettings(clips=5600, identities=5600, first_identity=2000, seed=20260103)
+"""A larger training set for encoders that learn slowly from random weights: every clip has a face of its own."""
+
 
 @dataclass(frozen=True)
 class SyntheticClip:
@@ -218,6 +221,7 @@ def noise_only(clip: SyntheticClip, rng: np.random.Generator, samples: int) -> N
 
 
 __all__ = [
+    "LARGE_TRAIN_SET",
     "NOISE_KINDS",
     "TEST_SET",
     "TRAIN_SET",

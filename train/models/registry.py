@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
 import difflib
 import typing
@@ -54,6 +55,15 @@ def configure(name: str, options: Mapping[str, Any] | None = None) -> ModelOptio
         _known(f"{name} option", key, [k for k in types if k != "crop"])
         values[key] = _typed(key, value, types[key])
     return config(**values)
+
+
+def add_model_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare what names a model on a command line: ``MODEL``, ``--encoder``, ``--set`` (:func:`parse_overrides`)."""
+    parser.add_argument("model", metavar="MODEL", help=", ".join(CONFIGS))
+    parser.add_argument("--encoder", default="vit-b-32", metavar="NAME", help=", ".join(ENCODERS))
+    parser.add_argument(
+        "--set", dest="overrides", action="append", default=[], metavar="KEY=VALUE", help="an option of the model"
+    )
 
 
 def parse_overrides(pairs: Sequence[str]) -> dict[str, str]:
@@ -200,7 +210,7 @@ def _known(what: str, name: str, known: typing.Iterable[str]) -> str:
     names = list(known)
     if name in names:
         return name
-    near = difflib.get_close_matches(name, names, n=1, cutoff=0.4)
+    near = difflib.get_close_matches(name, names, n=1)
     raise OptionError(
         f"unknown {what} {name!r}" + (f": did you mean {near[0]!r}?" if near else f"; known: {', '.join(names)}")
     )

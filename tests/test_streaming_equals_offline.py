@@ -1,0 +1,92 @@
+"""The daemon's window over each model's exported graphs equals PyTorch on the whole clip, at every completed hop.
+
+So the trainer's model, the exported graphs, the back end, the feature ring and the window's padding agree to 1e-5.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from calibration.apply import softmax
+from engine.backends import open_backend
+from engine.export import export_bundle
+from engine.spec import ModelSpec
+from stream.window import FaceWindows
+from train.models.registry import build
+from train.models.window import ExpressionModel
+from train.random_bundle import smooth_crops
+
+MODELS: dict[str, dict[str, Any]] = {
+    "tg-dfer": {},
+    "tg-dfer, attention pool": {"pool": "attention"},
+    "dk-clip": {},
+    "clip-guided": {},
+}
+EXTRA = 7
+
+
+@pytest.fixture(scope="module", params=MODELS)
+def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[ExpressionModel, Path]:
+    """A model with random weights and label embeddings, and its bundle."""
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    name = request.param.partition(",")[0]
+    model = build(name, "tiny", {"heads": 2, **MODELS[request.param]}, text_side="labels").eval()
+    path = tmp_path_factory.mktemp("bundle") / "model"
+    spec = model.spec()
+    crops = smooth_crops(spec, 8, 1)
+    export_bundle(
+        model.runtime_encoder(), model.runtime_head(), spec, path, golden_crops=crops, provenance={}, metrics={}
+    )
+    return model.eval(), path
+
+
+def window_frames(spec: ModelSpec, count: int) -> list[int]:
+    """Which of `count` frames fill the newest window of finished units, padded at the front with its first unit."""
+    if spec.window == 1:
+        # It scores at every hop: where the first unit is not full yet, the oldest frame fills its front.
+        usable = count - count % spec.hop
+        return [max(i, 0) for i in range(usable - spec.unit, usable)]
+    finished = [list(range(i, i + spec.unit)) for i in range(0, count - spec.unit + 1, spec.unit)]
+    newest = finished[-spec.window :]
+    return [i for unit in [newest[0]] * (spec.window - len(newest)) + newest for i in unit]
+
+
+def per_frame(relevance: np.ndarray, frames: list[int]) -> np.ndarray:
+    """Relevance of each distinct frame, its repetitions summed.
+
+    How a max pool of equal values shares relevance among the repetitions of one frame is decided by rounding.
+    """
+    return np.bincount(frames, weights=relevance.astype(np.float64) / relevance.astype(np.float64).sum())
+
+
+@pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
+def test_every_model_streams_what_pytorch_says_offline(exported: tuple[ExpressionModel, Path], backend: str) -> None:
+    model, path = exported
+    spec = model.spec()
+    frames = smooth_crops(spec, -(-(spec.samples + 2 * spec.unit + EXTRA) // spec.unit), 5)
+    frames = frames.reshape(-1, *frames.shape[2:])
+    windows = FaceWindows(spec, open_backend(path, backend, threads=1, precision="fp32"), faces=1)
+    scored = 0
+    for i, crop in enumerate(frames):
+        windows.observe(["a"], i * 125_000_000, 10**9)
+        windows.step(i, {"a": crop}, i * 125_000_000, i)
+        if (i + 1) % spec.hop:
+            continue
+        score = windows.state("a").score
+        assert score is not None
+        assert score.frame_id == i
+        chosen = window_frames(spec, i + 1)
+        clip = torch.from_numpy(frames[chosen]).permute(0, 3, 1, 2)[None] / 255
+        with torch.no_grad():
+            whole = model((clip - model.mean) / model.std)
+        np.testing.assert_allclose(softmax(score.logits), softmax(whole.logits[0].numpy()), atol=1e-5, rtol=0)
+        expected = per_frame(whole.relevance[0].numpy(), chosen)
+        np.testing.assert_allclose(per_frame(score.relevance, chosen), expected, atol=1e-5, rtol=0)
+        scored += 1
+    assert scored == len(frames) // spec.hop
