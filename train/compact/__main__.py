@@ -24,7 +24,7 @@ from train.compact import measure
 from train.compact.card import write_card
 from train.compact.compose import build_bank
 from train.compact.faces import FacesError, Stills, hold_out, load_split
-from train.compact.head import FrameMean, HeadConfig, assemble, head_parameters, train_head
+from train.compact.head import FrameMean, HeadConfig, assemble, head_parameters, prior_bias, train_head
 from train.compact.ship import ShipError, complete, read_classifier, read_model, save_head, ship
 
 STAGES = ("encoder", "head", "bundle", "calibrate")
@@ -64,7 +64,8 @@ def train_window_head(given: argparse.Namespace) -> None:
 def make_bundle(given: argparse.Namespace) -> None:
     """Stage ``bundle``."""
     checkpoint = given.run / "last.safetensors"
-    model, record = read_model(checkpoint, given.run / "head.safetensors")
+    bias = prior_bias(load_split(given.data, "train", given.cache), given.adjust)
+    model, record = read_model(checkpoint, given.run / "head.safetensors", bias)
     classifier, _ = read_classifier(checkpoint)
     parameters = {"encoder": model.encoder, "head": model.window_head, "text": model.text}
     count = {name: sum(p.numel() for p in part.parameters()) for name, part in parameters.items()}
@@ -75,6 +76,7 @@ def make_bundle(given: argparse.Namespace) -> None:
         "encoder_parameters": count["encoder"],
         "head_parameters": count["head"] + count["text"],
         "candidates": given.candidates,
+        "adjust": given.adjust,
         "licence": "votes MIT (FER+); images collected from the web, no licence grant found",
     }
     bundle = ship(model, given.out, provenance)
@@ -93,7 +95,8 @@ def make_bundle(given: argparse.Namespace) -> None:
     }
     backend.close()
     bank = build_bank(classifier, dev, bundle.spec.crop.size_px, given.views, given.views, 16, 0)
-    baseline = FrameMean(bundle.spec.feature, len(bundle.spec.labels), count["head"] + count["text"])
+    # The same adjustment on both sides: the comparison is about time, not about rare classes.
+    baseline = FrameMean(bundle.spec.feature, len(bundle.spec.labels), count["head"] + count["text"], bias)
     baseline.load_state_dict(load_file(given.run / "baseline.safetensors"))
     figures["composed"] = measure.noise_report(model, baseline, bank, given.clip_seeds)
     complete(bundle, figures, write_card(bundle.spec.labels, provenance, figures))
@@ -110,7 +113,16 @@ def calibrate(given: argparse.Namespace) -> int:
     rows, dev = given.run / "dev.jsonl", given.data / "dev"
     rows.unlink(missing_ok=True)
     score = ("stream.cli", "score", dev.with_suffix(".zip"), "--faces", "--bundle", given.out, "--out", rows)
-    fit = ("calibration.cli", "fit", given.out, rows, "--truth", dev.with_suffix(".csv"), "--group", "twin_cluster")
+    fit: tuple[str | Path, ...] = (
+        "calibration.cli",
+        "fit",
+        given.out,
+        rows,
+        "--truth",
+        dev.with_suffix(".csv"),
+        "--group",
+        "twin_cluster",
+    )
     fit += ("--where", "first_of_cluster=1", "--risk", "0.1", "--method", "temperature")
     return run_module(*score) or run_module(*fit)
 
@@ -129,6 +141,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--faces", type=int, default=9000, help="stills in the head's feature bank")
     parser.add_argument("--views", type=int, default=6, help="augmentations of each")
     parser.add_argument("--steps", type=int, default=HeadConfig.steps)
+    parser.add_argument("--adjust", type=float, default=0.3, help="power of the classes' rarity added to the logits")
     parser.add_argument("--head-seed", type=int, default=1)
     parser.add_argument("--clip-seeds", type=int, default=5, help="composed clips per dev face when measuring")
     parser.add_argument("--candidates", type=int, default=1, help="how many candidates were compared on dev")

@@ -50,7 +50,8 @@ def write_card(labels: tuple[str, ...], provenance: dict[str, Any], metrics: dic
         "composed clips serves two auxiliary losses",
         "- Disgust and fear are rare (148 and 574 of 25,752): stills are sampled by the power "
         f"{fit['config']['rare']} of the rarity of the classes that their votes and, with weight "
-        f"{fit['config'].get('original', 0)}, FER2013's original label name; targets are votes alone",
+        f"{fit['config'].get('original', 0)}, FER2013's original label name; targets are votes alone. The logits carry "
+        f"{provenance.get('adjust', 0)} times the negative log prior of the classes, chosen on dev",
         f"- Candidates compared on `dev`: {provenance['candidates']}",
         "- Repeat: `python -m train.compact --data <folder with FER+>`",
         "",

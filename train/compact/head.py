@@ -22,6 +22,7 @@ from torch.nn import functional
 from engine.spec import CropGeometry
 from train.compact.compose import Clips, FeatureBank, compose, compose_morphs, pad_prefixes
 from train.compact.encoder import CompactEncoder
+from train.compact.faces import Stills
 from train.compact.run import learning_rate, sampling_weights
 from train.models.tg_dfer import TgDfer, TgDferConfig
 from train.models.window import WindowOutput
@@ -60,7 +61,28 @@ class HeadConfig:
     rare: float = 0.5
 
 
-def assemble(encoder: CompactEncoder, size_px: int, window: int = 16, sample_hz: float = 8.0) -> TgDfer:
+def prior_bias(stills: Stills, power: float) -> tuple[float, ...]:
+    """Logit adjustment (Menon et al., ICLR 2021, eq. 9): how much each class is raised for being rare.
+
+    Args:
+        stills: Training stills.
+        power: 0 leaves the classes as rare as they are, 1 makes them equally likely beforehand.
+
+    Returns:
+        One number per class, of mean 0; empty where the power is 0.
+    """
+    voted = stills.seven[stills.seven.sum(1) > 0]
+    rarity = -np.log((voted / voted.sum(1, keepdims=True)).mean(0))
+    return tuple(float(v) for v in power * (rarity - rarity.mean())) if power else ()
+
+
+def assemble(
+    encoder: CompactEncoder,
+    size_px: int,
+    window: int = 16,
+    sample_hz: float = 8.0,
+    class_bias: tuple[float, ...] = (),
+) -> TgDfer:
     """TG-DFER around the compact encoder: no text encoder, attention pooling, heads that fit d.
 
     Args:
@@ -68,13 +90,14 @@ def assemble(encoder: CompactEncoder, size_px: int, window: int = 16, sample_hz:
         size_px: Side of the crops.
         window: T, frames of a window.
         sample_hz: Samples per second.
+        class_bias: Of :func:`prior_bias`.
 
     Returns:
         The model with a fresh head.
     """
     config = TgDferConfig(
         frames=window, sample_hz=sample_hz, heads=4, pool="attention", temperature=0.05, image_encoder="frozen",
-        crop=CropGeometry(size_px=size_px), mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0),
+        crop=CropGeometry(size_px=size_px), mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0), class_bias=class_bias,
     )  # fmt: skip
     return TgDfer(config, encoder, encoder.config.feature)
 
@@ -102,10 +125,14 @@ class FrameMean(nn.Module):
         width: d.
         classes: C.
         parameters: How many parameters to come near to, those of the head it is compared with.
+        class_bias: The same as that head's, or none.
     """
 
-    def __init__(self, width: int, classes: int, parameters: int) -> None:
+    bias: Tensor
+
+    def __init__(self, width: int, classes: int, parameters: int, class_bias: tuple[float, ...] = ()) -> None:
         super().__init__()
+        self.register_buffer("bias", torch.tensor(class_bias or (0.0,) * classes), persistent=False)
         # width*h + h*h + h*classes + 2*h + classes = parameters
         half = (width + classes + 2) / 2
         hidden = round(math.sqrt(half * half + parameters - classes) - half)
@@ -113,9 +140,14 @@ class FrameMean(nn.Module):
             nn.Linear(width, hidden), nn.GELU(), nn.Linear(hidden, hidden), nn.GELU(), nn.Linear(hidden, classes)
         )
 
+    def frame_logits(self, features: Tensor) -> Tensor:
+        """``(..., D)`` to ``(..., C)``."""
+        logits: Tensor = self.frame(features) + self.bias
+        return logits
+
     def head(self, features: Tensor) -> WindowOutput:
         """Score windows ``(B, W, D)``; relevance is each frame's logit of the predicted class."""
-        scores: Tensor = self.frame(features)
+        scores = self.frame_logits(features)
         bag = scores.mean(1)
         predicted = bag.argmax(-1)[:, None, None].expand(-1, scores.shape[1], -1)
         relevance = torch.gather(scores, 2, predicted).squeeze(-1)

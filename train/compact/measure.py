@@ -159,7 +159,7 @@ def noise_report(model: TgDfer, baseline: FrameMean, bank: FeatureBank, seeds: i
             clips = compose(bank, faces, np.full(len(faces), int(16 * share)), np.random.default_rng(seed))
             logits, relevance, _ = score(model, clips.features)
             with torch.inference_mode():
-                frames = baseline.frame(torch.from_numpy(clips.features)).numpy()
+                frames = baseline.frame_logits(torch.from_numpy(clips.features)).numpy()
             mean = frames.mean(1)
             answers["head"].append(logits)
             answers["mean"].append(mean)

@@ -48,10 +48,10 @@ def save_head(model: TgDfer, path: Path) -> None:
     save_file(tensors, path)
 
 
-def read_model(checkpoint: Path, head: Path) -> tuple[TgDfer, dict[str, Any]]:
-    """The whole model from the encoder's checkpoint and the head's weights."""
+def read_model(checkpoint: Path, head: Path, class_bias: tuple[float, ...] = ()) -> tuple[TgDfer, dict[str, Any]]:
+    """The whole model from the encoder's checkpoint and the head's weights, its logits adjusted by ``class_bias``."""
     classifier, record = read_classifier(checkpoint)
-    model = assemble(classifier.encoder, classifier.encoder.config.size_px)
+    model = assemble(classifier.encoder, classifier.encoder.config.size_px, class_bias=class_bias)
     missing, unexpected = model.load_state_dict(load_file(head), strict=False)
     wrong = [name for name in missing if not name.startswith("encoder.")] + unexpected
     if wrong:

@@ -48,6 +48,8 @@ class TgDferConfig(ModelOptions):
             6).
         influence_k: k of Table 6.
         temperature: tau, what cosines are divided by.
+        class_bias: Added to every frame's logits, one number per class, or none: logit adjustment for rare classes
+            (Menon et al., ICLR 2021, eq. 9).
     """
 
     frames: int = 16
@@ -69,6 +71,7 @@ class TgDferConfig(ModelOptions):
     influence: str = "all"
     influence_k: int = 2
     temperature: float = 0.01
+    class_bias: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -85,6 +88,8 @@ class TgDferConfig(ModelOptions):
         in_range("pool_k", self.pool_k, 1, self.frames)
         in_range("influence_k", self.influence_k, 1, self.frames)
         in_range("temperature", self.temperature, 1e-4, 100.0)
+        if self.class_bias and len(self.class_bias) != len(self.labels):
+            raise ValueError(f"class_bias: {len(self.class_bias)} numbers for {len(self.labels)} classes")
 
 
 def segment_starts(frames: int, width: int, stride: int) -> list[int]:
@@ -180,6 +185,8 @@ class TgDferHead(nn.Module):
         width: d, width of frame features and of label features.
     """
 
+    class_bias: Tensor
+
     def __init__(self, config: TgDferConfig, width: int) -> None:
         super().__init__()
         self.config, self.width = config, width
@@ -193,6 +200,8 @@ class TgDferHead(nn.Module):
             self.pool_hidden = nn.Linear(width, max(width // 4, 1))
             # No bias: a softmax over frames is blind to it.
             self.pool_score = nn.Linear(max(width // 4, 1), 1, bias=False)
+        if config.class_bias:
+            self.register_buffer("class_bias", torch.tensor(config.class_bias), persistent=False)
 
     def forward(self, features: Tensor, fine_prompt: Tensor, coarse_prompt: Tensor) -> WindowOutput:
         """Score windows.
@@ -210,6 +219,8 @@ class TgDferHead(nn.Module):
         instances = self.temporal(features)  # [B, T, d]
         labels = self.refined_labels(instances, fine_prompt, coarse_prompt)  # [B, C, d]
         scores = cosine(instances, labels) / self.config.temperature  # [B, T, C], FP32
+        if self.config.class_bias:
+            scores = scores + self.class_bias
         bag = self.pool(scores, instances)
         # Equation 12 is not per frame as printed: the score of the predicted class, softmax over frames.
         predicted = bag.argmax(dim=-1)[:, None, None]  # [B, 1, 1]
