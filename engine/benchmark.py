@@ -108,6 +108,17 @@ def machine_speed() -> dict[str, float]:
     }
 
 
+def _times_ms(work: Callable[[], object], rounds: int, warm_up: int) -> list[float]:
+    for _ in range(warm_up):
+        work()
+    times = []
+    for _ in range(rounds):
+        start = time.perf_counter_ns()
+        work()
+        times.append((time.perf_counter_ns() - start) / 1e6)
+    return times
+
+
 def median_ms(work: Callable[[], object], rounds: int, warm_up: int = 2) -> float:
     """Median wall time of some work.
 
@@ -119,26 +130,12 @@ def median_ms(work: Callable[[], object], rounds: int, warm_up: int = 2) -> floa
     Returns:
         Milliseconds.
     """
-    for _ in range(warm_up):
-        work()
-    times = []
-    for _ in range(rounds):
-        start = time.perf_counter_ns()
-        work()
-        times.append((time.perf_counter_ns() - start) / 1e6)
-    return float(np.median(times))
+    return float(np.median(_times_ms(work, rounds, warm_up)))
 
 
 def best_ms(work: Callable[[], object], rounds: int, warm_up: int = 2) -> float:
     """Smallest wall time of some work, ms; arguments as for :func:`median_ms`."""
-    for _ in range(warm_up):
-        work()
-    times = []
-    for _ in range(rounds):
-        start = time.perf_counter_ns()
-        work()
-        times.append((time.perf_counter_ns() - start) / 1e6)
-    return min(times)
+    return min(_times_ms(work, rounds, warm_up))
 
 
 def table(report: dict[str, Any]) -> list[str]:

@@ -5,6 +5,7 @@ No camera, socket or sleep here: a function of the frames it is given and what i
 
 from __future__ import annotations
 
+import math
 import time
 from collections import deque
 from collections.abc import Sequence
@@ -167,11 +168,14 @@ class Pipeline:
         self._scorer.reset_all()
 
     def _limit_ms(self, period_ns: int, detect_ns: int) -> float:
-        """How long a step may take before frames are dropped.
+        """How long a step may take before it runs beside the frames.
 
-        The camera's slot holds one frame, so a step may run half into the next frame's turn, but not into a sample's.
+        The camera's slot holds one frame, so a step may run half into the next frame's turn. Where every frame is a
+        sample there is nothing to do meanwhile, and a thread would only cost time.
         """
-        return (min(FRAMES_PER_STEP * period_ns, self._sample_ns) - detect_ns) / 1e6
+        if self._sample_ns < FRAMES_PER_STEP * period_ns:
+            return math.inf
+        return (FRAMES_PER_STEP * period_ns - detect_ns) / 1e6
 
     def _account(self, done: Done | None) -> Done | None:
         """Tell the scheduler what a finished step cost."""
