@@ -30,6 +30,7 @@ from rich.text import Text
 from engine.bundle import BundleError
 from engine.manifest import open_artefact
 from engine.spec import ModelSpec
+from stream.arguments import count, seconds
 from stream.camera.camera import Camera
 from stream.camera.frame import CameraError, Frame
 from stream.clock import SampleClock
@@ -80,8 +81,10 @@ class Kept:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of ``dfer-stream capture``."""
     parser.add_argument("out", type=Path, metavar="OUT", help="a file ending in .npz, or a new folder for PNG files")
-    parser.add_argument("--count", type=_count, default=200, help="units of crops to keep (default: %(default)s)")
-    parser.add_argument("--seconds", type=_seconds, help="stop after this long, with what there is")
+    parser.add_argument(
+        "--count", type=count(MOST_CROPS), default=200, help="units of crops to keep (default: %(default)s)"
+    )
+    parser.add_argument("--seconds", type=seconds, help="stop after this long, with what there is")
     parser.add_argument("--show", action="store_true", help="show the picture, with the banner across it")
     add_flags(parser, ("source", "camera", "faces", "model"))
 
@@ -255,19 +258,3 @@ def _window() -> Callable[[Frame, TrackedFace | None], bool]:
         return not closed and cv2.getWindowProperty(title, cv2.WND_PROP_VISIBLE) >= 1
 
     return show
-
-
-def _count(text: str) -> int:
-    if not text.isdigit() or not 1 <= int(text) <= MOST_CROPS:
-        raise argparse.ArgumentTypeError(f"give a whole number of 1 to {MOST_CROPS}, not {text!r}")
-    return int(text)
-
-
-def _seconds(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not 0 < value < 1e6:
-        raise argparse.ArgumentTypeError(f"give a number of seconds above 0, not {text!r}")
-    return value

@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 from typing import TextIO
 
+from stream.arguments import count, seconds
 from stream.client import Client
 from stream.endpoint import EndpointError
 from stream.freshness import Verdict
@@ -36,8 +37,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--newest", action="store_true", help="skip to the newest message when slower than the publisher"
     )
-    parser.add_argument("--count", type=_positive, help="end after this many messages")
-    parser.add_argument("--seconds", type=_seconds, help="end after this many seconds")
+    parser.add_argument("--count", type=count(), help="end after this many messages")
+    parser.add_argument("--seconds", type=seconds, help="end after this many seconds")
     parser.add_argument("--key", type=Path, help="own secret key file, for a publisher beyond this machine")
     parser.add_argument("--server-key", type=Path, help="the publisher's public key file")
 
@@ -145,17 +146,3 @@ def _face(face: Face) -> str:
 
 def _hz(value: float | None) -> str:
     return "–" if value is None else f"{value:.1f}/s"
-
-
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"must be at least 1, not {text}")
-    return value
-
-
-def _seconds(text: str) -> float:
-    value = float(text)
-    if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"must be above 0, not {text}")
-    return value

@@ -14,6 +14,7 @@ from types import FrameType
 from calibration.apply import CalibrationError
 from engine.backends import BackendError
 from engine.bundle import BundleError
+from stream.arguments import count, seconds
 from stream.camera.camera import Camera
 from stream.camera.frame import CameraError
 from stream.config import ConfigError, Settings, add_flags, load_settings
@@ -61,8 +62,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     shown.add_argument("--quiet", action="store_true", help="print nothing but errors")
     parser.add_argument("--show", action="store_true", help="open a window with boxes and bars")
-    parser.add_argument("--frames", type=_count, metavar="N", help="stop after this many processed frames")
-    parser.add_argument("--seconds", type=_seconds, metavar="S", help="stop after this many seconds")
+    parser.add_argument("--frames", type=count(), metavar="N", help="stop after this many processed frames")
+    parser.add_argument("--seconds", type=seconds, metavar="S", help="stop after this many seconds")
     parser.add_argument(
         "--stats", type=Path, metavar="FILE", help="write the last status message to this file at the end"
     )
@@ -208,19 +209,3 @@ def _write_stats(path: Path, daemon: Daemon) -> None:
     partial = path.with_name(path.name + ".partial")
     partial.write_bytes(json.dumps(daemon.final_stats(), indent=2).encode() + b"\n")
     os.replace(partial, path)
-
-
-def _count(text: str) -> int:
-    if not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"give a whole number of at least 1, not {text!r}")
-    return int(text)
-
-
-def _seconds(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not 0 < value < 1e9:
-        raise argparse.ArgumentTypeError(f"give a number of seconds above 0, not {text!r}")
-    return value

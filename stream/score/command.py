@@ -15,6 +15,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from stream.arguments import count
 from stream.camera.frame import CameraError
 from stream.config import ConfigError, Settings, add_flags, load_settings
 from stream.score import ScoreError
@@ -53,7 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--timeline", type=Path, metavar="DIR", help="also draw each video's scores over time")
     parser.add_argument(
-        "--jobs", type=_jobs, metavar="N", help="items scored at once (default: one per core, at most 4)"
+        "--jobs", type=count(64), metavar="N", help="items scored at once (default: one per core, at most 4)"
     )
     parser.add_argument("--fps", type=float, help="frames per second of folders of frames (default: 25)")
     parser.add_argument("--quiet", action="store_true", help="print nothing but what could not be scored")
@@ -296,9 +297,3 @@ def _picture_names(items: Sequence[Item]) -> dict[str, str]:
             taken.add(name)
             names[item.key] = name
     return names
-
-
-def _jobs(text: str) -> int:
-    if not text.isdigit() or not 1 <= int(text) <= 64:
-        raise argparse.ArgumentTypeError(f"give a number of 1 to 64, not {text!r}")
-    return int(text)

@@ -3,32 +3,21 @@
 from __future__ import annotations
 
 import shutil
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import psutil
 import pytest
 
-from stream.camera import Camera, CameraError, CameraSettings, Frame
+from stream.camera import Camera, CameraError, CameraSettings
 from stream.camera.gstreamer import csi_pipeline
+from tests.stream.camera_reading import read_until
 
 needs_gstreamer = pytest.mark.skipif(
     shutil.which("gst-launch-1.0") is None,
     reason="needs GStreamer: apt-get install gstreamer1.0-tools gstreamer1.0-plugins-base",
 )
 SETTINGS = CameraSettings(backoff_min_ms=20, backoff_max_ms=100)
-
-
-def read_until(camera: Camera, done: Callable[[], bool], seconds: float = 30.0) -> list[Frame]:
-    frames = []
-    deadline = time.monotonic() + seconds
-    while not done():
-        assert time.monotonic() < deadline, f"still {camera.state}: {camera.stats}"
-        if (frame := camera.read(0.2)) is not None:
-            frames.append(frame)
-    return frames
 
 
 @needs_gstreamer

@@ -14,8 +14,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from stream.camera import Camera, CameraError, CameraSettings, Frame
+from stream.camera import Camera, CameraError, CameraSettings
 from tests.stream.camera_fakes import DRIVER, DYING, steer
+from tests.stream.camera_reading import read_until
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -30,16 +31,6 @@ def script(tmp_path: Path) -> Path:
 def settings(**changes: int | str) -> CameraSettings:
     base: dict[str, int | str] = {"driver": DRIVER, "backoff_min_ms": 5, "backoff_max_ms": 20}
     return CameraSettings(**{**base, **changes})  # type: ignore[arg-type]
-
-
-def read_until(camera: Camera, done: Callable[[], bool], seconds: float = 20.0) -> list[Frame]:
-    frames = []
-    deadline = time.monotonic() + seconds
-    while not done():
-        assert time.monotonic() < deadline, f"still {camera.state}: {camera.stats}"
-        if (frame := camera.read(0.2)) is not None:
-            frames.append(frame)
-    return frames
 
 
 def test_frames_are_new_rgb_counted_and_timed(script: Path) -> None:

@@ -6,14 +6,14 @@ import base64
 import http.server
 import socket
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import cv2
 import numpy as np
 import pytest
 
-from stream.camera import Camera, CameraSettings, Frame
+from stream.camera import Camera, CameraSettings
+from tests.stream.camera_reading import read_until
 
 SETTINGS = CameraSettings(backoff_min_ms=20, backoff_max_ms=100, read_timeout_ms=1000)
 
@@ -78,16 +78,6 @@ def server() -> Iterator[MjpegServer]:
 
 def uri(server: MjpegServer) -> str:
     return f"http://user:p%40%3A%2F%25ss@127.0.0.1:{server.server_port}/video"
-
-
-def read_until(camera: Camera, done: Callable[[], bool], seconds: float = 30.0) -> list[Frame]:
-    frames = []
-    deadline = time.monotonic() + seconds
-    while not done():
-        assert time.monotonic() < deadline, f"still {camera.state}: {camera.stats}"
-        if (frame := camera.read(0.2)) is not None:
-            frames.append(frame)
-    return frames
 
 
 def test_mjpeg_with_credentials(server: MjpegServer) -> None:

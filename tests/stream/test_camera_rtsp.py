@@ -6,12 +6,12 @@ import base64
 import socketserver
 import struct
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 
-from stream.camera import Camera, CameraSettings, Frame
+from stream.camera import Camera, CameraSettings
+from tests.stream.camera_reading import read_until
 
 WIDTH, HEIGHT, FPS = 64, 48, 50
 SDP = (
@@ -101,16 +101,6 @@ def server() -> Iterator[RtspServer]:
 
 
 SETTINGS = CameraSettings(backoff_min_ms=20, backoff_max_ms=100, read_timeout_ms=1000)
-
-
-def read_until(camera: Camera, done: Callable[[], bool], seconds: float = 30.0) -> list[Frame]:
-    frames = []
-    deadline = time.monotonic() + seconds
-    while not done():
-        assert time.monotonic() < deadline, f"still {camera.state}: {camera.stats}"
-        if (frame := camera.read(0.2)) is not None:
-            frames.append(frame)
-    return frames
 
 
 def test_rtsp_with_credentials_and_a_server_that_comes_back(server: RtspServer) -> None:
