@@ -6,6 +6,7 @@ still costs one unit through the encoder.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -33,10 +34,15 @@ Image = NDArray[np.uint8]
 
 BATCH = 32
 """Faces through the encoder at once."""
-_LOOKS = (1.25, 1.75)
-"""Sides of the landmark net's regions, over the image's: the second where the first shows no face."""
+_LOOKS = (1.25, 1.75, 1.0)
+_TURNED_LOOKS = (1.25, 1.0)
+"""Sides of the landmark net's regions, over the image's, in turn until one shows a face."""
+_TURNS = (math.radians(-40), math.radians(40), math.radians(-75), math.radians(75))
 _REGION_SCALE = 1.5
 _PRESENCE = 0.5
+_SURE = 0.99
+"""A presence that ends the search. 9 % of 3,264 crops of FER2013 have less at the first look, and there the points of
+the surest look lie visibly better: on the mouth's corners, on the eyes of lying heads."""
 _TYPICAL = np.array([[0.319, 0.397], [0.688, 0.392], [0.505, 0.630], [0.362, 0.773], [0.659, 0.769]], np.float32)
 """Where the five points of a tight crop are, in shares of its sides: medians over 3,823 crops of FER2013."""
 _STILL_PERIOD_NS = 40_000_000
@@ -81,6 +87,10 @@ def resize_crop(image: Image, size_px: int) -> Image:
     return np.asarray(cv2.resize(image, (size_px, size_px), interpolation=how), np.uint8)
 
 
+def _presence(seen: tuple[float, NDArray[np.float32]]) -> float:
+    return seen[0]
+
+
 class CropAligner:
     """Brings a crop that somebody else cut to the daemon's own geometry.
 
@@ -102,16 +112,29 @@ class CropAligner:
             ``(5, 2)`` float32, px of the image, and whether they were found; else they are where most crops have them.
         """
         height, width = image.shape[:2]
+        upright: tuple[float, NDArray[np.float32]] = (0.0, np.zeros((5, 2), np.float32))
         for look in _LOOKS:
-            seen = self._net.run(image, Region(width / 2, height / 2, look * max(width, height)))
-            again = self._net.run(image, region_of_landmarks(seen.points, _REGION_SCALE))
-            seen = again if again.presence >= min(seen.presence, _PRESENCE) else seen
-            points = five_points(seen.points)
-            # Landmarks fitted to nothing lie far outside.
-            inside = bool(((points > -0.2 * width) & (points < 1.2 * max(width, height))).all())
-            if seen.presence >= _PRESENCE and inside:
-                return np.asarray(points, np.float32), True
+            upright = max(upright, self._look(image, look, 0.0), key=_presence)
+            if upright[0] >= _SURE:
+                return upright[1], True
+        # The net knows upright faces; a lying head seems half a face to it, with points beside the eyes. Nearby angles
+        # seem whole ones too, so all are looked at before the surest is taken.
+        turned = max((self._look(image, look, turn) for look in _TURNED_LOOKS for turn in _TURNS), key=_presence)
+        best = turned if turned[0] >= _SURE else upright
+        if best[0] >= _PRESENCE:
+            return best[1], True
         return _TYPICAL * np.array([width, height], np.float32) - np.float32(0.5), False
+
+    def _look(self, image: Image, look: float, turn: float) -> tuple[float, NDArray[np.float32]]:
+        """Presence and five points, seen in two steps; 0 where they lie outside, as landmarks fitted to nothing do."""
+        height, width = image.shape[:2]
+        side = max(width, height)
+        seen = self._net.run(image, Region(width / 2, height / 2, look * side, turn))
+        again = self._net.run(image, region_of_landmarks(seen.points, _REGION_SCALE))
+        seen = again if again.presence >= min(seen.presence, _PRESENCE) else seen
+        points = np.asarray(five_points(seen.points), np.float32)
+        inside = bool(((points > -0.2 * width) & (points < 1.2 * side)).all())
+        return float(seen.presence) if inside else 0.0, points
 
     def crop(self, image: Image, geometry: CropGeometry) -> tuple[Image, bool]:
         """Cut one crop.

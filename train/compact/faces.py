@@ -27,7 +27,7 @@ VOTES = ("neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fea
 """Vote columns in FER+'s own order."""
 
 STILL_PX = 48
-CACHE_VERSION = 2
+CACHE_VERSION = 3
 
 
 class FacesError(RuntimeError):
