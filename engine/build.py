@@ -7,7 +7,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +15,7 @@ import numpy as np
 from engine.backends import BackendError
 from engine.backends.choice import NAMES, construct, obstacle
 from engine.backends.protocol import Backend
-from engine.bundle import MANIFEST, Bundle, file_sha256, replace_directory
+from engine.bundle import MANIFEST, Bundle, Golden, file_sha256, replace_directory
 from engine.manifest import ENGINE_MANIFEST, ONNX_FILES, EngineDirectory, write_manifest
 from engine.parity import Bounds, Parity, ParityError, gate
 
@@ -125,10 +125,11 @@ def build(
         for extra in ("golden.npz", "calibration.json", "MODEL_CARD.md"):
             if extra in bundle.files:
                 shutil.copyfile(bundle.path / extra, staging / extra)
-        precision = _prepare(name, bundle, staging, options, note)
-        parity, precision = _prove(name, precision, bundle, staging, options, note)
+        wanted = _prepare(name, bundle, staging, options, note)
         files = {file.name: file_sha256(file) for file in sorted(staging.iterdir())}
-        write_manifest(staging, name, precision, bundle, parity.to_dict(), files)
+        staged = EngineDirectory(staging, bundle.spec, bundle.sha256, name, wanted or "", files=files)
+        parity, precision = _prove(staged, wanted, bundle.golden(), options, note)
+        write_manifest(staging, name, precision, bundle, parity.to_dict(), files, _cost(bundle))
         replace_directory(staging, target)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
@@ -197,22 +198,20 @@ def _prepare(
 
 
 def _prove(
-    name: str,
+    staged: EngineDirectory,
     precision: str | None,
-    bundle: Bundle,
-    staging: Path,
+    golden: Golden,
     options: BuildOptions,
     note: Callable[[str], None],
 ) -> tuple[Parity, str]:
     """Run the gate; where the precision is open, take the fastest that passes."""
-    golden = bundle.golden()
+    name = staged.backend
     candidates = (precision,) if precision else PRECISIONS[name][:2]
     passed: list[tuple[float, str, Parity]] = []
     failure: Exception | None = None
     for candidate in candidates:
-        staged = EngineDirectory(staging, bundle.spec, bundle.sha256, name, candidate)
         try:
-            backend = construct(name, staged, options.threads, candidate)
+            backend = construct(name, replace(staged, precision=candidate), options.threads, candidate)
         except BackendError as error:
             if precision:
                 raise BuildError(str(error)) from error
@@ -232,6 +231,15 @@ def _prove(
         raise failure if isinstance(failure, ParityError) else BuildError(str(failure))
     _, chosen, parity = min(passed)
     return parity, chosen
+
+
+def _cost(bundle: Bundle) -> dict[str, int]:
+    """Kept beside the engine, because a plan or an INT8 graph no longer tells it."""
+    try:
+        from engine.cost import encoder_cost
+    except ImportError:  # onnx is not needed to run an engine
+        return {}
+    return asdict(encoder_cost(bundle.encoder))
 
 
 def _encode_ms(backend: Backend, crops: np.ndarray[tuple[int, ...], np.dtype[np.uint8]]) -> float:
