@@ -16,7 +16,7 @@ from engine.backends import BackendError
 from engine.backends.choice import NAMES, construct, obstacle
 from engine.backends.protocol import Backend
 from engine.bundle import MANIFEST, Bundle, Golden, file_sha256, replace_directory
-from engine.manifest import ENGINE_MANIFEST, ONNX_FILES, EngineDirectory, write_manifest
+from engine.manifest import ENGINE_MANIFEST, ONNX_FILES, EngineDirectory, adopt, open_artefact, write_manifest
 from engine.parity import Bounds, Parity, ParityError, gate
 
 PRECISIONS = {
@@ -47,8 +47,8 @@ class BuildOptions:
         workspace_mb: TensorRT: most memory a layer may borrow while building and running.
         faces: TensorRT: most faces in one batch.
         timing_cache: TensorRT: file that keeps timings between builds; beside nothing if None.
-        hardware_compatible: TensorRT: a plan for every GPU of the same or a newer generation.
-        version_compatible: TensorRT: a plan that later TensorRT releases load.
+        hardware_compatible: TensorRT: a plan for every GPU of the same or a newer generation; :func:`verify` adopts it.
+        version_compatible: TensorRT: a plan that later TensorRT releases load; :func:`verify` adopts it.
     """
 
     precision: str | None = None
@@ -136,8 +136,20 @@ def build(
     return Built(EngineDirectory.open(target), parity, (time.monotonic_ns() - started) / 1e9, tuple(notes))
 
 
-def verify(path: str | os.PathLike[str], bounds: Bounds | None = None, threads: int | None = None) -> Parity:
+def verify(
+    path: str | os.PathLike[str],
+    bounds: Bounds | None = None,
+    threads: int | None = None,
+    adopted: bool = False,
+) -> Parity:
     """Check an engine directory or bundle and run its golden vectors here and now.
+
+    Args:
+        path: The directory.
+        bounds: How far from FP32 it may be.
+        threads: CPU threads; all cores if None.
+        adopted: Let an engine directory that was proven elsewhere be proven here, and record it: plans built to be
+            compatible with other GPUs or releases, or an engine copied from a machine of the same kind.
 
     Raises:
         BundleError: If a file or the manifest does not fit.
@@ -145,14 +157,16 @@ def verify(path: str | os.PathLike[str], bounds: Bounds | None = None, threads: 
         ParityError: If it is too far from FP32.
     """
     from engine.backends import open_backend
-    from engine.manifest import open_artefact
 
-    artefact = open_artefact(path)
+    artefact = EngineDirectory.open(path, proven_here=False) if adopted else open_artefact(path)
     backend = open_backend(artefact, threads=threads)
     try:
-        return gate(backend, artefact.golden(), bounds)
+        parity = gate(backend, artefact.golden(), bounds)
     finally:
         backend.close()
+    if isinstance(artefact, EngineDirectory) and adopted:
+        adopt(artefact, parity.to_dict())
+    return parity
 
 
 def _choose(backend: str, note: Callable[[str], None]) -> str:

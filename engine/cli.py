@@ -41,8 +41,10 @@ classes equal. An engine that fails it is not written.
 """,
     "verify": """\
 Exit status 0 means: no byte was altered, the directory was made for this machine, and it still answers as FP32 does.
+An engine of another machine is refused; --adopt runs the gate here instead and, if it passes, records this machine.
 
   dfer-engine verify car.engine && systemctl restart dferstream@cam0
+  dfer-engine verify copied.engine --adopt         after build --hardware-compatible or --version-compatible
 """,
     "bench": """\
 The floor is what the hardware cannot beat: the weights read once, or the multiply-adds at the measured peak, whichever
@@ -141,12 +143,19 @@ def _parser() -> argparse.ArgumentParser:
     )
     sub.add_argument("--faces", type=_positive, default=8, help="tensorrt: most faces in a batch (default 8)")
     sub.add_argument("--timing-cache", type=Path, help="tensorrt: file that makes the next build faster")
-    sub.add_argument("--hardware-compatible", action="store_true", help="tensorrt: also for newer GPUs")
-    sub.add_argument("--version-compatible", action="store_true", help="tensorrt: also for later releases")
+    sub.add_argument(
+        "--hardware-compatible", action="store_true", help="tensorrt: also for newer GPUs, see verify --adopt"
+    )
+    sub.add_argument(
+        "--version-compatible", action="store_true", help="tensorrt: also for later releases, see verify --adopt"
+    )
     _bounds(sub)
     _threads(sub)
     sub = command("verify", _verify, "Check every file of a bundle or engine directory and run its golden vectors.")
     sub.add_argument("path", type=Path, help="a bundle's or engine's directory")
+    sub.add_argument(
+        "--adopt", action="store_true", help="prove here what was proven elsewhere, and record this machine"
+    )
     _bounds(sub)
     _threads(sub)
     sub = command("bench", _bench, "Measure encode, ring and head per step, beside floors and the naive recompute.")
@@ -240,8 +249,10 @@ def _build(args: argparse.Namespace) -> tuple[dict[str, Any], list[str]]:
 
 
 def _verify(args: argparse.Namespace) -> tuple[dict[str, Any], list[str]]:
-    parity = verify(args.path, Bounds(args.max_delta, args.top1), args.threads)
-    return {"path": str(args.path), "parity": parity.to_dict()}, [f"{args.path}: ok", _parity_line(parity.to_dict())]
+    parity = verify(args.path, Bounds(args.max_delta, args.top1), args.threads, args.adopt).to_dict()
+    said = "ok, and recorded as proven on this machine" if args.adopt else "ok"
+    result = {"path": str(args.path), "parity": parity, "adopted": args.adopt}
+    return result, [f"{args.path}: {said}", _parity_line(parity)]
 
 
 def _bench(args: argparse.Namespace) -> tuple[dict[str, Any], list[str]]:

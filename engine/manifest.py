@@ -66,8 +66,12 @@ class EngineDirectory:
     cost: Mapping[str, int] = field(default_factory=dict)
 
     @classmethod
-    def open(cls, path: str | os.PathLike[str]) -> EngineDirectory:
+    def open(cls, path: str | os.PathLike[str], proven_here: bool = True) -> EngineDirectory:
         """Open an engine directory; nothing of it is deserialised before every check passed.
+
+        Args:
+            path: The directory.
+            proven_here: Whether it must have been proven on this machine. False is for :func:`adopt` alone.
 
         Raises:
             EngineError: Naming the field or file that differs, with the build command.
@@ -86,10 +90,13 @@ class EngineDirectory:
             if bundle["files"].get(name) != digest:
                 raise EngineError(f"{root} was built from another {name} than its bundle has; {remedy}")
         here = runtime_facts(backend)
-        for key in sorted(set(here) | set(values["runtime"])):
+        for key in sorted(set(here) | set(values["runtime"])) if proven_here else ():
             built, now = values["runtime"].get(key, "nothing"), here.get(key, "nothing")
             if built != now:
-                raise EngineError(f"{root} was proven with {key} {built}, this machine has {now}; {remedy}")
+                raise EngineError(
+                    f"{root} was proven with {key} {built}, this machine has {now}; {remedy}; or, where it may run "
+                    f"here as it is, prove it: dfer-engine verify {root} --adopt"
+                )
         for name, digest in files.items():
             _verify(root, name, digest, remedy)
         try:
@@ -169,6 +176,19 @@ def write_manifest(
         "cost": dict(cost),
     }
     (root / ENGINE_MANIFEST).write_bytes(encode_manifest(values))
+
+
+def adopt(engine: EngineDirectory, gate: Mapping[str, Any]) -> None:
+    """Record that a directory that was proven elsewhere has now passed the gate on this machine.
+
+    Args:
+        engine: The directory, opened with ``proven_here=False``.
+        gate: The gate's figures of here.
+    """
+    values = {**_read(engine.path), "runtime": runtime_facts(engine.backend), "gate": dict(gate)}
+    scratch = engine.path / f".{ENGINE_MANIFEST}.new"
+    scratch.write_bytes(encode_manifest(values))
+    scratch.replace(engine.path / ENGINE_MANIFEST)
 
 
 def runtime_facts(backend: str) -> dict[str, str]:

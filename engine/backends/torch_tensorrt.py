@@ -34,7 +34,9 @@ def plan_bytes(onnx_path: Path, inputs: list[torch.Tensor], workspace_mb: int = 
             "torch-tensorrt is not installed; dfer-engine build --backend tensorrt needs none"
         ) from error
     module = OnnxModule(convert.to_half(graph.load(onnx_path))).eval().to(inputs[0].device)
-    program = torch.export.export(module, tuple(inputs))
+    with torch.no_grad():
+        module.fix_shapes(*inputs)
+        program = torch.export.export(module, tuple(inputs))
     try:
         plan = front.dynamo.convert_exported_program_to_serialized_trt_engine(
             program,

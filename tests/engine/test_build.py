@@ -113,6 +113,31 @@ def test_only_listed_files_are_ever_read(damaged: Path) -> None:
     open_backend(engine).close()
 
 
+def test_an_engine_of_elsewhere_is_adopted_by_the_gate_alone(
+    damaged: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    here = json.loads((damaged / ENGINE_MANIFEST).read_bytes())["runtime"]
+    rewrite(damaged, {"runtime": {**here, "cpu": "Pentium"}})
+    assert run_cli(capsys, "verify", damaged)[2].strip().endswith(f"dfer-engine verify {damaged} --adopt")
+
+    def refused(*_: object) -> None:
+        raise ParityError("too far from FP32")
+
+    with monkeypatch.context() as wrong:
+        wrong.setattr(build_module, "gate", refused)
+        assert run_cli(capsys, "verify", damaged, "--adopt")[0] == 1
+    with pytest.raises(EngineError, match="cpu Pentium"):
+        EngineDirectory.open(damaged)
+    graph = damaged / "head.onnx"
+    whole = graph.read_bytes()
+    graph.write_bytes(whole[:-1] + b"!")
+    assert "head.onnx" in run_cli(capsys, "verify", damaged, "--adopt")[2]
+    graph.write_bytes(whole)
+    assert json.loads(run_cli(capsys, "verify", damaged, "--adopt", "--json")[1])["adopted"]
+    assert EngineDirectory.open(damaged).runtime == here
+    assert not list(damaged.glob(".*"))
+
+
 def test_a_library_that_is_gone_is_named(damaged: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def missing(name: str) -> str:
         raise importlib.metadata.PackageNotFoundError(name)
@@ -288,7 +313,7 @@ def test_a_full_disk_is_named_and_nothing_stays(
     def full(source: Path, target: Path) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(source), None, str(target))
 
-    monkeypatch.setattr(build_module.shutil, "copyfile", full)
+    monkeypatch.setattr("engine.build.shutil.copyfile", full)
     status, _, err = run_cli(capsys, "build", exported.path, tmp_path / "engine")
     assert status == 1
     assert "No space left on device" in err

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from engine.backends import BackendError, open_backend
-from engine.build import BuildError, BuildOptions, build
+from engine.build import BuildError, BuildOptions, build, verify
 from engine.bundle import Bundle, encode_manifest
 from engine.manifest import ENGINE_MANIFEST, EngineDirectory, EngineError
 from engine.parity import compare
@@ -210,6 +210,8 @@ def test_a_plan_of_another_tensorrt_is_refused_before_it_is_read(
     with pytest.raises(EngineError, match=r"tensorrt 10\.3\.0, this machine has 11\.4\.0.*dfer-engine build"):
         EngineDirectory.open(built.path)
     assert "deserialize_cuda_engine" not in record.calls
+    assert verify(built.path, adopted=True).top1 >= 0.99, "a version-compatible plan, proven here, may serve here"
+    assert EngineDirectory.open(built.path).runtime["tensorrt"] == "11.4.0"
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 import torch
@@ -32,9 +34,10 @@ def scale_variation(vision: VisionTransformer) -> None:
 def test_channels_that_vary_a_hundredfold_are_chaos_in_fp32_and_break_with_half_weights_alone(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
+    kinds: dict[str, Callable[[VisionTransformer], None]] = {"constant": make_outlier_heavy, "varying": scale_variation}
     changes: dict[str, float] = {}
     lines = []
-    for kind, plant in (("constant", make_outlier_heavy), ("varying", scale_variation)):
+    for kind, plant in kinds.items():
         torch.manual_seed(0)
         model = build("tg-dfer", "vit-b-32").eval()
         plant(next(module for module in model.modules() if isinstance(module, VisionTransformer)))
