@@ -40,9 +40,10 @@ test: $(DEV_STAMP)
 test-full: $(DEV_STAMP)
 	.venv/bin/python -m pytest -m "not gpu and not camera" --timeout 1800
 
-gpu: $(DEV_STAMP)
+gpu: $(DEV_STAMP) .cache/vit-b-32/bundle.json
 	.venv/bin/python -m pytest -m gpu
 	.venv/bin/dfer-engine bench stream/default_model --backend torch
+	.venv/bin/dfer-engine bench .cache/vit-b-32 --backend torch
 	.venv/bin/dfer-train bench --model tg-dfer --encoder vit-b-32 --set loop.precision=bf16
 	.venv/bin/dfer-train bench --model clip-guided --encoder vit-b-32 --set loop.precision=bf16
 	.venv/bin/dfer-train bench --model dk-clip --encoder vit-b-16 --set loop.precision=bf16

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.backends import Backend, open_backend
-from engine.manifest import cpu_name, open_artefact
+from engine.backends.protocol import Artefact
+from engine.manifest import EngineDirectory, cpu_name, open_artefact
 from engine.spec import ModelSpec
 
 
@@ -61,7 +63,7 @@ def measure(
         rings = [_ring_step(opened, spec, golden.features, length, rounds) for length in windows]
         bare = _beside_bare(opened, artefact.encoder, pool[:1], threads, rounds)
         speed = _speed_of(opened)
-        floor = _floor(artefact.path, opened.precision)
+        floor = _floor(artefact, opened.precision)
         for step in steps:
             step["floor_ms"] = _floor_ms(floor, int(step["batch"]), speed)
             step["to_floor"] = round(step["encode_ms"] / step["floor_ms"], 2) if step["floor_ms"] else None
@@ -272,18 +274,20 @@ def _speed_of(backend: Backend) -> dict[str, float]:
     return speed
 
 
-def _floor(root: Path, precision: str) -> dict[str, float] | None:
-    """Weight bytes and multiply-adds of the encoder, or None where the graph is not there or onnx not installed."""
-    graph = root / "encoder.onnx"
-    if not graph.is_file():
+def _floor(artefact: Artefact, precision: str) -> dict[str, float] | None:
+    """Weight bytes and multiply-adds of the encoder, or None for a bundle where onnx is not installed."""
+    if isinstance(artefact, EngineDirectory):
+        cost = dict(artefact.cost)
+    else:
+        try:
+            from engine.cost import encoder_cost
+        except ImportError:
+            return None
+        cost = asdict(encoder_cost(artefact.encoder))
+    if not cost:
         return None
-    try:
-        from engine.cost import encoder_cost
-    except ImportError:
-        return None
-    cost = encoder_cost(graph)
-    stored = cost.weight_bytes * {"fp32": 4, "int8": 1}.get(precision, 2) / 4
-    return {"weight_mb": round(stored / 1e6, 2), "gmacs": round(cost.macs / 1e9, 4)}
+    stored = cost["weight_bytes"] * {"fp32": 4, "int8": 1}.get(precision, 2) / 4
+    return {"weight_mb": round(stored / 1e6, 2), "gmacs": round(cost["macs"] / 1e9, 4)}
 
 
 def _floor_ms(floor: dict[str, float] | None, batch: int, speed: dict[str, float]) -> float | None:

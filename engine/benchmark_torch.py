@@ -62,7 +62,7 @@ def compare_paths(
     backend = TorchBackend(artefact, precision=precision, device=device)
     module = backend.encoder_module
     speed = device_speed(precision, device)
-    cost = encoder_cost(artefact.path / "encoder.onnx")
+    cost = encoder_cost(artefact.encoder)
     weights = cost.weight_bytes * (1.0 if precision == "fp32" else 0.5)
     pool = artefact.golden().crops
     rows = []

@@ -7,7 +7,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +15,8 @@ import numpy as np
 from engine.backends import BackendError
 from engine.backends.choice import NAMES, construct, obstacle
 from engine.backends.protocol import Backend
-from engine.bundle import MANIFEST, Bundle, file_sha256, replace_directory
-from engine.manifest import ENGINE_MANIFEST, ONNX_FILES, EngineDirectory, write_manifest
+from engine.bundle import MANIFEST, Bundle, Golden, file_sha256, replace_directory
+from engine.manifest import ENGINE_MANIFEST, ONNX_FILES, EngineDirectory, adopt, open_artefact, write_manifest
 from engine.parity import Bounds, Parity, ParityError, gate
 
 PRECISIONS = {
@@ -47,8 +47,8 @@ class BuildOptions:
         workspace_mb: TensorRT: most memory a layer may borrow while building and running.
         faces: TensorRT: most faces in one batch.
         timing_cache: TensorRT: file that keeps timings between builds; beside nothing if None.
-        hardware_compatible: TensorRT: a plan for every GPU of the same or a newer generation.
-        version_compatible: TensorRT: a plan that later TensorRT releases load.
+        hardware_compatible: TensorRT: a plan for every GPU of the same or a newer generation; :func:`verify` adopts it.
+        version_compatible: TensorRT: a plan that later TensorRT releases load; :func:`verify` adopts it.
     """
 
     precision: str | None = None
@@ -125,18 +125,31 @@ def build(
         for extra in ("golden.npz", "calibration.json", "MODEL_CARD.md"):
             if extra in bundle.files:
                 shutil.copyfile(bundle.path / extra, staging / extra)
-        precision = _prepare(name, bundle, staging, options, note)
-        parity, precision = _prove(name, precision, bundle, staging, options, note)
+        wanted = _prepare(name, bundle, staging, options, note)
         files = {file.name: file_sha256(file) for file in sorted(staging.iterdir())}
-        write_manifest(staging, name, precision, bundle, parity.to_dict(), files)
+        staged = EngineDirectory(staging, bundle.spec, bundle.sha256, name, wanted or "", files=files)
+        parity, precision = _prove(staged, wanted, bundle.golden(), options, note)
+        write_manifest(staging, name, precision, bundle, parity.to_dict(), files, _cost(bundle))
         replace_directory(staging, target)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
     return Built(EngineDirectory.open(target), parity, (time.monotonic_ns() - started) / 1e9, tuple(notes))
 
 
-def verify(path: str | os.PathLike[str], bounds: Bounds | None = None, threads: int | None = None) -> Parity:
+def verify(
+    path: str | os.PathLike[str],
+    bounds: Bounds | None = None,
+    threads: int | None = None,
+    adopted: bool = False,
+) -> Parity:
     """Check an engine directory or bundle and run its golden vectors here and now.
+
+    Args:
+        path: The directory.
+        bounds: How far from FP32 it may be.
+        threads: CPU threads; all cores if None.
+        adopted: Let an engine directory that was proven elsewhere be proven here, and record it: plans built to be
+            compatible with other GPUs or releases, or an engine copied from a machine of the same kind.
 
     Raises:
         BundleError: If a file or the manifest does not fit.
@@ -144,14 +157,16 @@ def verify(path: str | os.PathLike[str], bounds: Bounds | None = None, threads: 
         ParityError: If it is too far from FP32.
     """
     from engine.backends import open_backend
-    from engine.manifest import open_artefact
 
-    artefact = open_artefact(path)
+    artefact = EngineDirectory.open(path, proven_here=False) if adopted else open_artefact(path)
     backend = open_backend(artefact, threads=threads)
     try:
-        return gate(backend, artefact.golden(), bounds)
+        parity = gate(backend, artefact.golden(), bounds)
     finally:
         backend.close()
+    if isinstance(artefact, EngineDirectory) and adopted:
+        adopt(artefact, parity.to_dict())
+    return parity
 
 
 def _choose(backend: str, note: Callable[[str], None]) -> str:
@@ -197,22 +212,20 @@ def _prepare(
 
 
 def _prove(
-    name: str,
+    staged: EngineDirectory,
     precision: str | None,
-    bundle: Bundle,
-    staging: Path,
+    golden: Golden,
     options: BuildOptions,
     note: Callable[[str], None],
 ) -> tuple[Parity, str]:
     """Run the gate; where the precision is open, take the fastest that passes."""
-    golden = bundle.golden()
+    name = staged.backend
     candidates = (precision,) if precision else PRECISIONS[name][:2]
     passed: list[tuple[float, str, Parity]] = []
     failure: Exception | None = None
     for candidate in candidates:
-        staged = EngineDirectory(staging, bundle.spec, bundle.sha256, name, candidate)
         try:
-            backend = construct(name, staged, options.threads, candidate)
+            backend = construct(name, replace(staged, precision=candidate), options.threads, candidate)
         except BackendError as error:
             if precision:
                 raise BuildError(str(error)) from error
@@ -232,6 +245,15 @@ def _prove(
         raise failure if isinstance(failure, ParityError) else BuildError(str(failure))
     _, chosen, parity = min(passed)
     return parity, chosen
+
+
+def _cost(bundle: Bundle) -> dict[str, int]:
+    """Kept beside the engine, because a plan or an INT8 graph no longer tells it."""
+    try:
+        from engine.cost import encoder_cost
+    except ImportError:  # onnx is not needed to run an engine
+        return {}
+    return asdict(encoder_cost(bundle.encoder))
 
 
 def _encode_ms(backend: Backend, crops: np.ndarray[tuple[int, ...], np.dtype[np.uint8]]) -> float:

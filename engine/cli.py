@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import json
 import sys
 from collections.abc import Sequence
@@ -28,6 +29,44 @@ Turns a bundle (a trained model, made by dfer-train) into the fastest correct th
 A bundle runs as it is (dfer-stream run --bundle); an engine directory is needed for TensorRT and INT8, and records
 that this very machine reproduced the bundle's golden vectors (dfer-stream run --engine).
 """
+_EXAMPLES = {
+    "build": """\
+Without --backend and --precision it takes the first back end that runs here and the fastest of its precisions that
+passes the gate, and prints why. The gate: 256 golden windows, probabilities within --max-delta of FP32, --top1 of the
+classes equal. An engine that fails it is not written.
+
+  dfer-engine build model car.engine
+  dfer-engine build model car.engine --backend tensorrt --timing-cache /var/cache/dferstream/timing
+  dfer-engine build model small.engine --precision int8 --crops crops.npz --max-delta 0.1 --top1 0.98
+""",
+    "verify": """\
+Exit status 0 means: no byte was altered, the directory was made for this machine, and it still answers as FP32 does.
+An engine of another machine is refused; --adopt runs the gate here instead and, if it passes, records this machine.
+
+  dfer-engine verify car.engine && systemctl restart dferstream@cam0
+  dfer-engine verify copied.engine --adopt         after build --hardware-compatible or --version-compatible
+""",
+    "bench": """\
+The floor is what the hardware cannot beat: the weights read once, or the multiply-adds at the measured peak, whichever
+is longer. encode/floor says how far from it the encoder is; 'recomputing' is what every step would cost without a ring.
+
+  dfer-engine bench car.engine
+  dfer-engine bench model --backend onnxruntime --threads 1 --batches 1,4 --json > onnxruntime.json
+""",
+    "export": """\
+For runtimes that dfer-engine build does not know. FP16 is mixed: LayerNorm, the residual stream and the scores stay in
+FP32. The graphs are rounded to half after every node and held against FP32 before they appear.
+
+  dfer-engine export model half                    mixed FP16, batch 1-8
+  dfer-engine export model fixed --batch 1 --precision fp32
+""",
+}
+_REMEDIES = {
+    errno.ENOSPC: "free some space there (df -h), or choose another place; nothing was left half-written",
+    errno.EDQUOT: "your quota there is used up: free some space, or choose another place",
+    errno.EACCES: "this user may not: choose another place, or change its permissions",
+    errno.EROFS: "that file system is read-only: choose another place",
+}
 _ERRORS = (BundleError, BackendError, BuildError, ParityError, CropError)
 
 
@@ -46,6 +85,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("dfer-engine: stopped; nothing was left half-written", file=sys.stderr)
         return 130
+    except OSError as error:
+        print(f"dfer-engine: {_by_the_system(error)}", file=sys.stderr)
+        return 1
     except Exception as error:
         if not _ours(error):
             raise
@@ -56,6 +98,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     else:
         print("\n".join(lines))
     return 0
+
+
+def _by_the_system(error: OSError) -> str:
+    """What the system refused, where, and what to do."""
+    where = error.filename2 or error.filename
+    said = f"{error.strerror or error}{f': {where}' if where else ''}"
+    remedy = _REMEDIES.get(error.errno or 0)
+    return f"{said}; {remedy}" if remedy else said
 
 
 def _ours(error: Exception) -> bool:
@@ -71,7 +121,13 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     def command(name: str, run: Any, about: str) -> argparse.ArgumentParser:
-        sub = commands.add_parser(name, help=about, description=about)
+        sub = commands.add_parser(
+            name,
+            help=about,
+            description=about,
+            epilog=_EXAMPLES.get(name),
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
         sub.set_defaults(run=run)
         sub.add_argument("--json", action="store_true", help="print one JSON object instead of text")
         return sub
@@ -82,29 +138,38 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--backend", choices=NAMES, default="auto", help="auto takes the best that is installed here")
     sub.add_argument("--precision", choices=("fp16", "bf16", "fp32", "int8"), help="left out: measured or the default")
     sub.add_argument("--crops", type=Path, help="int8: .npz with captured crops under 'crops'")
-    sub.add_argument("--workspace-mb", type=int, default=1024, help="tensorrt: memory cap of a layer (default 1024)")
-    sub.add_argument("--faces", type=int, default=8, help="tensorrt: most faces in a batch (default 8)")
+    sub.add_argument(
+        "--workspace-mb", type=_positive, default=1024, help="tensorrt: memory cap of a layer (default 1024)"
+    )
+    sub.add_argument("--faces", type=_positive, default=8, help="tensorrt: most faces in a batch (default 8)")
     sub.add_argument("--timing-cache", type=Path, help="tensorrt: file that makes the next build faster")
-    sub.add_argument("--hardware-compatible", action="store_true", help="tensorrt: also for newer GPUs")
-    sub.add_argument("--version-compatible", action="store_true", help="tensorrt: also for later releases")
+    sub.add_argument(
+        "--hardware-compatible", action="store_true", help="tensorrt: also for newer GPUs, see verify --adopt"
+    )
+    sub.add_argument(
+        "--version-compatible", action="store_true", help="tensorrt: also for later releases, see verify --adopt"
+    )
     _bounds(sub)
     _threads(sub)
     sub = command("verify", _verify, "Check every file of a bundle or engine directory and run its golden vectors.")
-    sub.add_argument("path", type=Path)
+    sub.add_argument("path", type=Path, help="a bundle's or engine's directory")
+    sub.add_argument(
+        "--adopt", action="store_true", help="prove here what was proven elsewhere, and record this machine"
+    )
     _bounds(sub)
     _threads(sub)
     sub = command("bench", _bench, "Measure encode, ring and head per step, beside floors and the naive recompute.")
-    sub.add_argument("path", type=Path)
+    sub.add_argument("path", type=Path, help="a bundle's or engine's directory")
     sub.add_argument("--backend", choices=NAMES, default="auto")
     sub.add_argument("--precision", choices=("fp16", "bf16", "fp32", "int8"))
     sub.add_argument("--batches", type=_numbers, default=(1, 2, 4, 8), help="faces per step (default 1,2,4,8)")
     sub.add_argument("--windows", type=_numbers, default=(8, 16, 32, 64), help="ring lengths (default 8,16,32,64)")
-    sub.add_argument("--rounds", type=int, default=20, help="timed rounds per figure (default 20)")
+    sub.add_argument("--rounds", type=_positive, default=20, help="timed rounds per figure (default 20)")
     _threads(sub)
     sub = command("inspect", _inspect, "Say what a bundle, an engine directory or an ONNX graph is.")
-    sub.add_argument("path", type=Path)
+    sub.add_argument("path", type=Path, help="a directory, or a file ending in .onnx")
     sub = command("export", _export, "Rewrite a bundle's graphs for another runtime and check them against the rules.")
-    sub.add_argument("bundle", type=Path)
+    sub.add_argument("bundle", type=Path, help="the bundle's directory")
     sub.add_argument("out", type=Path, help="a new directory for encoder.onnx and head.onnx")
     sub.add_argument("--precision", choices=("fp32", "fp16"), default="fp16")
     sub.add_argument(
@@ -129,14 +194,20 @@ def _bounds(sub: argparse.ArgumentParser) -> None:
 
 
 def _threads(sub: argparse.ArgumentParser) -> None:
-    sub.add_argument("--threads", type=int, help="CPU threads (default: all cores)")
+    sub.add_argument("--threads", type=_positive, help="CPU threads (default: all cores)")
 
 
 def _numbers(text: str) -> tuple[int, ...]:
-    numbers = tuple(int(part) for part in text.split(","))
-    if not numbers or min(numbers) < 1:
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isdecimal() and int(part) for part in parts):
         raise argparse.ArgumentTypeError(f"whole numbers from 1, separated by commas, not {text!r}")
-    return numbers
+    return tuple(int(part) for part in parts)
+
+
+def _positive(text: str) -> int:
+    if not (text.isdecimal() and int(text)):
+        raise argparse.ArgumentTypeError(f"a whole number from 1, not {text!r}")
+    return int(text)
 
 
 def _batch(text: str) -> int | tuple[int, int]:
@@ -178,8 +249,10 @@ def _build(args: argparse.Namespace) -> tuple[dict[str, Any], list[str]]:
 
 
 def _verify(args: argparse.Namespace) -> tuple[dict[str, Any], list[str]]:
-    parity = verify(args.path, Bounds(args.max_delta, args.top1), args.threads)
-    return {"path": str(args.path), "parity": parity.to_dict()}, [f"{args.path}: ok", _parity_line(parity.to_dict())]
+    parity = verify(args.path, Bounds(args.max_delta, args.top1), args.threads, args.adopt).to_dict()
+    said = "ok, and recorded as proven on this machine" if args.adopt else "ok"
+    result = {"path": str(args.path), "parity": parity, "adopted": args.adopt}
+    return result, [f"{args.path}: {said}", _parity_line(parity)]
 
 
 def _bench(args: argparse.Namespace) -> tuple[dict[str, Any], list[str]]:

@@ -18,9 +18,9 @@ _HEAVY_BYTES = 4096
 def to_half(model: Any) -> Any:
     """The same graph in mixed FP16 whose types alone say the precision, as TensorRT's strong typing wants it.
 
-    Everything is half except LayerNorm, L2 norms, cosines and the temperature (see
-    :func:`engine.topology.full_precision_region`), which stand in FP32 behind Casts. Features and ring become
-    half, scores stay FP32.
+    Everything is half except LayerNorm, the residual stream, L2 norms, cosines and the temperature (see
+    :func:`engine.topology.full_precision_region`), which stand in FP32 behind Casts: every product with a weight
+    matrix and every attention is half. Features and ring become half, scores stay FP32.
 
     Args:
         model: FP32 ``onnx.ModelProto`` with its weights.

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 FORMAT = "dferstream.engine"
 FORMAT_VERSION = 1
 ENGINE_MANIFEST = "engine.json"
-_KEYS = {"format", "format_version", "backend", "precision", "runtime", "onnx", "gate", "files", "sha256"}
+_KEYS = {"format", "format_version", "backend", "precision", "runtime", "onnx", "gate", "files", "cost", "sha256"}
 _GRAPHS = ("{}.plan", "{}.xml", "{}.onnx")
 ONNX_FILES = ("encoder.onnx", "encoder.onnx.data", "head.onnx", "head.onnx.data")
 """The files of a bundle that an engine is made from."""
@@ -50,7 +50,8 @@ class EngineDirectory:
         metrics: How good the model was where it was measured.
         gate: The gate's figures.
         runtime: Device and versions it was proven on.
-        files: SHA-256 by file name.
+        files: SHA-256 by file name; nothing else in the directory is ever read.
+        cost: What one crop must at least read and multiply (``weight_bytes``, ``macs``); empty where not known.
     """
 
     path: Path
@@ -62,10 +63,15 @@ class EngineDirectory:
     gate: Mapping[str, Any] = field(default_factory=dict)
     runtime: Mapping[str, str] = field(default_factory=dict)
     files: Mapping[str, str] = field(default_factory=dict)
+    cost: Mapping[str, int] = field(default_factory=dict)
 
     @classmethod
-    def open(cls, path: str | os.PathLike[str]) -> EngineDirectory:
+    def open(cls, path: str | os.PathLike[str], proven_here: bool = True) -> EngineDirectory:
         """Open an engine directory; nothing of it is deserialised before every check passed.
+
+        Args:
+            path: The directory.
+            proven_here: Whether it must have been proven on this machine. False is for :func:`adopt` alone.
 
         Raises:
             EngineError: Naming the field or file that differs, with the build command.
@@ -84,18 +90,31 @@ class EngineDirectory:
             if bundle["files"].get(name) != digest:
                 raise EngineError(f"{root} was built from another {name} than its bundle has; {remedy}")
         here = runtime_facts(backend)
-        for key in sorted(set(here) | set(values["runtime"])):
+        for key in sorted(set(here) | set(values["runtime"])) if proven_here else ():
             built, now = values["runtime"].get(key, "nothing"), here.get(key, "nothing")
             if built != now:
-                raise EngineError(f"{root} was proven with {key} {built}, this machine has {now}; {remedy}")
+                raise EngineError(
+                    f"{root} was proven with {key} {built}, this machine has {now}; {remedy}; or, where it may run "
+                    f"here as it is, prove it: dfer-engine verify {root} --adopt"
+                )
         for name, digest in files.items():
             _verify(root, name, digest, remedy)
         try:
             spec = ModelSpec.from_dict(bundle["spec"])
         except SpecError as error:
             raise EngineError(f"{MANIFEST} of {root} holds an impossible spec: {error}") from error
-        sha256 = hashlib.sha256(raw).hexdigest()
-        return cls(root, spec, sha256, backend, precision, bundle["metrics"], values["gate"], values["runtime"], files)
+        return cls(
+            root,
+            spec,
+            hashlib.sha256(raw).hexdigest(),
+            backend,
+            precision,
+            metrics=bundle["metrics"],
+            gate=values["gate"],
+            runtime=values["runtime"],
+            files=files,
+            cost=values["cost"],
+        )
 
     @property
     def encoder(self) -> Path:
@@ -113,12 +132,16 @@ class EngineDirectory:
 
     def calibration(self) -> dict[str, Any] | None:
         """What ``dfer-calibrate`` had stored in the bundle, or None."""
-        file = self.path / "calibration.json"
-        values: dict[str, Any] | None = json.loads(file.read_text("utf-8")) if file.is_file() else None
+        if "calibration.json" not in self.files:
+            return None
+        values: dict[str, Any] = json.loads((self.path / "calibration.json").read_text("utf-8"))
         return values
 
     def _graph(self, part: str) -> Path:
-        return next(p for form in _GRAPHS if (p := self.path / form.format(part)).is_file())
+        for form in _GRAPHS:
+            if (name := form.format(part)) in self.files:
+                return self.path / name
+        raise EngineError(f"{ENGINE_MANIFEST} of {self.path} lists no graph of the {part}; build it again")
 
 
 def write_manifest(
@@ -128,6 +151,7 @@ def write_manifest(
     bundle: Bundle,
     gate: Mapping[str, Any],
     files: Mapping[str, str],
+    cost: Mapping[str, int],
 ) -> None:
     """Write ``engine.json`` of a directory whose files are complete.
 
@@ -138,6 +162,7 @@ def write_manifest(
         bundle: What it was made from.
         gate: The gate's figures.
         files: SHA-256 by file name.
+        cost: See :class:`EngineDirectory`.
     """
     values = {
         "format": FORMAT,
@@ -148,8 +173,22 @@ def write_manifest(
         "onnx": {name: bundle.files[name] for name in ONNX_FILES if name in bundle.files},
         "gate": dict(gate),
         "files": dict(files),
+        "cost": dict(cost),
     }
     (root / ENGINE_MANIFEST).write_bytes(encode_manifest(values))
+
+
+def adopt(engine: EngineDirectory, gate: Mapping[str, Any]) -> None:
+    """Record that a directory that was proven elsewhere has now passed the gate on this machine.
+
+    Args:
+        engine: The directory, opened with ``proven_here=False``.
+        gate: The gate's figures of here.
+    """
+    values = {**_read(engine.path), "runtime": runtime_facts(engine.backend), "gate": dict(gate)}
+    scratch = engine.path / f".{ENGINE_MANIFEST}.new"
+    scratch.write_bytes(encode_manifest(values))
+    scratch.replace(engine.path / ENGINE_MANIFEST)
 
 
 def runtime_facts(backend: str) -> dict[str, str]:

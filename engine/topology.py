@@ -11,6 +11,7 @@ from onnx import TensorProto, numpy_helper
 FLOATS = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16)
 TURNS = ("Reshape", "Transpose", "Unsqueeze", "Squeeze", "Identity", "Cast", "Flatten", "Expand")
 """Operators that move numbers without computing with them."""
+_MOVES = (*(kind for kind in TURNS if kind != "Cast"), "Concat", "Slice", "Split", "Gather")
 
 _BOOLEAN = {"Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "And", "Or", "Not", "Xor", "IsNaN", "IsInf"}
 _INT64 = {"Shape", "ArgMax", "ArgMin", "Size", "NonZero"}
@@ -99,17 +100,63 @@ class Topology:
 
 
 def full_precision_region(topology: Topology) -> set[int]:
-    """Nodes that must compute in FP32 although the rest runs in half precision.
-
-    Every L2 norm (its sum of squares overflows half at real CLIP activations), the cosines it feeds, the
-    division by the temperature, and whatever follows until the next weight matrix. At a temperature of 0.01 a
-    cosine rounded to half costs 0.067 of probability by itself. LayerNorm is apart: it stands in FP32 alone.
+    """Nodes that compute in FP32 although the rest runs in half: LayerNorm, the residual stream, the scores.
 
     Args:
         topology: Of the graph.
 
     Returns:
-        Indices of nodes, LayerNormalization included.
+        Indices of nodes.
+    """
+    norms = {i for i, node in enumerate(topology.nodes) if node.op_type == "LayerNormalization"}
+    return norms | residual_stream(topology) | scores_region(topology)
+
+
+def residual_stream(topology: Topology) -> set[int]:
+    """The sums that a LayerNorm reads, the biases that enter them, and what only moves them.
+
+    Trained transformers carry values of hundreds in a few fixed channels of this stream. Half has steps of 0.125
+    there, as large as what an image changes, and every layer would round again. In FP32 the stream also needs no
+    more Casts: the ones in front of each LayerNorm move behind each product.
+
+    Args:
+        topology: Of the graph.
+
+    Returns:
+        Indices of nodes, LayerNormalization left out.
+    """
+    stream: set[int] = set()
+    queue = [(node.input[0], False) for node in topology.nodes if node.op_type == "LayerNormalization"]
+    while queue:
+        name, summed = queue.pop()
+        index = topology.producer.get(name)
+        if index is None or index in stream:
+            continue
+        node = topology.nodes[index]
+        if node.op_type == "Add":
+            sum_of_two = not any(term in topology.constants for term in node.input)
+            if sum_of_two or summed:
+                stream.add(index)
+            if sum_of_two:
+                queue += [(term, True) for term in node.input]
+        elif node.op_type in _MOVES:
+            stream.add(index)
+            queue += [(part, summed) for part in (node.input if node.op_type == "Concat" else node.input[:1])]
+    return stream
+
+
+def scores_region(topology: Topology) -> set[int]:
+    """What makes scores of features: needs FP32 whatever the activations are.
+
+    Every L2 norm (its sum of squares overflows half at real CLIP activations), the cosines it feeds, the
+    division by the temperature, and whatever follows until the next weight matrix. At a temperature of 0.01 a
+    cosine rounded to half costs 0.067 of probability by itself.
+
+    Args:
+        topology: Of the graph.
+
+    Returns:
+        Indices of nodes, LayerNormalization left out.
     """
     region: set[int] = set()
     queue = [i for i in range(len(topology.nodes)) if _starts_norm(topology, i)]
@@ -125,7 +172,7 @@ def full_precision_region(topology: Topology) -> set[int]:
             if topology.is_linear(reader) and not _is_cosine(topology, reader):
                 continue
             queue.append(reader)
-    return region | {i for i, node in enumerate(topology.nodes) if node.op_type == "LayerNormalization"}
+    return region
 
 
 def _starts_norm(topology: Topology, index: int) -> bool:

@@ -6,15 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 from engine import convert, graph, half
 from engine.build import BuildOptions, build
 from engine.bundle import Bundle
 from engine.check import check_form, measured
-from tests.massive_activations import massive_bundle, plant
-from train.clip.vision import VisionTransformer
-from train.models.registry import build as build_model
 from train.random_bundle import random_bundle
 
 MODELS = ("tg-dfer", "dk-clip", "clip-guided")
@@ -50,29 +46,16 @@ def half_stays_correct(bundle: Bundle) -> str:
     )
 
 
+@pytest.mark.parametrize("outlier_heavy", [False, True])
 @pytest.mark.parametrize("name", MODELS)
-def test_small_models_build_prove_and_stay_correct_in_half(name: str, tmp_path: Path) -> None:
-    bundle = random_bundle(name, "tiny", tmp_path / "bundle", outlier_heavy=True)
+def test_small_models_build_prove_and_stay_correct_in_half(name: str, outlier_heavy: bool, tmp_path: Path) -> None:
+    bundle = random_bundle(name, "tiny", tmp_path / "bundle", outlier_heavy=outlier_heavy)
     to_engines(bundle, tmp_path)
     half_stays_correct(bundle)
     for part in ("encoder", "head"):
         weights = graph.read_weights(bundle.path, part)
         assert weights
         assert all(np.isfinite(array).all() for array in weights.values())
-
-
-@pytest.mark.parametrize("name", MODELS)
-def test_massive_activations_are_massive_and_allowed_for(name: str) -> None:
-    torch.manual_seed(0)
-    vision = next(m for m in build_model(name, "tiny").eval().modules() if isinstance(m, VisionTransformer))
-    frames = torch.randn(8, 3, 32, 32)
-    with torch.no_grad():
-        usual = vision(frames, 8)
-        plant(vision)
-        stream, planted = vision.tokens(frames, 8).abs(), vision(frames, 8)
-    assert stream.max() > 200
-    assert stream.max() > 100 * stream.median()
-    assert 0.5 < float(planted.norm() / usual.norm()) < 2
 
 
 @pytest.mark.slow
@@ -90,9 +73,9 @@ def test_full_size_models_build_prove_and_stay_correct_in_half(
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("name", MODELS)
-def test_full_size_models_with_massive_activations_stay_correct_in_half(
+def test_full_size_models_with_a_trained_clips_outliers_stay_correct_in_half(
     name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    line = half_stays_correct(massive_bundle(name, "vit-b-32", tmp_path / "bundle"))
+    line = half_stays_correct(random_bundle(name, "vit-b-32", tmp_path / "bundle", outlier_heavy=True))
     with capsys.disabled():
-        print(f"\nmassive activations: {line}")
+        print(f"\noutlier-heavy: {line}")

@@ -1,14 +1,12 @@
 """`dfer-train random-bundle`: a bundle of any size with random weights.
 
-For tests, benchmarks and engine builds: it has the shapes, the graphs and the numerical range of a trained
-    model, and its
-scores mean nothing.
+For tests, benchmarks and engine builds: it has the shapes, the graphs and, with ``--outlier-heavy``, the numerical
+range of a trained model; its scores mean nothing.
 """
 
 from __future__ import annotations
 
 import argparse
-import math
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -29,9 +27,12 @@ from train.models.options import OptionError
 from train.models.precision import LayerNorm
 from train.models.registry import add_model_arguments, build, parse_overrides
 
-OUTLIER_FACTORS = (20.0, 35.0, 60.0, 100.0)
-"""How much larger than its neighbours each heavy residual channel is; trained CLIPs have a handful of such
-channels."""
+CONSTANTS = (20.0, -35.0, 60.0, -100.0)
+"""Values that four channels of every token get ahead of the first layer; the others deviate by about 1."""
+FROM_THE_MIDDLE = 250.0
+"""Value that one more channel gets from the MLP of a layer in the middle, where trained models gain theirs."""
+REGISTERS, REGISTER_GAIN = 3, 8.0
+"""Tokens of each frame that one more channel holds almost alone, and how much larger that channel is everywhere."""
 
 
 def random_bundle(
@@ -51,8 +52,8 @@ def random_bundle(
         out: The bundle's directory; replaced if a bundle stands there.
         seed: Equal seeds give equal bundles.
         options: The model's options by field.
-        outlier_heavy: Give the image transformer's residual stream channels of 20 to 100 times the others, as
-            trained CLIPs have, to test half precision. Features keep their order of magnitude.
+        outlier_heavy: Give the image transformer's residual stream the outliers of a trained CLIP, to test half
+            precision, see :func:`make_outlier_heavy`. Features keep their order of magnitude.
         golden_units: Units that golden vectors are made from.
 
     Returns:
@@ -90,35 +91,57 @@ def random_bundle(
 
 
 def make_outlier_heavy(vision: VisionTransformer, seed: int = 0) -> None:
-    """Give the residual stream a few channels that are 20 to 100 times larger.
+    """Give the residual stream a trained CLIP's outliers, and let every reader of it allow for them.
 
-    Every reader of the stream undoes it on average, so that features keep their order of magnitude.
+    What is known of trained vision transformers, and what stands for it here:
+
+    - A few values of tens to hundreds in fixed channels, nearly the same for every image, that act as biases (Sun et
+      al. 2024, "Massive Activations in Large Language Models", section 5, CLIP ViT-L among them): :data:`CONSTANTS`
+      from the start, :data:`FROM_THE_MIDDLE` from an MLP.
+    - A few tokens a frame of much larger norm than the rest, in the same channels for every image: in OpenCLIP ViT-B/16
+      up to 100 to 150 against 20 to 60 (Jiang et al. 2025, "Vision Transformers Don't Need Trained Registers", figures
+      2 and 4), 93 before OpenCLIP's most sensitive layer (Kim et al. 2025, arXiv 2510.04547): :data:`REGISTERS`,
+      about 220 on a ViT-B. With the constants every token's norm is about 280: twice the published ones.
+    - OpenAI trained CLIP in mixed precision and publishes and runs it in half (its repository, ``convert_weights`` and
+      issues 30 and 171), so rounding its weights to half costs nothing. Channels that *vary* by 20 to 100 times the
+      others, as an earlier stand-in had them, are therefore no CLIP: there half weights alone move features by 1 to 2 %
+      and one grey level in every pixel by 15 to 24 %, in FP32 (here 0.4 %).
 
     Args:
         vision: The image transformer, changed in place.
-        seed: Chooses the channels.
+        seed: Chooses channels and tokens.
     """
-    width = vision.size.width
+    width, layers = vision.size.width, vision.blocks
     generator = torch.Generator().manual_seed(seed)
-    channels = torch.randperm(width, generator=generator)[: len(OUTLIER_FACTORS)]
-    scale = torch.ones(width)
-    scale[channels] = torch.tensor(OUTLIER_FACTORS)
-    # A norm over the stream divides by a deviation that the heavy channels dominate: its other weights make
-    # up for it.
-    spread = math.sqrt(float(scale.square().mean()))
+    *fixed, late, register = torch.randperm(width, generator=generator)[: len(CONSTANTS) + 2].tolist()
+    tokens = 1 + torch.randperm(vision.size.tokens - 1, generator=generator)[:REGISTERS]
+    offset = torch.zeros(width)
+    offset[fixed] = torch.tensor(CONSTANTS)
+
+    def allow_for(norm: LayerNorm) -> None:
+        """Make a norm of this stream answer what it answered to one of deviation 1."""
+        spread = float((1 + offset.var(unbiased=False)).sqrt())
+        norm.weight.mul_(spread)
+        norm.bias.sub_((offset - offset.mean()) / spread * norm.weight)
+        norm.weight[register] /= REGISTER_GAIN
+
     with torch.no_grad():
-        vision.pre_norm.weight.mul_(scale)
-        vision.pre_norm.bias.mul_(scale)
-        readers: list[LayerNorm] = [vision.post_norm]
-        for layer in vision.blocks:
-            readers += [layer.attention_norm, layer.mlp_norm]
-        for norm in readers:
-            norm.weight.mul_(spread / scale)
-        for exchange in vision.exchange or ():
-            if isinstance(exchange, MessageExchange):
-                exchange.message.weight.div_(scale)
-            elif isinstance(exchange, InteractionExchange):
-                exchange.interaction.weight.div_(scale)
+        vision.position[tokens, register] = 100.0  # after the first norm nearly all of the token
+        vision.pre_norm.weight[register] *= REGISTER_GAIN
+        vision.pre_norm.bias.add_(offset)
+        for i, layer in enumerate(layers):
+            exchange = None if vision.exchange is None else vision.exchange[i]
+            if isinstance(exchange, (MessageExchange, InteractionExchange)):
+                linear = exchange.message if isinstance(exchange, MessageExchange) else exchange.interaction
+                linear.weight[:, register] /= REGISTER_GAIN
+                linear.bias.sub_(linear.weight @ offset)
+                exchange.attention.out.bias.add_(offset)  # its tokens join the stream
+            allow_for(layer.attention_norm)
+            allow_for(layer.mlp_norm)
+            if i == len(layers) // 3:
+                layer.mlp.down.bias[late] += FROM_THE_MIDDLE
+                offset[late] = FROM_THE_MIDDLE
+        allow_for(vision.post_norm)
 
 
 def smooth_crops(spec: ModelSpec, units: int, seed: int) -> NDArray[np.uint8]:
@@ -147,7 +170,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_model_arguments(parser)
     parser.add_argument("out", metavar="OUT", help="the bundle's directory")
     parser.add_argument("--seed", type=int, default=0, help="equal seeds give equal bundles")
-    parser.add_argument("--outlier-heavy", action="store_true", help="residual channels as heavy as a trained CLIP's")
+    parser.add_argument("--outlier-heavy", action="store_true", help="activations with a trained CLIP's outliers")
 
 
 def run(arguments: argparse.Namespace) -> int:

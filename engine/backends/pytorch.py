@@ -189,7 +189,7 @@ class TorchBackend:
             self.__dict__.pop(name, None)
 
     def _load(self, model: Artefact, part: str, half: torch.dtype | None) -> _Graphed:
-        onnx_model = graph.load(model.path / f"{part}.onnx")
+        onnx_model = graph.load(model.encoder if part == "encoder" else model.head)
         if half is not None:
             onnx_model = convert.to_half(onnx_model)
         module = OnnxModule(onnx_model, half or torch.float16).to(self._device).eval()

@@ -146,7 +146,8 @@ def _build_plan(path: Path, shapes: dict[str, tuple[tuple[int, ...], ...]], opti
     if plan is None:
         raise BackendError(f"TensorRT cannot build {path.name}{log.because()}")
     if cache is not None and options.timing_cache is not None:
-        _replace(options.timing_cache, bytes(config.get_timing_cache().serialize()))
+        kept = _made(config.get_timing_cache(), "get_timing_cache", log)
+        _replace(options.timing_cache, bytes(_made(kept.serialize(), "serialize of the timing cache", log)))
     return bytes(plan)
 
 
@@ -239,7 +240,7 @@ class TensorRtBackend:
         self.precision = precision or "fp16"
         self._overflow: tuple[int, int] = (0, 0)  # address and bytes, for batches larger than the plan's
         self._lent: DeviceRows | None = None
-        if not (model.path / "encoder.plan").is_file():
+        if model.encoder.suffix != ".plan":
             raise BackendError(
                 f"{model.path} holds no TensorRT plans: dfer-engine build {model.path} OUT --backend tensorrt"
             )
@@ -250,8 +251,8 @@ class TensorRtBackend:
             self._runtime = _made(trt.Runtime(log), "Runtime", log)
             # A version-compatible plan brings its own lean runtime; its hash was checked against the manifest.
             self._runtime.engine_host_code_allowed = True
-            self._encoder = _Plan(self._runtime, model.path / "encoder.plan", log, self._cuda)
-            self._head = _Plan(self._runtime, model.path / "head.plan", log, self._cuda)
+            self._encoder = _Plan(self._runtime, model.encoder, log, self._cuda)
+            self._head = _Plan(self._runtime, model.head, log, self._cuda)
             self._allocate()
             properties = self._cuda.call("cudaGetDeviceProperties", device)
             gpu = properties.name.decode().rstrip("\0") if isinstance(properties.name, bytes) else properties.name

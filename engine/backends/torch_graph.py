@@ -57,6 +57,13 @@ class OnnxModule(nn.Module):
                 raise BackendError(f"the torch back end does not know {node.op_type} of {node.name or node.output[0]}")
             attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute}
             self._steps.append((node.op_type, list(node.input), list(node.output), attributes))
+        # What follows from shapes and constants alone stays on the host.
+        self._shapes = set(self._host)
+        for kind, inputs, outputs, _ in self._steps:
+            if kind == "Shape" or all(name in self._shapes for name in inputs if name):
+                self._shapes.update(outputs)
+        self._fixed: dict[str, Tensor] = {}
+        self._sizes: dict[str, list[int]] = {}
         last = {name: i for i, (_, inputs, _, _) in enumerate(self._steps) for name in inputs}
         self._drop: list[list[str]] = [[] for _ in self._steps]
         for name, i in last.items():
@@ -65,34 +72,53 @@ class OnnxModule(nn.Module):
 
     def forward(self, *arguments: Tensor) -> tuple[Tensor, ...]:
         """Run the graph on its inputs, in the graph's order."""
-        values: dict[str, Tensor] = dict(zip(self.inputs, arguments, strict=True))
-        for (kind, inputs, outputs, attributes), drop in zip(self._steps, self._drop, strict=True):
-            operator = _OPERATORS[kind]
-            host = operator in _ON_HOST or all(n in self._host or self._is_host(values, n) for n in inputs if n)
-            taken = [self._value(values, n, host or i in _HOST_ARGUMENTS.get(kind, ())) for i, n in enumerate(inputs)]
-            result = operator(self, attributes, *taken)
-            for name, value in zip(outputs, result if isinstance(result, tuple) else (result,), strict=False):
-                values[name] = value
-            for name in drop:
-                values.pop(name, None)
+        values = self._run(arguments, drop=True)
         return tuple(values[name] for name in self.outputs)
 
-    def _is_host(self, values: dict[str, Tensor], name: str) -> bool:
-        value = values.get(name)
-        return value is not None and value.dtype == torch.int64 and value.device.type == "cpu"
+    def fix_shapes(self, *arguments: Tensor) -> None:
+        """Take all shapes from one run and compute none from now on: ``torch.export`` cannot read a size from a tensor.
+
+        Args:
+            arguments: Inputs of the shapes that every later run has.
+        """
+        values = self._run(arguments, drop=False)
+        self._fixed = {**self._host, **{name: values[name] for name in self._shapes if name in values}}
+        self._sizes = {name: _ints(value) for name, value in self._fixed.items()}
+
+    def _run(self, arguments: tuple[Tensor, ...], drop: bool) -> dict[str, Tensor]:
+        values: dict[str, Tensor] = dict(zip(self.inputs, arguments, strict=True))
+        for (kind, inputs, outputs, attributes), done in zip(self._steps, self._drop, strict=True):
+            if self._fixed and all(name in self._fixed for name in outputs):
+                continue
+            host = kind == "Shape" or all(name in self._shapes for name in inputs if name)
+            sizes = _HOST_ARGUMENTS.get(kind, ())
+            taken = [
+                self._sizes[n] if i in sizes and n in self._fixed else self._value(values, n, host or i in sizes)
+                for i, n in enumerate(inputs)
+            ]
+            result = _OPERATORS[kind](self, attributes, *taken)
+            for name, value in zip(outputs, result if isinstance(result, tuple) else (result,), strict=False):
+                values[name] = value
+            for name in done if drop else ():
+                values.pop(name, None)
+        return values
 
     def _value(self, values: dict[str, Tensor], name: str, host: bool) -> Tensor | None:
         if not name:
             return None
         if name in values:
             return values[name]
+        if name in self._fixed and name not in self._names:
+            return self._fixed[name]
         if host and name in self._host:
             return self._host[name]
         constant: Tensor = getattr(self, self._names[name])
         return constant
 
 
-def _ints(value: Tensor | None) -> list[int]:
+def _ints(value: Tensor | list[int] | None) -> list[int]:
+    if isinstance(value, list):
+        return value
     return [] if value is None else [int(v) for v in value.reshape(-1).tolist()]
 
 
@@ -310,7 +336,6 @@ _OPERATORS: dict[str, Callable[..., Any]] = {
     "Unsqueeze": _unsqueeze,
     **{name: _pointwise(function) for name, function in _POINTWISE.items()},
 }
-_ON_HOST = (_shape,)
 _HOST_ARGUMENTS: dict[str, tuple[int, ...]] = {
     "Expand": (1,),
     "ReduceMax": (1,),

@@ -18,7 +18,7 @@ def plan_bytes(onnx_path: Path, inputs: list[torch.Tensor], workspace_mb: int = 
 
     Args:
         onnx_path: ``encoder.onnx`` or ``head.onnx`` of a bundle.
-        inputs: Example inputs on the GPU; their shapes become the plan's.
+        inputs: Example inputs on the GPU that the plan is for; their shapes become the plan's.
         workspace_mb: Memory a layer may borrow.
 
     Returns:
@@ -33,8 +33,10 @@ def plan_bytes(onnx_path: Path, inputs: list[torch.Tensor], workspace_mb: int = 
         raise BackendError(
             "torch-tensorrt is not installed; dfer-engine build --backend tensorrt needs none"
         ) from error
-    module = OnnxModule(convert.to_half(graph.load(onnx_path))).eval().cuda()
-    program = torch.export.export(module, tuple(inputs))
+    module = OnnxModule(convert.to_half(graph.load(onnx_path))).eval().to(inputs[0].device)
+    with torch.no_grad():
+        module.fix_shapes(*inputs)
+        program = torch.export.export(module, tuple(inputs))
     try:
         plan = front.dynamo.convert_exported_program_to_serialized_trt_engine(
             program,
@@ -45,4 +47,6 @@ def plan_bytes(onnx_path: Path, inputs: list[torch.Tensor], workspace_mb: int = 
         )
     except RuntimeError as error:
         raise BackendError(f"torch-tensorrt refuses {onnx_path.name}: {str(error).splitlines()[0]}") from error
+    if not plan:
+        raise BackendError(f"torch-tensorrt gave no plan for {onnx_path.name}")
     return bytes(plan)

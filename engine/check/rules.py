@@ -9,7 +9,7 @@ from onnx import TensorProto, numpy_helper
 
 from engine.check.findings import Finding
 from engine.check.operators import ALLOWED, AT_THE_EDGE, SINCE
-from engine.topology import FLOATS, TURNS, Topology, full_precision_region
+from engine.topology import FLOATS, TURNS, Topology, residual_stream, scores_region
 
 OPSETS = (18, 23)
 LIMIT = 16384.0
@@ -56,6 +56,13 @@ def layer_norm_full(graph: Topology) -> Iterator[Finding]:
                     yield Finding("layer-norm-fp32", graph.label(i), f"{name} is not FP32")
 
 
+def residual_full(graph: Topology) -> Iterator[Finding]:
+    """The residual stream between LayerNorms is FP32: half has steps of 0.125 at the magnitudes it carries."""
+    for i in sorted(residual_stream(graph)):
+        for name in _below_full(graph, i):
+            yield Finding("residual-fp32", graph.label(i), f"{name} of the residual stream is not FP32")
+
+
 def attention_casts(graph: Topology) -> Iterator[Finding]:
     """Nothing casts between the products of an attention: a Cast there keeps TensorRT from fusing it."""
     for _, between in _attentions(graph):
@@ -90,15 +97,10 @@ def weight_range(graph: Topology) -> Iterator[Finding]:
 
 def scores_full(graph: Topology) -> Iterator[Finding]:
     """Norms, cosines and the temperature compute in FP32, and scores leave the graph in FP32."""
-    for i in sorted(full_precision_region(graph)):
-        node = graph.nodes[i]
-        if node.op_type in ("LayerNormalization", "Cast"):
-            continue
-        for name in (*node.input, *node.output):
-            kind = graph.types.get(name)
-            if kind in FLOATS and kind != TensorProto.FLOAT:
+    for i in sorted(scores_region(graph)):
+        if graph.nodes[i].op_type not in ("LayerNormalization", "Cast"):
+            for name in _below_full(graph, i):
                 yield Finding("scores-fp32", graph.label(i), f"{name} of a norm, cosine or temperature is not FP32")
-                break
     for value in graph.model.graph.output:
         if value.name != "features" and graph.types.get(value.name) != TensorProto.FLOAT:
             made = graph.producer.get(value.name)
@@ -110,11 +112,18 @@ RULES: tuple[Callable[[Topology], Iterator[Finding]], ...] = (
     opset,
     operators,
     layer_norm_full,
+    residual_full,
     attention_casts,
     attention_scale,
     weight_range,
     scores_full,
 )
+
+
+def _below_full(graph: Topology, index: int) -> list[str]:
+    """The first number a node reads or writes that is a float of less than 32 bits, in a list, or none."""
+    names = (*graph.nodes[index].input, *graph.nodes[index].output)
+    return [n for n in names if graph.types.get(n) in FLOATS and graph.types[n] != TensorProto.FLOAT][:1]
 
 
 def _takes(operator: str, kind: int, allowed: frozenset[int]) -> bool:
@@ -128,7 +137,7 @@ def _takes(operator: str, kind: int, allowed: frozenset[int]) -> bool:
 
 def _attentions(graph: Topology) -> Iterator[tuple[int, list[int]]]:
     """First product and the nodes between it and the second one, for every attention in the graph."""
-    region = full_precision_region(graph)
+    region = scores_region(graph)
     for i, node in enumerate(graph.nodes):
         if node.op_type != "Softmax" or i in region:
             continue

@@ -165,8 +165,8 @@ def tensorrt_module(record: Record, version: str = "10.3.0") -> types.ModuleType
         def set_timing_cache(self, cache: Cache, ignore_mismatch: bool) -> bool:
             return not record.note("set_timing_cache")
 
-        def get_timing_cache(self) -> Cache:
-            return Cache()
+        def get_timing_cache(self) -> Cache | None:
+            return None if record.note("get_timing_cache") else Cache()
 
     class Builder:
         def __init__(self, logger: ILogger) -> None:

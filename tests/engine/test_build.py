@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import importlib.metadata
 import json
 import os
@@ -102,6 +103,39 @@ def test_another_machine_version_or_graph_is_refused_by_name(damaged: Path) -> N
     rewrite(damaged, {"format_version": 1, "files": {}})
     with pytest.raises(EngineError, match=r"does not list bundle\.json"):
         EngineDirectory.open(damaged)
+
+
+def test_only_listed_files_are_ever_read(damaged: Path) -> None:
+    for name in ("encoder.plan", "encoder.xml", "head.plan", "calibration.json"):
+        (damaged / name).write_bytes(b"planted beside the proven files")
+    engine = EngineDirectory.open(damaged)
+    assert (engine.encoder.name, engine.head.name, engine.calibration()) == ("encoder.onnx", "head.onnx", None)
+    open_backend(engine).close()
+
+
+def test_an_engine_of_elsewhere_is_adopted_by_the_gate_alone(
+    damaged: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    here = json.loads((damaged / ENGINE_MANIFEST).read_bytes())["runtime"]
+    rewrite(damaged, {"runtime": {**here, "cpu": "Pentium"}})
+    assert run_cli(capsys, "verify", damaged)[2].strip().endswith(f"dfer-engine verify {damaged} --adopt")
+
+    def refused(*_: object) -> None:
+        raise ParityError("too far from FP32")
+
+    with monkeypatch.context() as wrong:
+        wrong.setattr(build_module, "gate", refused)
+        assert run_cli(capsys, "verify", damaged, "--adopt")[0] == 1
+    with pytest.raises(EngineError, match="cpu Pentium"):
+        EngineDirectory.open(damaged)
+    graph = damaged / "head.onnx"
+    whole = graph.read_bytes()
+    graph.write_bytes(whole[:-1] + b"!")
+    assert "head.onnx" in run_cli(capsys, "verify", damaged, "--adopt")[2]
+    graph.write_bytes(whole)
+    assert json.loads(run_cli(capsys, "verify", damaged, "--adopt", "--json")[1])["adopted"]
+    assert EngineDirectory.open(damaged).runtime == here
+    assert not list(damaged.glob(".*"))
 
 
 def test_a_library_that_is_gone_is_named(damaged: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -248,17 +282,71 @@ def test_commands(exported: Bundle, engine_path: Path, tmp_path: Path, capsys: p
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("verify", "/nowhere"), "not a bundle"),
-        (("build", "/nowhere", "/tmp/never"), "not a bundle"),
-        (("inspect", "/nowhere.onnx"), "cannot read the ONNX graph"),
+        (("verify", "{}/nowhere"), "not a bundle"),
+        (("build", "{}/nowhere", "{}/out"), "not a bundle"),
+        (("bench", "{}/text"), "not a bundle"),
+        (("inspect", "{}/nowhere.onnx"), "cannot read the ONNX graph"),
+        (("inspect", "{}/truncated.onnx"), "cannot read the ONNX graph"),
+        (("build", "{}/bundle", "{}/text"), "text exists and is no engine directory"),
+        (("build", "{}/bundle", "{}/text/engine"), "text"),
+        (("build", "{}/bundle", "{}/out", "--max-delta", "7"), "bounds must be in"),
+        (("build", "{}/bundle", "{}/out", "--precision", "int8", "--crops", "{}/text"), "text"),
+        (("export", "{}/bundle", "{}/bundle"), "choose a new directory"),
     ],
 )
-def test_errors_are_one_line(capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], message: str) -> None:
-    status, out, err = run_cli(capsys, *arguments)
+def test_errors_are_one_line_and_leave_nothing(
+    exported: Bundle, tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], message: str
+) -> None:
+    (tmp_path / "bundle").symlink_to(exported.path)
+    (tmp_path / "text").write_text("no directory")
+    (tmp_path / "truncated.onnx").write_bytes(exported.head.read_bytes()[:-100])
+    status, out, err = run_cli(capsys, *(argument.format(tmp_path) for argument in arguments))
     assert status == 1
-    assert out == ""
     assert message in err
     assert err.count("\n") == 1
+    assert {p.name for p in tmp_path.iterdir()} == {"bundle", "text", "truncated.onnx"}
+
+
+def test_a_full_disk_is_named_and_nothing_stays(
+    exported: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(source: Path, target: Path) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(source), None, str(target))
+
+    monkeypatch.setattr("engine.build.shutil.copyfile", full)
+    status, _, err = run_cli(capsys, "build", exported.path, tmp_path / "engine")
+    assert status == 1
+    assert "No space left on device" in err
+    assert str(tmp_path) in err
+    assert "df -h" in err
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("bench", "x", "--batches", "1,two"), "whole numbers from 1, separated by commas, not '1,two'"),
+        (("build", "x", "y", "--threads", "0"), "a whole number from 1, not '0'"),
+        (("build", "x", "y", "--backend", "tpu"), "openvino"),
+        (("export", "x", "y", "--batch", "8-1"), "a profile such as 1-8, not '8-1'"),
+    ],
+)
+def test_wrong_arguments_say_what_is_right(
+    capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], message: str
+) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(arguments)
+    assert stop.value.code == 2
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["build", "verify", "bench", "inspect", "export"])
+def test_every_command_has_json_and_help_that_teaches(capsys: pytest.CaptureFixture[str], command: str) -> None:
+    with pytest.raises(SystemExit):
+        main([command, "--help"])
+    shown = capsys.readouterr().out
+    assert "--json" in shown
+    assert command == "inspect" or f"  dfer-engine {command} " in shown
 
 
 def test_ctrl_c_leaves_nothing(

@@ -15,7 +15,7 @@ from engine.bundle import Bundle, Golden
 from engine.check import check_form, check_half, contract, measured
 from engine.export import export_bundle
 from engine.golden import softmax
-from engine.topology import Topology, full_precision_region
+from engine.topology import Topology, full_precision_region, residual_stream
 from tests.engine.conftest import random_crops
 from tests.engine.tiny_models import TinyEncoder, tiny_modules, tiny_spec
 
@@ -95,6 +95,37 @@ def test_planted_layer_norm_in_half(mixed: Models) -> None:
     name = norm.name or norm.output[0]
     insert_cast(mixed["encoder"], norm, 0, TensorProto.FLOAT16)
     assert any(found.startswith(name) for found in broken(mixed["encoder"], "layer-norm-fp32"))
+
+
+def test_planted_residual_sum_in_half(mixed: Models) -> None:
+    model = mixed["encoder"]
+    topology = Topology(model)
+    added = [i for i in sorted(residual_stream(topology)) if topology.nodes[i].op_type == "Add"]
+    sums = [i for i in added if not any(name in topology.constants for name in topology.nodes[i].input)]
+    assert len(sums) == 4  # two blocks with two sums each
+    assert len(added) >= 8  # and the biases that enter them
+    insert_cast(model, topology.nodes[sums[2]], 0, TensorProto.FLOAT16)
+    assert topology.label(sums[2]) in broken(model, "residual-fp32")
+
+
+def test_planted_contract_faults(full: Models, exported: Bundle) -> None:
+    encoder, head = full["encoder"], full["head"]
+    renamed = onnx.ModelProto()
+    renamed.CopyFrom(encoder)
+    renamed.graph.output[0].name = "embedding"
+    assert any("embedding" in line for line in contract(renamed, exported.spec, "encoder"))
+    wide = onnx.ModelProto()
+    wide.CopyFrom(head)
+    wide.graph.input[0].type.tensor_type.elem_type = TensorProto.INT32
+    wide.graph.output[0].type.tensor_type.shape.dim[1].dim_value = 3
+    lines = contract(wide, exported.spec, "head")
+    assert any(line.startswith("ring is int32") for line in lines)
+    assert any(line.startswith("logits has shape") for line in lines)
+    late = onnx.ModelProto()
+    late.CopyFrom(head)
+    first = next(node for node in late.graph.node if "ring" in node.input)
+    first.op_type = "GatherElements"
+    assert any("must meet in one Gather" in line for line in contract(late, exported.spec, "head"))
 
 
 def test_planted_cast_in_attention(mixed: Models) -> None:
@@ -225,7 +256,10 @@ def test_half_keeps_scores_on_random_and_on_outlier_heavy_weights(tmp_path: Path
     models = [convert.to_half(graph.load(path)) for path in (bundle.encoder, bundle.head)]
     run = half.run(models[0], models[1], golden)
     if kind is Outliers:
-        assert max(run.peaks.values()) > 900
+        assert max(run.peaks.values()) > 600
+    topology = Topology(models[0])
+    kinds = {topology.types[name] for i in residual_stream(topology) for name in topology.nodes[i].output}
+    assert kinds == {TensorProto.FLOAT}
     assert np.abs(run.probs - golden.probs).max() <= 0.02
     assert (run.probs.argmax(1) == golden.probs.argmax(1)).mean() >= 0.99
 

@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+import sys
+import types
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from engine.backends import open_backend
+from engine.backends import BackendError, open_backend
+from engine.benchmark import measure, table
 from engine.benchmark_torch import compare_paths, device_speed
 from engine.build import BuildOptions, build
 from engine.bundle import Bundle
 from engine.golden import softmax
 from engine.parity import compare
+from train.random_bundle import random_bundle
+
+
+@pytest.fixture(scope="module")
+def vit_b_32(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """TG-DFER on a full-size encoder with a trained CLIP's outliers; only speed and rounding are looked at."""
+    return random_bundle("tg-dfer", "vit-b-32", tmp_path_factory.mktemp("vit") / "bundle", outlier_heavy=True)
 
 
 def streaming_equals_offline(backend: Any, bundle: Bundle, tolerance: float) -> None:
@@ -62,18 +72,24 @@ def test_comparison_of_paths_on_the_cpu(exported: Bundle) -> None:
 
 
 @pytest.mark.gpu
-@pytest.mark.parametrize("precision", ["fp16", "bf16", "fp32"])
-def test_torch_cuda_graphs_reproduce_the_golden_vectors(exported: Bundle, precision: str) -> None:
-    backend: Any = open_backend(exported, "torch", precision=precision)
-    assert compare(backend, exported.golden()).max_delta <= 0.02
+@pytest.mark.parametrize(
+    ("model", "precision"),
+    [("exported", "fp16"), ("exported", "bf16"), ("exported", "fp32"), ("vit_b_32", "fp16"), ("vit_b_32", "fp32")],
+)
+def test_torch_cuda_graphs_reproduce_the_golden_vectors(
+    request: pytest.FixtureRequest, model: str, precision: str
+) -> None:
+    bundle: Bundle = request.getfixturevalue(model)
+    backend: Any = open_backend(bundle, "torch", precision=precision)
+    assert compare(backend, bundle.golden()).max_delta <= 0.02
     assert backend.graph_note is None
-    streaming_equals_offline(backend, exported, 2e-2)
+    streaming_equals_offline(backend, bundle, 2e-2)
     backend.close()
 
 
 @pytest.mark.gpu
-def test_torch_step_beside_eager_compile_and_floor(exported: Bundle, capsys: pytest.CaptureFixture[str]) -> None:
-    rows = compare_paths(exported.path)
+def test_torch_step_beside_eager_compile_and_floor(vit_b_32: Bundle, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = compare_paths(vit_b_32.path)
     with capsys.disabled():
         print(
             "\n| batch | CUDA graph ms | eager ms | compile ms | step ms | floor ms | to floor |"
@@ -86,15 +102,55 @@ def test_torch_step_beside_eager_compile_and_floor(exported: Bundle, capsys: pyt
 
 
 @pytest.mark.gpu
+@pytest.mark.parametrize("model", ["exported", "vit_b_32"])
 @pytest.mark.parametrize("precision", ["fp16", "fp32"])
-def test_tensorrt_plan_is_built_proven_and_streams(exported: Bundle, tmp_path: Path, precision: str) -> None:
+def test_tensorrt_plan_is_built_proven_and_streams(
+    request: pytest.FixtureRequest, tmp_path: Path, model: str, precision: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     pytest.importorskip("tensorrt")
-    built = build(exported.path, tmp_path / "engine", "tensorrt", BuildOptions(precision=precision))
+    bundle: Bundle = request.getfixturevalue(model)
+    built = build(bundle.path, tmp_path / "engine", "tensorrt", BuildOptions(precision=precision))
     assert built.parity.max_delta <= 0.02
     backend: Any = open_backend(built.engine.path)
-    streaming_equals_offline(backend, exported, 2e-2)
+    streaming_equals_offline(backend, bundle, 2e-2)
     assert backend.graph_note is None
     backend.close()
+    with capsys.disabled():
+        print("\n" + "\n".join(table(measure(built.engine.path))))
+
+
+def test_torch_tensorrt_is_handed_a_typed_program(exported: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    from engine.backends.torch_tensorrt import plan_bytes
+
+    crops = torch.from_numpy(exported.golden().crops[:1])
+    handed: dict[str, Any] = {}
+    answer: bytes | None | Exception = b"plan"
+
+    def convert(program: Any, **options: Any) -> bytes | None:
+        handed.update(options, program=program)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    front: Any = types.ModuleType("torch_tensorrt")
+    front.dynamo = types.SimpleNamespace(convert_exported_program_to_serialized_trt_engine=convert)
+    monkeypatch.setitem(sys.modules, "torch_tensorrt", front)
+    assert plan_bytes(exported.encoder, [crops], workspace_mb=64) == b"plan"
+    assert handed["use_explicit_typing"]
+    assert handed["workspace_size"] == 64 << 20
+    kinds = {tensor.dtype for tensor in handed["program"].state_dict.values()}
+    assert {torch.float16, torch.float32} <= kinds
+    answer = RuntimeError("no converter for aten.erf\nmore")
+    with pytest.raises(BackendError, match=r"refuses encoder\.onnx: no converter for aten\.erf$"):
+        plan_bytes(exported.encoder, [crops])
+    answer = None
+    with pytest.raises(BackendError, match="gave no plan"):
+        plan_bytes(exported.encoder, [crops])
+    monkeypatch.setitem(sys.modules, "torch_tensorrt", None)
+    with pytest.raises(BackendError, match="not installed"):
+        plan_bytes(exported.encoder, [crops])
 
 
 @pytest.mark.gpu

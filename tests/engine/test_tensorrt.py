@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import ast
 import importlib
+import json
 import re
 import sys
 import types
@@ -12,9 +14,9 @@ import numpy as np
 import pytest
 
 from engine.backends import BackendError, open_backend
-from engine.build import BuildError, BuildOptions, build
-from engine.bundle import Bundle
-from engine.manifest import EngineDirectory, EngineError
+from engine.build import BuildError, BuildOptions, build, verify
+from engine.bundle import Bundle, encode_manifest
+from engine.manifest import ENGINE_MANIFEST, EngineDirectory, EngineError
 from engine.parity import compare
 from tests.engine.tensorrt_double import Record, cuda_runtime, tensorrt_module
 
@@ -149,10 +151,9 @@ def test_a_failure_while_opening_frees_everything_and_names_the_call(
 ) -> None:
     record.failing.add(call)
     module = importlib.import_module("engine.backends.tensorrt")
-    staged = EngineDirectory(built.path, built.spec, built.sha256, "tensorrt", "fp16")
     wanted = "encoder.plan" if call.startswith("deserialize") else call
     with pytest.raises(BackendError, match=wanted):
-        module.TensorRtBackend(staged)
+        module.TensorRtBackend(built)
     assert record.alive == {}
 
 
@@ -191,9 +192,14 @@ def test_the_timing_cache_is_kept(exported: Bundle, tmp_path: Path, record: Reco
     options = BuildOptions(timing_cache=cache, version_compatible=True, hardware_compatible=True)
     build(exported.path, tmp_path / "engine", "tensorrt", options)
     assert cache.read_bytes() == b"timings"
-    record.failing.add("set_timing_cache")
-    with pytest.raises(BackendError, match="another machine"):
-        build(exported.path, tmp_path / "other", "tensorrt", options)
+    for call, message in (
+        ("set_timing_cache", "another machine"),
+        ("get_timing_cache", "get_timing_cache gave nothing"),
+    ):
+        record.failing = {call}
+        with pytest.raises(BackendError, match=message):
+            build(exported.path, tmp_path / "other", "tensorrt", options)
+    assert not (tmp_path / "other").exists()
 
 
 def test_a_plan_of_another_tensorrt_is_refused_before_it_is_read(
@@ -203,6 +209,41 @@ def test_a_plan_of_another_tensorrt_is_refused_before_it_is_read(
     record.calls.clear()
     with pytest.raises(EngineError, match=r"tensorrt 10\.3\.0, this machine has 11\.4\.0.*dfer-engine build"):
         EngineDirectory.open(built.path)
+    assert "deserialize_cuda_engine" not in record.calls
+    assert verify(built.path, adopted=True).top1 >= 0.99, "a version-compatible plan, proven here, may serve here"
+    assert EngineDirectory.open(built.path).runtime["tensorrt"] == "11.4.0"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"runtime": {"gpu": "Orin"}}, "proven with gpu Orin, this machine has Double.*dfer-engine build"),
+        ({"runtime": {"compute_capability": "9.0"}}, "compute_capability 9.0"),
+        ({"runtime": {"tensorrt": "10.7.0"}}, r"tensorrt 10\.7\.0"),
+        ({"onnx": {"encoder.onnx": "0" * 64}}, r"another encoder\.onnx"),
+        ({"onnx": {"head.onnx.data": "0" * 64}}, r"another head\.onnx\.data"),
+    ],
+)
+def test_a_manifest_of_elsewhere_is_refused_by_name_before_a_plan_is_read(
+    built: EngineDirectory, record: Record, change: dict[str, dict[str, str]], message: str
+) -> None:
+    file = built.path / ENGINE_MANIFEST
+    values = json.loads(file.read_bytes())
+    for key, entries in change.items():
+        values[key].update(entries)
+    file.write_bytes(encode_manifest(values))
+    with pytest.raises(EngineError, match=message):
+        open_backend(built.path)
+    assert "deserialize_cuda_engine" not in record.calls
+
+
+def test_a_flipped_byte_of_a_plan_is_refused_before_it_is_read(built: EngineDirectory, record: Record) -> None:
+    for name in ("encoder.plan", "head.plan"):
+        whole = (built.path / name).read_bytes()
+        (built.path / name).write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+        with pytest.raises(EngineError, match=name):
+            open_backend(built.path)
+        (built.path / name).write_bytes(whole)
     assert "deserialize_cuda_engine" not in record.calls
 
 
@@ -224,6 +265,35 @@ def test_bad_requests(exported: Bundle, built: EngineDirectory, tmp_path: Path) 
     with pytest.raises(BackendError, match="--faces"):
         backend.ring(1000, 1000)
     backend.close()
+
+
+IN_BOTH = """
+Builder ILogger OnnxParser Runtime NetworkDefinitionCreationFlag STRONGLY_TYPED MemoryPoolType WORKSPACE
+ProfilingVerbosity LAYER_NAMES_ONLY BuilderFlag TF32 VERSION_COMPATIBLE HardwareCompatibilityLevel AMPERE_PLUS
+INTERNAL_ERROR ERROR WARNING nptype __version__ __init__
+create_network create_builder_config create_optimization_profile build_serialized_network
+parse_from_file num_errors get_error
+set_memory_pool_limit profiling_verbosity clear_flag set_flag hardware_compatibility_level
+add_optimization_profile create_timing_cache set_timing_cache get_timing_cache serialize set_shape
+deserialize_cuda_engine engine_host_code_allowed create_execution_context num_io_tensors get_tensor_name
+get_tensor_dtype get_tensor_profile_shape set_input_shape set_tensor_address infer_shapes execute_async_v3
+"""
+"""Names of TensorRT's Python interface that 10.3 and 11.4 both have; what the back end uses must be among them."""
+THEIRS = ("trt", "builder", "network", "parser", "config", "profile", "cache", "kept", "runtime", "engine", "context")
+
+
+def test_every_tensorrt_name_is_in_10_3_and_11_4() -> None:
+    source = Path(__file__).resolve().parents[2] / "engine" / "backends" / "tensorrt.py"
+    used, common = set(), set(IN_BOTH.split())
+    for node in ast.walk(ast.parse(source.read_text("utf-8"))):
+        if isinstance(node, ast.Attribute):
+            owner = node.value
+            name = owner.attr if isinstance(owner, ast.Attribute) else getattr(owner, "id", "")
+            if name.lstrip("_") in THEIRS or (isinstance(owner, ast.Attribute) and owner.attr in common):
+                used.add(node.attr)
+    own = {"plan", "plain", "run", "dtype", "largest", "names"}  # of the wrapper around a plan
+    assert used - own - common == set()
+    assert len(used & common) > 30, "the walk finds what the module uses"
 
 
 def test_tensorrt_is_imported_in_one_module_and_removed_names_in_none() -> None:

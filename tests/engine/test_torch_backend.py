@@ -6,6 +6,7 @@ import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
 
+from engine import graph
 from engine.backends import BackendError, open_backend
 from engine.backends.pytorch import TorchBackend
 from engine.backends.torch_graph import _OPERATORS, OnnxModule
@@ -102,3 +103,23 @@ def test_operators_agree_with_onnx_runtime(
     found = OnnxModule(model)(torch.from_numpy(x))[0].numpy()
     assert found.shape == expected.shape
     assert np.allclose(found, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("part", ["encoder", "head"])
+def test_with_fixed_shapes_a_graph_goes_through_torch_export(exported: Bundle, part: str) -> None:
+    golden = exported.golden()
+    ring = torch.from_numpy(golden.features)
+    first, other = (
+        (torch.from_numpy(golden.crops[at : at + 2]),)
+        if part == "encoder"
+        else (ring, torch.from_numpy(golden.windows[at : at + 2]))
+        for at in (0, 2)
+    )
+    module = OnnxModule(graph.load(exported.path / f"{part}.onnx")).eval()
+    with torch.no_grad():
+        wanted = module(*other)
+        module.fix_shapes(*first)
+        program = torch.export.export(module, first).module()
+        for found in (module(*other), program(*other)):
+            for a, b in zip(found, wanted, strict=True):
+                torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-5)
