@@ -13,13 +13,13 @@ from train.compact import fit as fit_module
 from train.compact.encoder import EncoderConfig
 from train.compact.faces import Stills, hold_out
 from train.compact.fit import accuracy
-from train.compact.run import FitConfig, Run, learning_rate, sampling_weights
+from train.compact.run import FitConfig, Run, learning_rate, sampling_weights, without_slips
 
 TINY = EncoderConfig(size_px=40, widths=(8, 16), depths=(1, 1), feature=16)
 POINTS = np.array([[14.8, 18.6], [32.5, 18.3], [23.7, 29.7], [16.8, 36.6], [31.1, 36.3]], np.float32)
 
 
-def _stills(count: int = 32) -> Stills:
+def drawn_stills(count: int = 32) -> Stills:
     rng = np.random.default_rng(0)
     votes = rng.integers(0, 6, (count, 10)).astype(np.float32)
     votes[:, 0] += 1
@@ -32,7 +32,7 @@ def _stills(count: int = 32) -> Stills:
 
 def _run(epochs: int) -> Run:
     torch.set_num_threads(1)
-    return Run(FitConfig(epochs=epochs, batch=8, sizes=(40, 48)), TINY, _stills(), "cpu")
+    return Run(FitConfig(epochs=epochs, batch=8, sizes=(40, 48)), TINY, drawn_stills(), "cpu")
 
 
 def test_a_resumed_run_ends_where_an_unbroken_one_does(tmp_path: Path) -> None:
@@ -55,7 +55,7 @@ def test_there_is_nothing_to_resume_in_an_empty_folder(tmp_path: Path) -> None:
 
 
 def test_a_time_budget_ends_the_schedule() -> None:
-    run = Run(FitConfig(epochs=50, minutes=1e-6, batch=8), TINY, _stills(), "cpu")
+    run = Run(FitConfig(epochs=50, minutes=1e-6, batch=8), TINY, drawn_stills(), "cpu")
     assert run.train_epoch()["progress"] == 1.0
 
 
@@ -76,6 +76,12 @@ def test_rare_classes_are_drawn_more_often() -> None:
     assert balanced[:90].sum() == pytest.approx(balanced[90:].sum())
 
 
+def test_single_votes_are_slips_unless_there_is_nothing_else() -> None:
+    votes = np.array([[6, 1, 2, 0], [1, 1, 0, 0], [0, 0, 9, 1]], np.float32)
+    assert without_slips(votes, 1).tolist() == [[6, 0, 2, 0], [1, 1, 0, 0], [0, 0, 9, 0]]
+    assert (without_slips(votes, 0) == votes).all()
+
+
 def test_scores_are_scikit_learns() -> None:
     rng = np.random.default_rng(1)
     logits, truth = rng.normal(size=(200, 7)).astype(np.float32), rng.integers(0, 7, 200)
@@ -90,7 +96,7 @@ def test_a_face_without_a_plurality_is_not_scored() -> None:
 
 
 def test_validation_keeps_twins_together() -> None:
-    stills = _stills(2000)
+    stills = drawn_stills(2000)
     held = hold_out(stills, 0.2)
     assert 0.15 < held.mean() < 0.25
     assert all(len(set(held[stills.cluster == c])) == 1 for c in np.unique(stills.cluster))
@@ -98,7 +104,7 @@ def test_validation_keeps_twins_together() -> None:
 
 
 def test_plurality_must_beat_every_column() -> None:
-    stills = _stills(4)
+    stills = drawn_stills(4)
     votes = np.zeros((4, 10), np.float32)
     votes[0, 1] = 5  # happiness
     votes[1, [1, 3]] = 4  # a tie

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,8 @@ import pytest
 import torch
 
 from engine.bundle import Bundle
+from engine.spec import SEVEN_CLASSES
+from tests.train.test_compact_fit import drawn_stills
 from train.compact.compose import FeatureBank
 from train.compact.encoder import CompactEncoder, EncoderConfig
 from train.compact.head import (
@@ -18,6 +21,7 @@ from train.compact.head import (
     clip_loss,
     draw,
     head_parameters,
+    rarity_bias,
     score,
     train_head,
     truth_loss,
@@ -68,6 +72,18 @@ def test_a_short_training_reads_stills_and_young_windows() -> None:
     assert (logits.argmax(1) == bank.label)[sure].mean() > 0.9
     assert (now.argmax(1) == bank.label)[sure].mean() > 0.9
     np.testing.assert_allclose(relevance.sum(1), 1, atol=1e-4)
+
+
+def test_only_rare_classes_are_raised() -> None:
+    votes = np.zeros((100, 10), np.float32)
+    for rows, name in ((slice(60), 0), (slice(60, 90), 1), (slice(90, 98), 3), (slice(98, 100), 5)):
+        votes[rows, name] = 10  # neutral, happiness, sadness, disgust
+    stills = replace(drawn_stills(100), votes=votes)
+    lift = dict(zip(SEVEN_CLASSES, rarity_bias(stills, 1.0), strict=True))
+    assert lift["neutral"] == lift["happiness"] == lift["sadness"] == 0
+    assert lift["disgust"] == pytest.approx(np.log(1 / 14 / 0.02))
+    assert rarity_bias(stills, 0.5)[SEVEN_CLASSES.index("disgust")] == pytest.approx(lift["disgust"] / 2)
+    assert rarity_bias(stills, 0.0) == ()
 
 
 def test_truth_loss_is_least_where_true_frames_share_the_weight() -> None:

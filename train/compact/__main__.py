@@ -1,8 +1,9 @@
 """The default model from its data to its bundle: ``python -m train.compact --data <folder with FER+>``.
 
-Stages: ``encoder`` (:mod:`train.compact.fit`, resumable), ``head`` (on features of the frozen encoder), ``bundle``
-(export, measure through the exported graphs, card), ``calibrate`` (``dfer-stream score`` of the dev faces, then
-``dfer-calibrate fit``, each as a user would run it).
+Stages: ``encoder`` (:mod:`train.compact.fit`, resumable), ``deepen`` (two more blocks and a second, calmer run from the
+first one's weights, resumable too), ``blend`` (weights between the two), ``head`` (on features of the frozen encoder),
+``bundle`` (export, measure through the exported graphs, card), ``calibrate`` (``dfer-stream score`` of the dev faces,
+then ``dfer-calibrate fit``, each as a user would run it).
 """
 
 from __future__ import annotations
@@ -24,10 +25,16 @@ from train.compact import measure
 from train.compact.card import write_card
 from train.compact.compose import build_bank
 from train.compact.faces import FacesError, Stills, hold_out, load_split
-from train.compact.head import FrameMean, HeadConfig, assemble, head_parameters, prior_bias, train_head
+from train.compact.grow import GrowError
+from train.compact.head import FrameMean, HeadConfig, assemble, head_parameters, rarity_bias, train_head
+from train.compact.run import CheckpointError, blend_runs
 from train.compact.ship import ShipError, complete, read_classifier, read_model, save_head, ship
 
-STAGES = ("encoder", "head", "bundle", "calibrate")
+STAGES = ("encoder", "deepen", "blend", "head", "bundle", "calibrate")
+
+SHALLOW = ("--depths", "1", "2", "3", "1")
+DEEPEN = ("--rate", "0.06", "--settle", "0.5", "--slips", "1", "--sizes", "48", "56", "56", "56")
+"""How the second run differs from the first: half the peak rate, and calm for half of its time."""
 
 
 def choose_faces(stills: Stills, count: int, seed: int) -> Stills:
@@ -64,7 +71,7 @@ def train_window_head(given: argparse.Namespace) -> None:
 def make_bundle(given: argparse.Namespace) -> None:
     """Stage ``bundle``."""
     checkpoint = given.run / "last.safetensors"
-    bias = prior_bias(load_split(given.data, "train", given.cache), given.adjust)
+    bias = rarity_bias(load_split(given.data, "train", given.cache), given.adjust)
     model, record = read_model(checkpoint, given.run / "head.safetensors", bias)
     classifier, _ = read_classifier(checkpoint)
     parameters = {"encoder": model.encoder, "head": model.window_head, "text": model.text}
@@ -103,6 +110,13 @@ def make_bundle(given: argparse.Namespace) -> None:
     print(json.dumps(figures, indent=1))
 
 
+def fit_encoder(given: argparse.Namespace, out: Path, epochs: int, *settings: str | Path) -> int:
+    """One run of :mod:`train.compact.fit`; its exit code."""
+    where = ("--data", given.data, "--cache", given.cache, "--out", out)
+    length = ("--minutes", given.minutes, "--epochs", epochs, "--seed", given.seed)
+    return run_module("train.compact.fit", *where, *map(str, length), *settings)
+
+
 def run_module(*command: str | Path) -> int:
     """Run ``python -m`` with these arguments; its exit code."""
     return subprocess.run([sys.executable, "-m", *map(str, command)], check=False).returncode
@@ -135,23 +149,29 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--run", type=Path, default=Path("runs/compact"), help="folder of checkpoints")
     parser.add_argument("--out", type=Path, default=Path("stream/default_model"), help="the bundle")
     parser.add_argument("--stages", nargs="+", choices=STAGES, default=list(STAGES))
-    parser.add_argument("--minutes", type=float, default=0.0, help="time for the encoder; 0: by --epochs")
-    parser.add_argument("--epochs", type=int, default=80)
+    parser.add_argument("--minutes", type=float, default=0.0, help="time for each run of the encoder; 0: by epochs")
+    parser.add_argument("--epochs", type=int, default=80, help="passes of the encoder's first run")
+    parser.add_argument("--more-epochs", type=int, default=41, help="passes of the deepened encoder's run")
+    parser.add_argument("--blend", type=float, default=0.2, help="share of the deepened run in the shipped weights")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--faces", type=int, default=9000, help="stills in the head's feature bank")
     parser.add_argument("--views", type=int, default=6, help="augmentations of each")
     parser.add_argument("--steps", type=int, default=HeadConfig.steps)
-    parser.add_argument("--adjust", type=float, default=0.3, help="power of the classes' rarity added to the logits")
+    parser.add_argument("--adjust", type=float, default=0.65, help="how far the rare classes are raised, 0 to 1")
     parser.add_argument("--head-seed", type=int, default=1)
     parser.add_argument("--clip-seeds", type=int, default=5, help="composed clips per dev face when measuring")
     parser.add_argument("--candidates", type=int, default=1, help="how many candidates were compared on dev")
     given = parser.parse_args(arguments)
     try:
-        if "encoder" in given.stages:
-            fit = ("train.compact.fit", "--data", given.data, "--cache", given.cache, "--out", given.run)
-            length = ("--minutes", str(given.minutes), "--epochs", str(given.epochs))
-            if run_module(*fit, *length, "--seed", str(given.seed)):
+        shallow = given.run / "shallow"
+        if "encoder" in given.stages and fit_encoder(given, shallow, given.epochs, *SHALLOW):
+            return 1
+        if "deepen" in given.stages:
+            start = ("--start", shallow / "last.safetensors")
+            if fit_encoder(given, given.run / "deep", given.more_epochs, *start, *DEEPEN):
                 return 1
+        if "blend" in given.stages:
+            blend_runs(shallow, given.run / "deep", given.blend, given.run)
         torch.manual_seed(given.head_seed)
         if "head" in given.stages:
             train_window_head(given)
@@ -159,7 +179,7 @@ def main(arguments: list[str] | None = None) -> int:
             make_bundle(given)
         if "calibrate" in given.stages and calibrate(given):
             return 1
-    except (FacesError, ShipError) as error:
+    except (CheckpointError, FacesError, GrowError, ShipError) as error:
         print(f"train.compact: {error}", file=sys.stderr)
         return 1
     return 0

@@ -14,6 +14,17 @@ def _interval(value: tuple[float, float, float]) -> str:
     return f"{value[0]:.1f} [{value[1]:.1f}, {value[2]:.1f}]"
 
 
+def _runs(fit: dict[str, Any]) -> list[str]:
+    """A line for each run of the encoder, the first one first."""
+    first = _runs(fit["start"]) if "start" in fit else []
+    name = "then, deeper," if first else "Encoder:"
+    minutes = f"{fit['spent_s'] / 60:.0f} minutes on {fit['world']} processes"
+    return [
+        *first, f"- {name} {fit['epoch']} epochs ({minutes}), soft votes, {fit['shape']['depths']} blocks per stage, "
+        f"settings {fit['config']}",
+    ]  # fmt: skip
+
+
 def write_card(labels: tuple[str, ...], provenance: dict[str, Any], metrics: dict[str, Any]) -> str:
     """Markdown of the card.
 
@@ -44,14 +55,15 @@ def write_card(labels: tuple[str, ...], provenance: dict[str, Any], metrics: dic
         f"- {LICENCE}",
         f"- Data SHA-256 (archive and table): `{provenance['data_sha256']}`",
         f"- Seeds: encoder {fit['config']['seed']}, head {provenance['head']['seed']}",
-        f"- Encoder: {fit['epoch']} epochs ({fit['spent_s'] / 60:.0f} minutes on {fit['world']} processes), soft "
-        f"votes, settings {fit['config']}",
+        *_runs(fit),
+        *([f"- Weights: {fit['blend']} of the way from the first run's to the second's"] if "blend" in fit else []),
         f"- Head: {provenance['head']['steps']} steps on composed clips over frozen features; the known frame truth of "
         "composed clips serves two auxiliary losses",
         "- Disgust and fear are rare (148 and 574 of 25,752): stills are sampled by the power "
         f"{fit['config']['rare']} of the rarity of the classes that their votes and, with weight "
-        f"{fit['config'].get('original', 0)}, FER2013's original label name; targets are votes alone. The logits carry "
-        f"{provenance.get('adjust', 0)} times the negative log prior of the classes, chosen on dev",
+        f"{fit['config'].get('original', 0)}, FER2013's original label name; targets are votes alone. The logits "
+        "of the rare classes are raised towards half an even share of the votes by the power "
+        f"{provenance.get('adjust', 0)}, chosen on dev",
         f"- Candidates compared on `dev`: {provenance['candidates']}",
         "- Repeat: `python -m train.compact --data <folder with FER+>`",
         "",

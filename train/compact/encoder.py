@@ -31,7 +31,7 @@ class EncoderConfig:
 
     size_px: int = 56
     widths: tuple[int, ...] = (32, 64, 160, 256)
-    depths: tuple[int, ...] = (1, 2, 3, 1)
+    depths: tuple[int, ...] = (2, 3, 3, 1)
     feature: int = 128
     dropout: float = 0.1
     drop_path: float = 0.05

@@ -26,12 +26,15 @@ from engine.spec import CropGeometry
 from train.compact.augment import crop_matrices, render
 from train.compact.encoder import EncoderConfig
 from train.compact.faces import FacesError, Stills, hold_out, load_split
-from train.compact.run import FitConfig, Run
+from train.compact.run import CheckpointError, FitConfig, Run, read_record
 
 _CPU_SETTINGS = {
     # Without these glibc returns every large activation to the kernel and faults it in again.
     "MALLOC_MMAP_THRESHOLD_": "4000000000", "MALLOC_TRIM_THRESHOLD_": "8000000000", "GLOO_SOCKET_IFNAME": "lo",
 }  # fmt: skip
+
+NUMBERS = ("seed", "epochs", "minutes", "batch", "rate", "decay", "rare", "original", "slips", "settle", "mixup", "ema")
+"""Fields of :class:`~train.compact.run.FitConfig` that are options of the command line."""
 
 
 def accuracy(logits: NDArray[np.float32], truth: NDArray[np.int64]) -> tuple[float, float]:
@@ -59,11 +62,12 @@ def predict(
 
 
 def fit(
-    config: FitConfig, shape: EncoderConfig, data: Path, cache: Path, out: Path, device: str, rank: int, world: int
-) -> None:
+    config: FitConfig, shape: EncoderConfig, data: Path, cache: Path, out: Path, device: str, rank: int, world: int,
+    start: Path | None = None,
+) -> None:  # fmt: skip
     """Train in this process; with ``world`` > 1 its siblings run the same function."""
     if device == "cpu":
-        torch.set_num_threads(max((os.cpu_count() or 1) // world, 1))
+        torch.set_num_threads(max(len(os.sched_getaffinity(0)) // world, 1))
     if world > 1:
         distributed.init_process_group(
             "gloo", init_method=f"file://{out.resolve() / 'meet'}", rank=rank, world_size=world
@@ -73,6 +77,9 @@ def fit(
     validation = stills.select(held & stills.usable)
     run = Run(config, shape, stills.select(~held), device, rank, world)
     record = run.resume(out)
+    if not record and start is not None:
+        run.start_from(start)
+        record["start"] = {k: v for k, v in read_record(start).items() if k not in ("history", "data_sha256")}
     history: list[dict[str, float]] = record.get("history", [])
     while run.epoch < config.epochs and (not history or history[-1]["progress"] < 1):
         row = run.train_epoch()
@@ -86,6 +93,7 @@ def fit(
         history.append(row)
         if rank == 0:
             about = {"config": asdict(config), "shape": asdict(shape), "data_sha256": stills.sha256, "world": world}
+            about |= {"start": record["start"]} if "start" in record else {}
             run.save(out, {"history": history, **about})
     if world > 1:
         distributed.destroy_process_group()
@@ -117,26 +125,38 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, default=Path("runs/compact"))
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--procs", type=int, default=0, help="processes; default: one per core on a CPU, one on a GPU")
-    for name in ("seed", "epochs", "minutes", "batch", "rate", "decay", "rare", "original", "settle", "mixup", "ema"):
+    for name in NUMBERS:
         default = getattr(FitConfig, name)
         parser.add_argument(f"--{name}", type=type(default), default=default)
+    lists = {
+        "sizes": (FitConfig.sizes, "crop sides by equal parts of the run"),
+        "depths": (EncoderConfig.depths, "blocks"),
+    }
+    for name, (default, text) in lists.items():
+        parser.add_argument(f"--{name}", type=int, nargs="+", default=list(default), help=text)
+    parser.add_argument("--start", type=Path, help="last.safetensors of a run to go on from, whose blocks may be fewer")
     parser.add_argument("--rank", type=int, default=-1, help=argparse.SUPPRESS)
     arguments = sys.argv[1:] if arguments is None else arguments
     given = parser.parse_args(arguments)
-    config = replace(FitConfig(), **{k: v for k, v in vars(given).items() if k in FitConfig.__dataclass_fields__})
+    settings = {k: v for k, v in vars(given).items() if k in FitConfig.__dataclass_fields__}
+    config = replace(FitConfig(), **{**settings, "sizes": tuple(given.sizes)})
+    shape = EncoderConfig(depths=tuple(given.depths))
     world = given.procs or (min(os.cpu_count() or 1, 4) if given.device == "cpu" else 1)
     if given.rank < 0:
         given.out.mkdir(parents=True, exist_ok=True)
         (given.out / "meet").unlink(missing_ok=True)
         try:
             load_split(given.data, "train", given.cache)
-        except FacesError as error:
+            if given.start is not None:
+                read_record(given.start)
+        except (FacesError, CheckpointError) as error:
             print(f"train.compact.fit: {error}", file=sys.stderr)
             return 1
         if world > 1:
             os.environ |= {k: v for k, v in _CPU_SETTINGS.items() if k not in os.environ}
             return _siblings(arguments, world)
-    fit(config, EncoderConfig(), given.data, given.cache, given.out, given.device, max(given.rank, 0), world)
+    rank = max(given.rank, 0)
+    fit(config, shape, given.data, given.cache, given.out, given.device, rank, world, given.start)
     return 0
 
 

@@ -13,15 +13,16 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
-from torch import distributed
+from torch import Tensor, distributed
 from torch.nn import functional
 
 from engine.spec import SEVEN_CLASSES, CropGeometry
 from train.compact.augment import AugmentConfig, augment, crop_matrices
 from train.compact.encoder import CompactEncoder, EncoderConfig, FrameClassifier
 from train.compact.faces import Stills
+from train.compact.grow import blended, grown
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,8 @@ class FitConfig:
         rare: Power of a class's rarity in its stills' sampling weight: 0 samples evenly, 1 balances the classes.
         original: Weight of FER2013's original label beside the votes in that rarity. Targets stay votes, but more than
             twice as many stills were once labelled disgust as voters agree on, and the class lies between the two.
+        slips: Votes for a class that are taken as a slip of the hand where there are no more of them and others remain;
+            FER+'s own reading code (Barsoum et al., ICMI 2016) drops single votes.
         settle: Share of the run, at its end, with half the disturbance and without mixup.
         mixup: Parameter of the Beta distribution that mixes two crops; 0 for none.
         mixup_share: Share of batches that are mixed.
@@ -55,6 +58,7 @@ class FitConfig:
     decay: float = 5e-4
     rare: float = 0.5
     original: float = 0.3
+    slips: int = 0
     settle: float = 0.15
     mixup: float = 0.2
     mixup_share: float = 0.3
@@ -100,6 +104,20 @@ def sampling_weights(
     return np.asarray(weights / weights.mean(), np.float64)
 
 
+def without_slips(votes: NDArray[np.float32], slips: int) -> NDArray[np.float32]:
+    """Votes without the classes that hardly anyone named; a still that would lose all its votes keeps them.
+
+    Args:
+        votes: ``(N, C)`` counts.
+        slips: Counts up to this one are dropped; 0 drops none.
+
+    Returns:
+        ``(N, C)`` counts.
+    """
+    kept = np.where(votes <= slips, 0, votes)
+    return np.asarray(np.where(kept.sum(1, keepdims=True) > 0, kept, votes), np.float32)
+
+
 def fast_bfloat16() -> bool:
     """Whether a 3x3 convolution of the encoder's kind is faster in bfloat16 than in float32 here: tried."""
     layer = torch.nn.Conv2d(64, 64, 3, padding=1).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -113,6 +131,55 @@ def fast_bfloat16() -> bool:
             if attempt:
                 taken[half] = min(taken.get(half, math.inf), time.perf_counter() - began)
     return taken[True] < 0.8 * taken[False]
+
+
+class CheckpointError(RuntimeError):
+    """A checkpoint that cannot be read: the message names the file."""
+
+
+def read_record(checkpoint: Path) -> dict[str, Any]:
+    """What a run wrote beside its weights: epoch, settings, shape and history.
+
+    Args:
+        checkpoint: ``last.safetensors`` of a run.
+
+    Raises:
+        CheckpointError: Where the file is missing, broken or not of such a run.
+    """
+    try:
+        with safe_open(checkpoint, "pt") as opened:
+            record: dict[str, Any] = json.loads((opened.metadata() or {})["record"])
+    except (OSError, SafetensorError, KeyError, ValueError) as error:
+        raise CheckpointError(f"{checkpoint} is no checkpoint of train.compact.fit: {error}") from error
+    return record
+
+
+def read_average(checkpoint: Path, device: str = "cpu") -> dict[str, Tensor]:
+    """The averaged weights of a run's ``last.safetensors``."""
+    return {k[8:]: v for k, v in load_file(checkpoint, device).items() if k.startswith("average.")}
+
+
+def blend_runs(shallow: Path, deep: Path, share: float, out: Path) -> None:
+    """Write the checkpoint between two runs, the second of which started from the first.
+
+    Args:
+        shallow: Folder of the first run.
+        deep: Folder of the second.
+        share: Of the second, see :func:`~train.compact.grow.blended`.
+        out: Folder that gets ``last.safetensors``; it holds averaged weights alone, nothing to resume.
+
+    Raises:
+        CheckpointError: Where one of the two is missing or broken.
+        GrowError: Where the second cannot have started from the first.
+    """
+    files = [folder / "last.safetensors" for folder in (shallow, deep)]
+    record = {**read_record(files[1]), "blend": share}
+    record.setdefault("start", {k: v for k, v in read_record(files[0]).items() if k not in ("history", "data_sha256")})
+    weights = blended(read_average(files[0]), read_average(files[1]), share)
+    out.mkdir(parents=True, exist_ok=True)
+    temporary = out / "last.tmp"
+    save_file({f"average.{k}": v.contiguous() for k, v in weights.items()}, temporary, {"record": json.dumps(record)})
+    os.replace(temporary, out / "last.safetensors")
 
 
 class Run:
@@ -135,7 +202,7 @@ class Run:
         self.model = FrameClassifier(CompactEncoder(shape), len(SEVEN_CLASSES)).to(self.device)
         self.model = self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = {k: v.detach().clone() for k, v in self.model.state_dict().items()}
-        votes = stills.seven
+        votes = without_slips(stills.seven, config.slips)
         kept = votes.sum(1) > 0
         self.targets = torch.from_numpy(votes[kept] / votes[kept].sum(1, keepdims=True))
         self.grey = torch.from_numpy(stills.grey[kept])
@@ -267,6 +334,19 @@ class Run:
         temporary.write_text(json.dumps(head, indent=1), encoding="utf-8")
         os.replace(temporary, folder / "last.json")
 
+    def start_from(self, checkpoint: Path) -> None:
+        """Take the averaged weights of another run, whose encoder may be shallower.
+
+        Args:
+            checkpoint: ``last.safetensors`` of that run.
+
+        Raises:
+            GrowError: Where they do not fit.
+        """
+        trained = read_average(checkpoint, str(self.device))
+        self.model.load_state_dict(grown(trained, self.model.state_dict()))
+        self.average = {k: v.detach().clone() for k, v in self.model.state_dict().items()}
+
     def resume(self, folder: Path) -> dict[str, Any]:
         """Take the state of :meth:`save` back.
 
@@ -276,9 +356,7 @@ class Run:
         path = folder / "last.safetensors"
         if not path.is_file():
             return {}
-        tensors = load_file(path, str(self.device))
-        with safe_open(path, "pt") as opened:
-            record: dict[str, Any] = json.loads(opened.metadata()["record"])
+        tensors, record = load_file(path, str(self.device)), read_record(path)
         self.model.load_state_dict({k[6:]: v for k, v in tensors.items() if k.startswith("model.")})
         self.average = {k[8:]: v for k, v in tensors.items() if k.startswith("average.")}
         state = self.optimizer.state_dict()
