@@ -14,6 +14,7 @@ from engine.spec import SEVEN_CLASSES
 from tests.train.test_compact_fit import drawn_stills
 from train.compact.compose import FeatureBank
 from train.compact.encoder import CompactEncoder, EncoderConfig
+from train.compact.faces import VOTES
 from train.compact.head import (
     FrameMean,
     HeadConfig,
@@ -84,6 +85,10 @@ def test_only_rare_classes_are_raised() -> None:
     assert lift["disgust"] == pytest.approx(np.log(1 / 14 / 0.02))
     assert rarity_bias(stills, 0.5)[SEVEN_CLASSES.index("disgust")] == pytest.approx(lift["disgust"] / 2)
     assert rarity_bias(stills, 0.0) == ()
+    whole = np.array(rarity_bias(stills, 1.0, 1.0))
+    shares = np.array([votes[:, VOTES.index(name)].sum() for name in SEVEN_CLASSES]) / votes.sum()
+    seen = shares > 0
+    np.testing.assert_allclose(np.ptp(whole[seen] + np.log(shares[seen])), 0, atol=1e-6)
 
 
 def test_truth_loss_is_least_where_true_frames_share_the_weight() -> None:

@@ -71,7 +71,7 @@ def train_window_head(given: argparse.Namespace) -> None:
 def make_bundle(given: argparse.Namespace) -> None:
     """Stage ``bundle``."""
     checkpoint = given.run / "last.safetensors"
-    bias = rarity_bias(load_split(given.data, "train", given.cache), given.adjust)
+    bias = rarity_bias(load_split(given.data, "train", given.cache), given.raise_rare, given.even_out)
     model, record = read_model(checkpoint, given.run / "head.safetensors", bias)
     classifier, _ = read_classifier(checkpoint)
     parameters = {"encoder": model.encoder, "head": model.window_head, "text": model.text}
@@ -83,7 +83,8 @@ def make_bundle(given: argparse.Namespace) -> None:
         "encoder_parameters": count["encoder"],
         "head_parameters": count["head"] + count["text"],
         "candidates": given.candidates,
-        "adjust": given.adjust,
+        "raise_rare": given.raise_rare,
+        "even_out": given.even_out,
         "licence": "votes MIT (FER+); images collected from the web, no licence grant found",
     }
     bundle = ship(model, given.out, provenance)
@@ -157,7 +158,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--faces", type=int, default=9000, help="stills in the head's feature bank")
     parser.add_argument("--views", type=int, default=6, help="augmentations of each")
     parser.add_argument("--steps", type=int, default=HeadConfig.steps)
-    parser.add_argument("--adjust", type=float, default=0.65, help="how far the rare classes are raised, 0 to 1")
+    parser.add_argument("--raise-rare", type=float, default=0.6, help="how far the rare classes are raised (0 to 1)")
+    parser.add_argument("--even-out", type=float, default=0.15, help="how far the common classes are evened out")
     parser.add_argument("--head-seed", type=int, default=1)
     parser.add_argument("--clip-seeds", type=int, default=5, help="composed clips per dev face when measuring")
     parser.add_argument("--candidates", type=int, default=1, help="how many candidates were compared on dev")

@@ -61,25 +61,29 @@ class HeadConfig:
     rare: float = 0.5
 
 
-def rarity_bias(stills: Stills, power: float) -> tuple[float, ...]:
-    """Logit adjustment (Menon et al., ICLR 2021, eq. 9) of the rare classes alone.
+def rarity_bias(stills: Stills, rare: float, common: float = 0.0) -> tuple[float, ...]:
+    """Logit adjustment (Menon et al., ICLR 2021, eq. 9) in two parts.
 
     A class counts as rare where it has less than half of an even share of the votes. Raising those to that share costs
-    the common classes little; the full adjustment also trades neutral faces for sad and angry ones, which costs as many
-    right answers as it brings.
+    the common classes little, while the rest of the adjustment trades neutral faces for sad and angry ones and costs
+    about as many right answers as it brings.
 
     Args:
         stills: Training stills.
-        power: 0 leaves the rare classes as rare as they are, 1 makes them as likely beforehand as half an even share.
+        rare: How far the rare classes are raised: 1 makes them as likely beforehand as half an even share.
+        common: How far differences above that share are evened out. 1 and 1 are the whole adjustment.
 
     Returns:
-        One number per class, 0 for the common ones; empty where the power is 0.
+        One number per class; empty where both powers are 0.
     """
-    if not power:
+    if not rare and not common:
         return ()
     voted = stills.seven[stills.seven.sum(1) > 0]
     share = np.maximum((voted / voted.sum(1, keepdims=True)).mean(0), 1 / len(voted))
-    return tuple(float(power * max(np.log(0.5 / len(share) / one), 0.0)) for one in share)
+    floor = 0.5 / len(share)
+    even = -np.log(np.maximum(share, floor))
+    bias = common * (even - even.mean()) + rare * np.maximum(np.log(floor / share), 0)
+    return tuple(float(one) for one in bias)
 
 
 def assemble(
