@@ -63,8 +63,8 @@ def write_card(labels: tuple[str, ...], provenance: dict[str, Any], metrics: dic
         f"{fit['config']['rare']} of the rarity of the classes that their votes and, with weight "
         f"{fit['config'].get('original', 0)}, FER2013's original label name; targets are votes alone. The logits "
         "of the rare classes are raised towards half an even share of the votes by the power "
-        f"{provenance.get('raise_rare', 0)}, the common ones evened out by {provenance.get('even_out', 0)}, "
-        "chosen on dev",
+        f"{provenance.get('raise_rare', 0)}, the common ones evened out by {provenance.get('even_out', 0)}: "
+        "chosen on dev, the second also with an eye on the news photographs",
         f"- Candidates compared on `dev`: {provenance['candidates']}",
         "- Repeat: `python -m train.compact --data <folder with FER+>`",
         "",
