@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from tests.train.test_compact_fit import TINY, drawn_stills
+from train.compact import fit
 from train.compact.encoder import CompactEncoder, EncoderConfig, FrameClassifier
 from train.compact.grow import GrowError, blended, grown
 from train.compact.run import CheckpointError, FitConfig, Run, blend_runs, read_average, read_record
@@ -86,3 +87,17 @@ def test_a_blend_of_runs_says_what_it_is_made_of(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="missing"):
         blend_runs(tmp_path / "missing", tmp_path / "deep", 0.2, tmp_path / "none")
     assert not (tmp_path / "none").exists()
+
+
+def test_a_start_that_does_not_fit_is_one_clear_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(fit, "load_split", lambda *_: drawn_stills())
+    Run(FitConfig(epochs=1, batch=8, sizes=(40,)), TINY, drawn_stills(), "cpu").save(tmp_path / "other", {})
+    start = tmp_path / "other" / "last.safetensors"
+    command = ["--data", str(tmp_path), "--out", str(tmp_path / "run"), "--procs", "1", "--start"]
+    assert fit.main([*command, str(start)]) == 1
+    assert fit.main([*command, str(tmp_path / "none.safetensors")]) == 1
+    first, second = capsys.readouterr().err.splitlines()
+    assert "no counterpart: start from equal widths" in first
+    assert "none.safetensors is no checkpoint" in second

@@ -22,11 +22,12 @@ import torch
 from numpy.typing import NDArray
 from torch import distributed, nn
 
-from engine.spec import CropGeometry
+from engine.spec import SEVEN_CLASSES, CropGeometry
 from train.compact.augment import crop_matrices, render
-from train.compact.encoder import EncoderConfig
+from train.compact.encoder import CompactEncoder, EncoderConfig, FrameClassifier
 from train.compact.faces import FacesError, Stills, hold_out, load_split
-from train.compact.run import CheckpointError, FitConfig, Run, read_record
+from train.compact.grow import GrowError, grown
+from train.compact.run import CheckpointError, FitConfig, Run, read_average, read_record
 
 _CPU_SETTINGS = {
     # Without these glibc returns every large activation to the kernel and faults it in again.
@@ -67,7 +68,7 @@ def fit(
 ) -> None:  # fmt: skip
     """Train in this process; with ``world`` > 1 its siblings run the same function."""
     if device == "cpu":
-        torch.set_num_threads(max(len(os.sched_getaffinity(0)) // world, 1))
+        torch.set_num_threads(max((os.cpu_count() or 1) // world, 1))
     if world > 1:
         distributed.init_process_group(
             "gloo", init_method=f"file://{out.resolve() / 'meet'}", rank=rank, world_size=world
@@ -130,7 +131,7 @@ def main(arguments: list[str] | None = None) -> int:
         parser.add_argument(f"--{name}", type=type(default), default=default)
     lists = {
         "sizes": (FitConfig.sizes, "crop sides by equal parts of the run"),
-        "depths": (EncoderConfig.depths, "blocks"),
+        "depths": (EncoderConfig.depths, "blocks of each stage"),
     }
     for name, (default, text) in lists.items():
         parser.add_argument(f"--{name}", type=int, nargs="+", default=list(default), help=text)
@@ -149,7 +150,11 @@ def main(arguments: list[str] | None = None) -> int:
             load_split(given.data, "train", given.cache)
             if given.start is not None:
                 read_record(given.start)
-        except (FacesError, CheckpointError) as error:
+                # Refused here once, rather than by every process after its data is read.
+                grown(
+                    read_average(given.start), FrameClassifier(CompactEncoder(shape), len(SEVEN_CLASSES)).state_dict()
+                )
+        except (CheckpointError, FacesError, GrowError) as error:
             print(f"train.compact.fit: {error}", file=sys.stderr)
             return 1
         if world > 1:
