@@ -32,7 +32,18 @@ def drawn_stills(count: int = 32) -> Stills:
 
 def _run(epochs: int) -> Run:
     torch.set_num_threads(1)
-    return Run(FitConfig(epochs=epochs, batch=8, sizes=(40, 48)), TINY, drawn_stills(), "cpu")
+    # Left to a trial, two runs on a busy machine may compute in different precisions.
+    config = FitConfig(epochs=epochs, batch=8, sizes=(40, 48), precision="float32")
+    return Run(config, TINY, drawn_stills(), "cpu")
+
+
+def test_a_resumed_run_keeps_the_precision_it_began_with(tmp_path: Path) -> None:
+    first = Run(FitConfig(batch=8, precision="bfloat16"), TINY, drawn_stills(), "cpu")
+    first.train_epoch()
+    first.save(tmp_path, {})
+    second = Run(FitConfig(batch=8, precision="float32"), TINY, drawn_stills(), "cpu")
+    second.resume(tmp_path)
+    assert second.half
 
 
 def test_a_resumed_run_ends_where_an_unbroken_one_does(tmp_path: Path) -> None:

@@ -136,6 +136,7 @@ def main(arguments: list[str] | None = None) -> int:
     for name, (default, text) in lists.items():
         parser.add_argument(f"--{name}", type=int, nargs="+", default=list(default), help=text)
     parser.add_argument("--start", type=Path, help="last.safetensors of a run to go on from, whose blocks may be fewer")
+    parser.add_argument("--precision", choices=("auto", "float32", "bfloat16"), default=FitConfig.precision)
     parser.add_argument("--rank", type=int, default=-1, help=argparse.SUPPRESS)
     arguments = sys.argv[1:] if arguments is None else arguments
     given = parser.parse_args(arguments)

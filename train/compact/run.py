@@ -46,6 +46,7 @@ class FitConfig:
         mixup_share: Share of batches that are mixed.
         ema: Decay of the averaged weights, per step.
         validation: Share of twin clusters held out.
+        precision: ``float32``, ``bfloat16`` (autocast), or ``auto``: the faster of the two on this processor, tried.
         sizes: Side of the training crops by equal parts of the run, px.
         check_every: Epochs between looks at the held-out stills.
     """
@@ -64,6 +65,7 @@ class FitConfig:
     mixup_share: float = 0.3
     ema: float = 0.999
     validation: float = 0.05
+    precision: str = "auto"
     sizes: tuple[int, ...] = (40, 48, 48, 56)
     check_every: int = 3
 
@@ -224,7 +226,9 @@ class Run:
         self.augmentation = AugmentConfig()
         self.settled = self.augmentation.settled(0.5)
         # Where the processor multiplies bfloat16 itself, a step takes 0.6 of the time; elsewhere it takes longer.
-        self.half = self.device.type == "cuda" or fast_bfloat16()
+        self.half = config.precision == "bfloat16"
+        if config.precision == "auto":
+            self.half = self.device.type == "cuda" or fast_bfloat16()
         self.epoch, self.step, self.spent_s = 0, 0, 0.0
 
     def progress(self, epoch_share: float, running_s: float) -> float:
@@ -326,7 +330,7 @@ class Run:
         }
         tensors = {f"model.{k}": v.contiguous() for k, v in self.model.state_dict().items()}
         tensors |= {f"average.{k}": v.contiguous() for k, v in self.average.items()} | momentum
-        head = {"epoch": self.epoch, "step": self.step, "spent_s": self.spent_s, **record}
+        head = {"epoch": self.epoch, "step": self.step, "spent_s": self.spent_s, "half": self.half, **record}
         temporary = folder / "last.tmp"
         # The JSON travels inside the tensor file, so the two can never be of different epochs.
         save_file({k: v.clone() for k, v in tensors.items()}, temporary, {"record": json.dumps(head)})
@@ -363,4 +367,6 @@ class Run:
         state["state"] = {int(k[9:]): {"momentum_buffer": v} for k, v in tensors.items() if k.startswith("momentum.")}
         self.optimizer.load_state_dict(state)
         self.epoch, self.step, self.spent_s = record["epoch"], record["step"], record["spent_s"]
+        # A trial at start may turn out differently on a busy machine; what was chosen first holds for the whole run.
+        self.half = record.get("half", self.half)
         return record

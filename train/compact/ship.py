@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from engine.bundle import Bundle, write_bundle
@@ -19,6 +17,7 @@ from stream.crop import crop_face
 from stream.faces.tracker import FaceTracker
 from train.compact.encoder import CompactEncoder, EncoderConfig, FrameClassifier
 from train.compact.head import assemble
+from train.compact.run import read_average, read_record
 from train.models.tg_dfer import TgDfer
 from train.transfer import model_settings
 
@@ -31,13 +30,15 @@ class ShipError(RuntimeError):
 
 
 def read_classifier(checkpoint: Path) -> tuple[FrameClassifier, dict[str, Any]]:
-    """The averaged encoder of a checkpoint with its classifier, and the record of its run."""
-    with safe_open(checkpoint, "pt") as opened:
-        record: dict[str, Any] = json.loads(opened.metadata()["record"])
+    """The averaged encoder of a checkpoint with its classifier, and the record of its run.
+
+    Raises:
+        CheckpointError: Where the file is missing, broken or not of such a run.
+    """
+    record = read_record(checkpoint)
     shape: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in record["shape"].items()}
     model = FrameClassifier(CompactEncoder(EncoderConfig(**shape)), len(SEVEN_CLASSES))
-    tensors = load_file(checkpoint)
-    model.load_state_dict({k[8:]: v for k, v in tensors.items() if k.startswith("average.")})
+    model.load_state_dict(read_average(checkpoint))
     return model.eval(), record
 
 
