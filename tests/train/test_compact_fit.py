@@ -46,6 +46,26 @@ def test_a_resumed_run_keeps_the_precision_it_began_with(tmp_path: Path) -> None
     assert second.half
 
 
+def test_all_processes_compute_in_the_precision_that_the_first_look_chose(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commands: list[list[str]] = []
+    monkeypatch.setattr(fit_module, "load_split", lambda *_: drawn_stills())
+
+    def start(command: list[str], _world: int) -> int:
+        commands.append(command)
+        return 0
+
+    monkeypatch.setattr(fit_module, "_siblings", start)
+    call = ["--data", str(tmp_path), "--out", str(tmp_path), "--device", "cpu", "--procs", "2"]
+    for fast, more, wanted in (
+        (True, [], "bfloat16"), (False, [], "float32"), (True, ["--precision", "float32"], "float32")
+    ):  # fmt: skip
+        monkeypatch.setattr(fit_module, "fast_bfloat16", lambda fast=fast: fast)
+        assert fit_module.main([*call, *more]) == 0
+        assert commands[-1][-2:] == ["--precision", wanted]
+
+
 def test_a_resumed_run_ends_where_an_unbroken_one_does(tmp_path: Path) -> None:
     unbroken = _run(3)
     rows = [unbroken.train_epoch() for _ in range(3)]

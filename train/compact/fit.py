@@ -27,7 +27,7 @@ from train.compact.augment import crop_matrices, render
 from train.compact.encoder import CompactEncoder, EncoderConfig, FrameClassifier
 from train.compact.faces import FacesError, Stills, hold_out, load_split
 from train.compact.grow import GrowError, grown
-from train.compact.run import CheckpointError, FitConfig, Run, read_average, read_record
+from train.compact.run import CheckpointError, FitConfig, Run, fast_bfloat16, read_average, read_record
 
 _CPU_SETTINGS = {
     # Without these glibc returns every large activation to the kernel and faults it in again.
@@ -100,6 +100,14 @@ def fit(
         distributed.destroy_process_group()
 
 
+def decide_precision(wanted: str, device: str, world: int) -> str:
+    """One precision for all processes of a run: each one's own trial could come out differently."""
+    if wanted != "auto" or device != "cpu":
+        return wanted
+    torch.set_num_threads(max((os.cpu_count() or 1) // world, 1))
+    return "bfloat16" if fast_bfloat16() else "float32"
+
+
 def _siblings(arguments: list[str], world: int) -> int:
     """Run one process per rank; where one fails or this one is told to end, all of them end."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
@@ -136,7 +144,10 @@ def main(arguments: list[str] | None = None) -> int:
     for name, (default, text) in lists.items():
         parser.add_argument(f"--{name}", type=int, nargs="+", default=list(default), help=text)
     parser.add_argument("--start", type=Path, help="last.safetensors of a run to go on from, whose blocks may be fewer")
-    parser.add_argument("--precision", choices=("auto", "float32", "bfloat16"), default=FitConfig.precision)
+    parser.add_argument(
+        "--precision", choices=("auto", "float32", "bfloat16"), default=FitConfig.precision,
+        help="auto tries which is faster here; runs that are to repeat exactly name one",
+    )  # fmt: skip
     parser.add_argument("--rank", type=int, default=-1, help=argparse.SUPPRESS)
     arguments = sys.argv[1:] if arguments is None else arguments
     given = parser.parse_args(arguments)
@@ -160,7 +171,8 @@ def main(arguments: list[str] | None = None) -> int:
             return 1
         if world > 1:
             os.environ |= {k: v for k, v in _CPU_SETTINGS.items() if k not in os.environ}
-            return _siblings(arguments, world)
+            precision = decide_precision(config.precision, given.device, world)
+            return _siblings([*arguments, "--precision", precision], world)
     rank = max(given.rank, 0)
     fit(config, shape, given.data, given.cache, given.out, given.device, rank, world, given.start)
     return 0
