@@ -214,7 +214,9 @@ class Daemon:
 
     def _report(self, now_ns: int) -> None:
         if now_ns >= self._next_status_ns:
-            self._next_status_ns = max(self._next_status_ns + self._status_ns, now_ns)
+            # A period missed altogether is left out: two statuses at once would say the same.
+            behind = now_ns - self._next_status_ns >= self._status_ns
+            self._next_status_ns = (now_ns if behind else self._next_status_ns) + self._status_ns
             self._publish_status()
         self._publisher.serve()
         self._hearts.beat("publish", now_ns)

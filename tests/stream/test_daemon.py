@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -65,12 +67,16 @@ class Failing:
         self._backend.close()
 
 
-def daemon_over(model: LoadedModel, endpoint: str, sink: Memory) -> Daemon:
+@contextlib.contextmanager
+def daemon_over(model: LoadedModel, endpoint: str, sink: Memory) -> Iterator[Daemon]:
     settings = Settings(camera=CameraSettings(every_frame=True))
     camera = Camera(f"file://{demo_clip_path()}", settings.camera)
     pipeline, windows = build_pipeline(settings, model, FaceTracker(settings.faces))
     camera.start()
-    return Daemon(camera, model, pipeline, windows, Publisher("cam0", endpoint), [sink], Notifier(), status_hz=10)
+    daemon = Daemon(camera, model, pipeline, windows, Publisher("cam0", endpoint), [sink], Notifier(), status_hz=10)
+    # A socket left open by a failed test would keep the whole suite from ending.
+    with contextlib.closing(daemon):
+        yield daemon
 
 
 def of(kind: type[Any], sink: Memory) -> list[Any]:
@@ -86,9 +92,8 @@ def test_a_back_end_that_fails_costs_one_frame_and_is_said(model: LoadedModel, t
     failing = Failing(model.backend, after=20)
     model.backend = failing
     sink = Memory()
-    daemon = daemon_over(model, f"ipc://{tmp_path}/a.ipc", sink)
-    daemon.run(Limits(frames=200))
-    daemon.close()
+    with daemon_over(model, f"ipc://{tmp_path}/a.ipc", sink) as daemon:
+        daemon.run(Limits(frames=200))
     faces: list[Faces] = of(Faces, sink)
     assert len(faces) == 199
     missing = set(range(200)) - {message.frame_id for message in faces}
@@ -114,20 +119,29 @@ def test_a_back_end_that_fails_costs_one_frame_and_is_said(model: LoadedModel, t
 def test_when_the_last_back_end_fails_the_daemon_ends_with_the_reason(model: LoadedModel, tmp_path: Path) -> None:
     model.backend = Failing(model.backend, after=3)
     model.failed.update({"onnxruntime", "tensorrt", "torch"})
-    daemon = daemon_over(model, f"ipc://{tmp_path}/b.ipc", Memory())
-    with pytest.raises(BackendError, match="openvino"):
+    daemons = daemon_over(model, f"ipc://{tmp_path}/b.ipc", Memory())
+    with daemons as daemon, pytest.raises(BackendError, match="openvino"):
         daemon.run(Limits(frames=100))
-    daemon.close()
 
 
 def test_events_follow_from_the_faces(model: LoadedModel, tmp_path: Path) -> None:
     sink = Memory()
-    daemon = daemon_over(model, f"ipc://{tmp_path}/c.ipc", sink)
-    daemon.run(Limits(frames=40))
-    daemon.close()
+    with daemon_over(model, f"ipc://{tmp_path}/c.ipc", sink) as daemon:
+        daemon.run(Limits(frames=40))
     events: list[Event] = of(Event, sink)
     assert [event.event for event in events] == ["camera_ok", "face_new"]
     faces: list[Faces] = of(Faces, sink)
     assert events[1].face == faces[0].faces[0].id
     assert [m.seq for m in faces] == list(range(40))
     assert {m.session for m in sink.messages} == {faces[0].session}
+
+
+def test_a_late_start_is_not_made_up_for_with_two_statuses_at_once(model: LoadedModel, tmp_path: Path) -> None:
+    sink = Memory()
+    with daemon_over(model, f"ipc://{tmp_path}/late.ipc", sink) as daemon:
+        time.sleep(0.3)
+        daemon.run(Limits(seconds=0.5))
+    # The last one is the one that ends the run.
+    *statuses, _ = [status.t_publish_ns for status in of(Status, sink)]
+    assert len(statuses) >= 2
+    assert min(np.diff(statuses)) >= 50e6
