@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -30,20 +31,12 @@ def drawn_stills(count: int = 32) -> Stills:
     )  # fmt: skip
 
 
-def _run(epochs: int) -> Run:
+def _run(epochs: int, optimizer: str = "sgd") -> Run:
     torch.set_num_threads(1)
-    # Left to a trial, two runs on a busy machine may compute in different precisions.
-    config = FitConfig(epochs=epochs, batch=8, sizes=(40, 48), precision="float32")
+    config = FitConfig(
+        epochs=epochs, batch=8, sizes=(40, 48), optimizer=optimizer, fresh=2.5, clip=5.0, precision="float32"
+    )  # fmt: skip
     return Run(config, TINY, drawn_stills(), "cpu")
-
-
-def test_a_resumed_run_keeps_the_precision_it_began_with(tmp_path: Path) -> None:
-    first = Run(FitConfig(batch=8, precision="bfloat16"), TINY, drawn_stills(), "cpu")
-    first.train_epoch()
-    first.save(tmp_path, {})
-    second = Run(FitConfig(batch=8, precision="float32"), TINY, drawn_stills(), "cpu")
-    second.resume(tmp_path)
-    assert second.half
 
 
 def test_all_processes_compute_in_the_precision_that_the_first_look_chose(
@@ -66,13 +59,24 @@ def test_all_processes_compute_in_the_precision_that_the_first_look_chose(
         assert commands[-1][-2:] == ["--precision", wanted]
 
 
-def test_a_resumed_run_ends_where_an_unbroken_one_does(tmp_path: Path) -> None:
-    unbroken = _run(3)
+def test_a_resumed_run_keeps_the_precision_it_began_with(tmp_path: Path) -> None:
+    shape = replace(TINY, widths=(8, 8))
+    first = Run(FitConfig(batch=8, precision="bfloat16"), shape, drawn_stills(), "cpu")
+    first.train_epoch()
+    first.save(tmp_path, {})
+    second = Run(FitConfig(batch=8, precision="float32"), shape, drawn_stills(), "cpu")
+    second.resume(tmp_path)
+    assert second.half
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+def test_a_resumed_run_ends_where_an_unbroken_one_does(tmp_path: Path, optimizer: str) -> None:
+    unbroken = _run(3, optimizer)
     rows = [unbroken.train_epoch() for _ in range(3)]
-    broken = _run(3)
+    broken = _run(3, optimizer)
     broken.train_epoch()
     broken.save(tmp_path, {"note": 1})
-    resumed = _run(3)
+    resumed = _run(3, optimizer)
     assert resumed.resume(tmp_path)["note"] == 1
     assert resumed.epoch == 1
     again = [resumed.train_epoch() for _ in range(2)]
@@ -144,6 +148,20 @@ def test_plurality_must_beat_every_column() -> None:
     stills = Stills(**{**vars(stills), "votes": votes})
     assert stills.plurality.tolist() == [0, -1, -1, -1]
     assert stills.usable.tolist() == [True, False, False, False]
+
+
+def test_new_layers_learn_faster_than_those_that_know_faces() -> None:
+    run = _run(1)
+    run.train_epoch()
+    rates = {
+        name: group["factor"]
+        for group in run.optimizer.param_groups
+        for name, parameter in run.model.named_parameters()
+        if any(parameter is one for one in group["params"])
+    }
+    assert rates["encoder.stem.0.weight"] == rates["encoder.blocks.1.norm2.bias"] == 1
+    assert rates["encoder.project.weight"] == rates["classify.bias"] == 2.5
+    assert len(rates) == len(list(run.model.parameters()))
 
 
 def test_missing_data_is_one_clear_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

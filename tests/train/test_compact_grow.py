@@ -10,9 +10,10 @@ import torch
 
 from tests.train.test_compact_fit import TINY, drawn_stills
 from train.compact import fit
+from train.compact.checkpoint import CheckpointError, blend_runs, read_average, read_record
 from train.compact.encoder import CompactEncoder, EncoderConfig, FrameClassifier
 from train.compact.grow import GrowError, blended, grown
-from train.compact.run import CheckpointError, FitConfig, Run, blend_runs, read_average, read_record
+from train.compact.run import FitConfig, Run
 
 DEEP = replace(TINY, depths=(2, 3))
 

@@ -1,9 +1,11 @@
 """The default model from its data to its bundle: ``python -m train.compact --data <folder with FER+>``.
 
 Stages: ``encoder`` (:mod:`train.compact.fit`, resumable), ``deepen`` (two more blocks and a second, calmer run from the
-first one's weights, resumable too), ``blend`` (weights between the two), ``head`` (on features of the frozen encoder),
-``bundle`` (export, measure through the exported graphs, card), ``calibrate`` (``dfer-stream score`` of the dev faces,
-then ``dfer-calibrate fit``, each as a user would run it).
+first one's weights, resumable too), ``blend`` (weights between the two), ``teacher`` (another encoder, which starts
+from a network that knows faces), ``distil`` (the blend goes on learning, from votes and from what it and the teacher
+say of the very crops), ``head`` (on features of the frozen encoder), ``bundle`` (export, measure through the exported
+graphs, card), ``calibrate`` (``dfer-stream score`` of the dev faces, then ``dfer-calibrate fit``, each as a user would
+run it).
 """
 
 from __future__ import annotations
@@ -22,19 +24,36 @@ from safetensors.torch import load_file, save_file
 from engine.backends import open_backend
 from engine.spec import SEVEN_CLASSES
 from train.compact import measure
-from train.compact.card import write_card
+from train.compact.card import licences, write_card
+from train.compact.checkpoint import CheckpointError, blend_runs, read_classifier
 from train.compact.compose import build_bank
 from train.compact.faces import FacesError, Stills, hold_out, load_split
 from train.compact.grow import GrowError
 from train.compact.head import FrameMean, HeadConfig, assemble, head_parameters, rarity_bias, train_head
-from train.compact.run import CheckpointError, blend_runs
-from train.compact.ship import ShipError, complete, read_classifier, read_model, save_head, ship
+from train.compact.pretrained import REMEDY, PretrainedError
+from train.compact.ship import ShipError, complete, read_model, save_head, ship
 
-STAGES = ("encoder", "deepen", "blend", "head", "bundle", "calibrate")
+STAGES = ("encoder", "deepen", "blend", "teacher", "distil", "head", "bundle", "calibrate")
 
 SHALLOW = ("--depths", "1", "2", "3", "1")
 DEEPEN = ("--rate", "0.06", "--settle", "0.5", "--slips", "1", "--sizes", "48", "56", "56", "56")
 """How the second run differs from the first: half the peak rate, and calm for half of its time."""
+TEACHER = (
+    "--encoder", "separable", "--optimizer", "adamw", "--rate", "6e-4", "--fresh", "2.5", "--clip", "5", "--decay",
+    "0.02", "--ema", "0.998", "--settle", "0.4", "--slips", "1", "--sizes", "48", "48", "56", "56",
+)  # fmt: skip
+"""The teacher's run: short, for it knows faces; its new layers learn faster than those it brings."""
+SETTLE = (
+    "--encoder", "separable", "--optimizer", "adamw", "--rate", "3e-4", "--clip", "5", "--decay", "0.02", "--ema",
+    "0.998", "--settle", "0.6", "--slips", "1", "--sizes", "56",
+)  # fmt: skip
+"""The teacher's second run, calm for most of its time."""
+DISTIL = (
+    "--rate", "0.05", "--settle", "0.35", "--slips", "1", "--sizes", "56", "--teacher", "0.75", "--mixup", "1",
+    "--mixup_share", "0.35", "--swap_share", "0.25",
+)  # fmt: skip
+"""The last run: three quarters of its targets are what the blend and the teacher say of the very crop, and three crops
+in five are of a face that is in no table, so that the answers are news to the one who learns."""
 
 
 def choose_faces(stills: Stills, count: int, seed: int) -> Stills:
@@ -85,7 +104,7 @@ def make_bundle(given: argparse.Namespace) -> None:
         "candidates": given.candidates,
         "raise_rare": given.raise_rare,
         "even_out": given.even_out,
-        "licence": "votes MIT (FER+); images collected from the web, no licence grant found",
+        "licence": " ".join(licences(record)),
     }
     bundle = ship(model, given.out, provenance)
     dev = load_split(given.data, "dev", given.cache)
@@ -150,30 +169,49 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--run", type=Path, default=Path("runs/compact"), help="folder of checkpoints")
     parser.add_argument("--out", type=Path, default=Path("stream/default_model"), help="the bundle")
     parser.add_argument("--stages", nargs="+", choices=STAGES, default=list(STAGES))
+    parser.add_argument(
+        "--pretrained", type=Path, help="folder with a network that knows faces, for the teacher; "
+        "train/compact/pretrained.py says which and how to get it",
+    )  # fmt: skip
     parser.add_argument("--minutes", type=float, default=0.0, help="time for each run of the encoder; 0: by epochs")
     parser.add_argument("--epochs", type=int, default=80, help="passes of the encoder's first run")
     parser.add_argument("--more-epochs", type=int, default=41, help="passes of the deepened encoder's run")
-    parser.add_argument("--blend", type=float, default=0.2, help="share of the deepened run in the shipped weights")
+    parser.add_argument("--blend", type=float, default=0.2, help="share of the deepened run in the blend")
+    parser.add_argument("--teacher-epochs", type=int, default=16, help="passes of the teacher's run")
+    parser.add_argument("--settle-epochs", type=int, default=7, help="passes of the teacher's second run")
+    parser.add_argument("--distil-epochs", type=int, default=37, help="passes of the last run")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--faces", type=int, default=9000, help="stills in the head's feature bank")
     parser.add_argument("--views", type=int, default=6, help="augmentations of each")
     parser.add_argument("--steps", type=int, default=HeadConfig.steps)
-    parser.add_argument("--raise-rare", type=float, default=0.6, help="how far the rare classes are raised (0 to 1)")
-    parser.add_argument("--even-out", type=float, default=0.15, help="how far the common classes are evened out")
+    parser.add_argument("--raise-rare", type=float, default=0.75, help="how far the rare classes are raised (0 to 1)")
+    parser.add_argument("--even-out", type=float, default=0.05, help="how far the common classes are evened out")
     parser.add_argument("--head-seed", type=int, default=1)
     parser.add_argument("--clip-seeds", type=int, default=5, help="composed clips per dev face when measuring")
     parser.add_argument("--candidates", type=int, default=1, help="how many candidates were compared on dev")
     given = parser.parse_args(arguments)
     try:
-        shallow = given.run / "shallow"
+        shallow, blend, young, teacher = (given.run / name for name in ("shallow", "blend", "young", "teacher"))
+        last = {folder: folder / "last.safetensors" for folder in (shallow, blend, young, teacher)}
         if "encoder" in given.stages and fit_encoder(given, shallow, given.epochs, *SHALLOW):
             return 1
         if "deepen" in given.stages:
-            start = ("--start", shallow / "last.safetensors")
+            start = ("--start", last[shallow])
             if fit_encoder(given, given.run / "deep", given.more_epochs, *start, *DEEPEN):
                 return 1
         if "blend" in given.stages:
-            blend_runs(shallow, given.run / "deep", given.blend, given.run)
+            blend_runs(shallow, given.run / "deep", given.blend, blend)
+        if "teacher" in given.stages:
+            if given.pretrained is None:
+                raise PretrainedError(f"the teacher needs --pretrained: {REMEDY}")
+            if fit_encoder(given, young, given.teacher_epochs, *TEACHER, "--pretrained", given.pretrained):
+                return 1
+            if fit_encoder(given, teacher, given.settle_epochs, *SETTLE, "--start", last[young]):
+                return 1
+        if "distil" in given.stages:
+            begin = ("--start", last[blend], "--teachers", last[blend], last[teacher])
+            if fit_encoder(given, given.run, given.distil_epochs, *begin, *DISTIL):
+                return 1
         torch.manual_seed(given.head_seed)
         if "head" in given.stages:
             train_window_head(given)
@@ -181,7 +219,7 @@ def main(arguments: list[str] | None = None) -> int:
             make_bundle(given)
         if "calibrate" in given.stages and calibrate(given):
             return 1
-    except (CheckpointError, FacesError, GrowError, ShipError) as error:
+    except (CheckpointError, FacesError, GrowError, PretrainedError, ShipError) as error:
         print(f"train.compact: {error}", file=sys.stderr)
         return 1
     return 0

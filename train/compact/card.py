@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from train.compact import pretrained
+
 LICENCE = (
     "Trained on FER+: the votes are published under the MIT licence (Barsoum et al., ICMI 2016); the images of FER2013 "
     "were collected from the web, and no licence grant for them was found. No image is part of this bundle."
@@ -14,13 +16,38 @@ def _interval(value: tuple[float, float, float]) -> str:
     return f"{value[0]:.1f} [{value[1]:.1f}, {value[2]:.1f}]"
 
 
-def _runs(fit: dict[str, Any]) -> list[str]:
-    """A line for each run of the encoder, the first one first."""
-    first = _runs(fit["start"]) if "start" in fit else []
-    name = "then, deeper," if first else "Encoder:"
+def _first(fit: dict[str, Any]) -> dict[str, Any]:
+    """The run that everything after it went on from."""
+    return _first(fit["start"]) if "start" in fit else fit
+
+
+def _teachers(fit: dict[str, Any]) -> list[dict[str, Any]]:
+    """Teachers of a run and of those it went on from that are no earlier state of the model itself."""
+    others = [one for one in fit.get("teachers", ()) if "pretrained" in _first(one)]
+    return [*others, *(_teachers(fit["start"]) if "start" in fit else ())]
+
+
+def licences(fit: dict[str, Any]) -> list[str]:
+    """What a model was made from and under which terms, a sentence each.
+
+    Args:
+        fit: The record of its encoder's last run.
+    """
+    return [LICENCE, *([pretrained.LICENCE] if _teachers(fit) else [])]
+
+
+def _runs(fit: dict[str, Any], name: str = "Encoder:") -> list[str]:
+    """A line for each run of an encoder, the first one first."""
+    first = _runs(fit["start"], name) if "start" in fit else []
+    if "blend" in fit:
+        first.append(f"- then weights {fit['blend']} of the way from there to the end of the next run")
+    share = fit["config"].get("teacher", 0) if fit.get("teachers") else 0
+    teachers = " and ".join(one["name"] for one in fit.get("teachers", ()))
+    targets = f"{1 - share:.0%} votes, {share:.0%} the mean answer of {teachers} to the very crop" if share else "votes"
     minutes = f"{fit['spent_s'] / 60:.0f} minutes on {fit['world']} processes"
+    blocks = f"{fit['shape'].get('depths') or len(fit['shape']['widths'])} blocks"
     return [
-        *first, f"- {name} {fit['epoch']} epochs ({minutes}), soft votes, {fit['shape']['depths']} blocks per stage, "
+        *first, f"- {'then' if first else name} {fit['epoch']} epochs ({minutes}), {blocks}, targets: {targets}; "
         f"settings {fit['config']}",
     ]  # fmt: skip
 
@@ -52,21 +79,21 @@ def write_card(labels: tuple[str, ...], provenance: dict[str, Any], metrics: dic
         "",
         "## Training",
         "",
-        f"- {LICENCE}",
+        *(f"- {line}" for line in licences(fit)),
         f"- Data SHA-256 (archive and table): `{provenance['data_sha256']}`",
         f"- Seeds: encoder {fit['config']['seed']}, head {provenance['head']['seed']}",
+        *(line for teacher in _teachers(fit) for line in _runs(teacher, "Teacher:")),
         *_runs(fit),
-        *([f"- Weights: {fit['blend']} of the way from the first run's to the second's"] if "blend" in fit else []),
         f"- Head: {provenance['head']['steps']} steps on composed clips over frozen features; the known frame truth of "
         "composed clips serves two auxiliary losses",
         "- Disgust and fear are rare (148 and 574 of 25,752): stills are sampled by the power "
         f"{fit['config']['rare']} of the rarity of the classes that their votes and, with weight "
-        f"{fit['config'].get('original', 0)}, FER2013's original label name; targets are votes alone. The logits "
+        f"{fit['config'].get('original', 0)}, FER2013's original label name; the targets are not touched. The logits "
         "of the rare classes are raised towards half an even share of the votes by the power "
         f"{provenance.get('raise_rare', 0)}, the common ones evened out by {provenance.get('even_out', 0)}: "
         "chosen on dev, the second also with an eye on the news photographs",
         f"- Candidates compared on `dev`: {provenance['candidates']}",
-        "- Repeat: `python -m train.compact --data <folder with FER+>`",
+        "- Repeat: `python -m train.compact --data <folder with FER+> --pretrained <folder of the teacher's start>`",
         "",
         "## Measured",
         "",

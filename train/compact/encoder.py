@@ -7,6 +7,7 @@ luma before its first weight and standardises each crop, which takes exposure an
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -35,6 +36,22 @@ class EncoderConfig:
     feature: int = 128
     dropout: float = 0.1
     drop_path: float = 0.05
+
+
+class EncoderShape(Protocol):
+    """What every encoder's configuration says, whatever its layers."""
+
+    @property
+    def size_px(self) -> int:
+        """Side of the square crop the graph takes, px."""
+
+    @property
+    def feature(self) -> int:
+        """D, numbers per feature."""
+
+    @property
+    def dropout(self) -> float:
+        """Probability of dropping a feature before the classifier while training."""
 
 
 class SqueezeExcite(nn.Module):
@@ -83,20 +100,69 @@ class Block(nn.Module):
         return functional.relu(self.shortcut(x) + y)
 
 
-class CompactEncoder(nn.Module):
+class GreyEncoder(nn.Module):
+    """What any encoder here does before its first weight: colour to luma, each crop to mean 0 and deviation 1."""
+
+    luma: Tensor
+    config: EncoderShape
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("luma", torch.tensor(LUMA).reshape(1, 3, 1, 1), persistent=False)
+
+    def grey(self, crops: Tensor) -> Tensor:
+        """Colour crops to luma.
+
+        Args:
+            crops: ``(B, 3, S, S)`` float RGB in [0, 1].
+
+        Returns:
+            ``(B, 1, S, S)`` float32 in [0, 255].
+        """
+        return (crops.float() * (self.luma * 255)).sum(1, keepdim=True)
+
+    def standardise(self, grey: Tensor) -> Tensor:
+        """Each crop ``(B, 1, S, S)`` with mean 0 and deviation 1."""
+        centred = grey - grey.mean((2, 3), keepdim=True)
+        # A floor of two grey levels of 255 keeps an empty crop from becoming amplified noise.
+        return centred / (centred.square().mean((2, 3), keepdim=True) + 4.0).sqrt()
+
+    def encode_grey(self, grey: Tensor) -> Tensor:
+        """Features of grey crops.
+
+        Args:
+            grey: ``(B, 1, S, S)`` float, any scale: each crop is standardised.
+
+        Returns:
+            ``(B, D)`` float.
+        """
+        x = self.standardise(grey)
+        if x.device.type == "cpu":
+            x = x.contiguous(memory_format=torch.channels_last)
+        return self.features(x)
+
+    def features(self, x: Tensor) -> Tensor:
+        """``(B, 1, S, S)`` standardised crops to ``(B, D)`` features."""
+        raise NotImplementedError
+
+    def forward(self, crops: Tensor) -> Tensor:
+        """``(B, 3, S, S)`` float RGB crops in [0, 1] to ``(B, D)`` features."""
+        return self.encode_grey(self.grey(crops))
+
+
+class CompactEncoder(GreyEncoder):
     """Crops in, one feature per crop out.
 
     Args:
         config: The encoder's shape.
     """
 
-    luma: Tensor
+    config: EncoderConfig
 
     def __init__(self, config: EncoderConfig | None = None) -> None:
         super().__init__()
         self.config = config = config or EncoderConfig()
         first = config.widths[0]
-        self.register_buffer("luma", torch.tensor(LUMA).reshape(1, 3, 1, 1), persistent=False)
         self.stem = nn.Sequential(
             nn.Conv2d(1, first, 5, 2, 2, bias=False), nn.BatchNorm2d(first), nn.ReLU(inplace=True)
         )
@@ -120,38 +186,11 @@ class CompactEncoder(nn.Module):
                 # Each block starts as its shortcut: deeper stacks then train from the first step.
                 nn.init.zeros_(module.norm2.weight)
 
-    def grey(self, crops: Tensor) -> Tensor:
-        """Colour crops to luma.
-
-        Args:
-            crops: ``(B, 3, S, S)`` float RGB in [0, 1].
-
-        Returns:
-            ``(B, 1, S, S)`` float32 in [0, 255].
-        """
-        return (crops.float() * (self.luma * 255)).sum(1, keepdim=True)
-
-    def encode_grey(self, grey: Tensor) -> Tensor:
-        """Features of grey crops.
-
-        Args:
-            grey: ``(B, 1, S, S)`` float, any scale: each crop is standardised.
-
-        Returns:
-            ``(B, D)`` float.
-        """
-        centred = grey - grey.mean((2, 3), keepdim=True)
-        # A floor of two grey levels of 255 keeps an empty crop from becoming amplified noise.
-        x = centred / (centred.square().mean((2, 3), keepdim=True) + 4.0).sqrt()
-        if x.device.type == "cpu":
-            x = x.contiguous(memory_format=torch.channels_last)
+    def features(self, x: Tensor) -> Tensor:
+        """``(B, 1, S, S)`` standardised crops to ``(B, D)`` features."""
         x = self.blocks(self.stem(x))
         features: Tensor = self.norm(self.project(x.mean((2, 3))))
         return features
-
-    def forward(self, crops: Tensor) -> Tensor:
-        """``(B, 3, S, S)`` float RGB crops in [0, 1] to ``(B, D)`` features."""
-        return self.encode_grey(self.grey(crops))
 
 
 class FrameClassifier(nn.Module):
@@ -162,7 +201,7 @@ class FrameClassifier(nn.Module):
         classes: C.
     """
 
-    def __init__(self, encoder: CompactEncoder, classes: int) -> None:
+    def __init__(self, encoder: GreyEncoder, classes: int) -> None:
         super().__init__()
         self.encoder = encoder
         self.dropout = nn.Dropout(encoder.config.dropout)

@@ -14,7 +14,7 @@ import os
 import signal
 import subprocess
 import sys
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -24,17 +24,31 @@ from torch import distributed, nn
 
 from engine.spec import SEVEN_CLASSES, CropGeometry
 from train.compact.augment import crop_matrices, render
-from train.compact.encoder import CompactEncoder, EncoderConfig, FrameClassifier
+from train.compact.checkpoint import (
+    CheckpointError,
+    build_encoder,
+    name_of,
+    read_average,
+    read_classifier,
+    read_record,
+    without_history,
+)
+from train.compact.encoder import EncoderConfig, FrameClassifier
 from train.compact.faces import FacesError, Stills, hold_out, load_split
 from train.compact.grow import GrowError, grown
-from train.compact.run import CheckpointError, FitConfig, Run, fast_bfloat16, read_average, read_record
+from train.compact.pretrained import NAME, SHA256, PretrainedError, read_graph
+from train.compact.run import FitConfig, Run, fast_bfloat16
+from train.compact.separable import SeparableConfig
 
 _CPU_SETTINGS = {
     # Without these glibc returns every large activation to the kernel and faults it in again.
     "MALLOC_MMAP_THRESHOLD_": "4000000000", "MALLOC_TRIM_THRESHOLD_": "8000000000", "GLOO_SOCKET_IFNAME": "lo",
 }  # fmt: skip
 
-NUMBERS = ("seed", "epochs", "minutes", "batch", "rate", "decay", "rare", "original", "slips", "settle", "mixup", "ema")
+NUMBERS = (
+    "seed", "epochs", "minutes", "batch", "rate", "fresh", "clip", "decay", "rare", "original", "slips",
+    "teacher", "swap_share", "mixup_share", "settle", "mixup", "ema",
+)  # fmt: skip
 """Fields of :class:`~train.compact.run.FitConfig` that are options of the command line."""
 
 
@@ -62,25 +76,50 @@ def predict(
     return torch.cat(parts).numpy()
 
 
+@dataclass(frozen=True)
+class Files:
+    """What a run reads and writes.
+
+    Attributes:
+        data: Folder with FER+.
+        cache: Folder of cached stills.
+        out: Folder of the run.
+        start: Checkpoint of a run to go on from, or None.
+        teachers: Checkpoints of trained models that are asked about every crop.
+        pretrained: Folder of a network that knows faces, or None.
+    """
+
+    data: Path
+    cache: Path
+    out: Path
+    start: Path | None = None
+    teachers: tuple[Path, ...] = ()
+    pretrained: Path | None = None
+
+
 def fit(
-    config: FitConfig, shape: EncoderConfig, data: Path, cache: Path, out: Path, device: str, rank: int, world: int,
-    start: Path | None = None,
-) -> None:  # fmt: skip
+    config: FitConfig, shape: EncoderConfig | SeparableConfig, files: Files, device: str, rank: int, world: int
+) -> None:
     """Train in this process; with ``world`` > 1 its siblings run the same function."""
     if device == "cpu":
         torch.set_num_threads(max((os.cpu_count() or 1) // world, 1))
     if world > 1:
         distributed.init_process_group(
-            "gloo", init_method=f"file://{out.resolve() / 'meet'}", rank=rank, world_size=world
+            "gloo", init_method=f"file://{files.out.resolve() / 'meet'}", rank=rank, world_size=world
         )
-    stills = load_split(data, "train", cache)
+    stills = load_split(files.data, "train", files.cache)
     held = hold_out(stills, config.validation)
     validation = stills.select(held & stills.usable)
-    run = Run(config, shape, stills.select(~held), device, rank, world)
-    record = run.resume(out)
-    if not record and start is not None:
-        run.start_from(start)
-        record["start"] = {k: v for k, v in read_record(start).items() if k not in ("history", "data_sha256")}
+    taught = [read_classifier(path) for path in files.teachers]
+    run = Run(config, shape, stills.select(~held), device, rank, world, [model for model, _ in taught])
+    teachers = [{"name": name_of(about), **without_history(about)} for _, about in taught]
+    record = run.resume(files.out)
+    if not record and files.pretrained is not None:
+        run.start_pretrained(files.pretrained)
+        record["pretrained"] = {"name": NAME, "sha256": SHA256}
+    if not record and files.start is not None:
+        run.start_from(files.start)
+        record["start"] = without_history(read_record(files.start))
     history: list[dict[str, float]] = record.get("history", [])
     while run.epoch < config.epochs and (not history or history[-1]["progress"] < 1):
         row = run.train_epoch()
@@ -94,8 +133,9 @@ def fit(
         history.append(row)
         if rank == 0:
             about = {"config": asdict(config), "shape": asdict(shape), "data_sha256": stills.sha256, "world": world}
-            about |= {"start": record["start"]} if "start" in record else {}
-            run.save(out, {"history": history, **about})
+            about |= {name: record[name] for name in ("start", "pretrained") if name in record}
+            about |= {"teachers": teachers} if teachers else {}
+            run.save(files.out, {"history": history, **about})
     if world > 1:
         distributed.destroy_process_group()
 
@@ -144,29 +184,41 @@ def main(arguments: list[str] | None = None) -> int:
     for name, (default, text) in lists.items():
         parser.add_argument(f"--{name}", type=int, nargs="+", default=list(default), help=text)
     parser.add_argument("--start", type=Path, help="last.safetensors of a run to go on from, whose blocks may be fewer")
+    parser.add_argument("--teachers", type=Path, nargs="+", default=[], help="trained runs asked about every crop")
+    parser.add_argument("--encoder", choices=("residual", "separable"), default="residual")
+    parser.add_argument("--optimizer", choices=("sgd", "adamw"), default=FitConfig.optimizer)
     parser.add_argument(
         "--precision", choices=("auto", "float32", "bfloat16"), default=FitConfig.precision,
         help="auto tries which is faster here; runs that are to repeat exactly name one",
+    )  # fmt: skip
+    parser.add_argument(
+        "--pretrained", type=Path, help="folder with a network that knows faces, for --encoder separable; "
+        "train/compact/pretrained.py says which and how to get it",
     )  # fmt: skip
     parser.add_argument("--rank", type=int, default=-1, help=argparse.SUPPRESS)
     arguments = sys.argv[1:] if arguments is None else arguments
     given = parser.parse_args(arguments)
     settings = {k: v for k, v in vars(given).items() if k in FitConfig.__dataclass_fields__}
     config = replace(FitConfig(), **{**settings, "sizes": tuple(given.sizes)})
-    shape = EncoderConfig(depths=tuple(given.depths))
+    separable = given.encoder == "separable"
+    shape = SeparableConfig() if separable else EncoderConfig(depths=tuple(given.depths))
     world = given.procs or (min(os.cpu_count() or 1, 4) if given.device == "cpu" else 1)
     if given.rank < 0:
         given.out.mkdir(parents=True, exist_ok=True)
         (given.out / "meet").unlink(missing_ok=True)
         try:
             load_split(given.data, "train", given.cache)
+            if given.pretrained is not None:
+                if not separable:
+                    raise PretrainedError("pre-trained weights fit --encoder separable alone")
+                read_graph(given.pretrained)
+            for path in given.teachers:
+                read_classifier(path)
             if given.start is not None:
                 read_record(given.start)
                 # Refused here once, rather than by every process after its data is read.
-                grown(
-                    read_average(given.start), FrameClassifier(CompactEncoder(shape), len(SEVEN_CLASSES)).state_dict()
-                )
-        except (CheckpointError, FacesError, GrowError) as error:
+                grown(read_average(given.start), FrameClassifier(build_encoder(shape), len(SEVEN_CLASSES)).state_dict())
+        except (CheckpointError, FacesError, GrowError, PretrainedError) as error:
             print(f"train.compact.fit: {error}", file=sys.stderr)
             return 1
         if world > 1:
@@ -174,7 +226,8 @@ def main(arguments: list[str] | None = None) -> int:
             precision = decide_precision(config.precision, given.device, world)
             return _siblings([*arguments, "--precision", precision], world)
     rank = max(given.rank, 0)
-    fit(config, shape, given.data, given.cache, given.out, given.device, rank, world, given.start)
+    files = Files(**{name: getattr(given, name) for name in Files.__dataclass_fields__})
+    fit(config, shape, files, given.device, rank, world)
     return 0
 
 

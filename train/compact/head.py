@@ -21,7 +21,7 @@ from torch.nn import functional
 
 from engine.spec import CropGeometry
 from train.compact.compose import Clips, FeatureBank, compose, compose_morphs, pad_prefixes
-from train.compact.encoder import CompactEncoder
+from train.compact.encoder import GreyEncoder
 from train.compact.faces import Stills
 from train.compact.run import learning_rate, sampling_weights
 from train.models.tg_dfer import TgDfer, TgDferConfig
@@ -87,7 +87,7 @@ def rarity_bias(stills: Stills, rare: float, common: float = 0.0) -> tuple[float
 
 
 def assemble(
-    encoder: CompactEncoder,
+    encoder: GreyEncoder,
     size_px: int,
     window: int = 16,
     sample_hz: float = 8.0,

@@ -6,6 +6,7 @@ import json
 import math
 import os
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,16 +14,18 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, distributed
 from torch.nn import functional
 
 from engine.spec import SEVEN_CLASSES, CropGeometry
-from train.compact.augment import AugmentConfig, augment, crop_matrices
-from train.compact.encoder import CompactEncoder, EncoderConfig, FrameClassifier
+from train.compact.augment import AugmentConfig, augment, crop_matrices, render
+from train.compact.checkpoint import build_encoder, read_average, read_record
+from train.compact.encoder import EncoderShape, FrameClassifier
 from train.compact.faces import Stills
-from train.compact.grow import blended, grown
+from train.compact.grow import grown
+from train.compact.pretrained import PretrainedError, read_graph, start
+from train.compact.separable import SeparableEncoder
 
 
 @dataclass(frozen=True)
@@ -34,14 +37,19 @@ class FitConfig:
         epochs: Passes over the training stills; with ``minutes`` an upper bound.
         minutes: Wall-clock budget that the schedule spans instead of ``epochs``; 0 for none.
         batch: Crops per step over all processes.
-        rate: Peak learning rate of SGD with Nesterov momentum 0.9.
+        optimizer: ``sgd`` (with Nesterov momentum 0.9) or ``adamw``.
+        rate: Peak learning rate.
+        fresh: Factor on it for layers that pre-trained weights do not fill.
+        clip: Largest norm of a step's gradient; 0 for any.
         decay: Weight decay of matrices and kernels.
         rare: Power of a class's rarity in its stills' sampling weight: 0 samples evenly, 1 balances the classes.
         original: Weight of FER2013's original label beside the votes in that rarity. Targets stay votes, but more than
             twice as many stills were once labelled disgust as voters agree on, and the class lies between the two.
         slips: Votes for a class that are taken as a slip of the hand where there are no more of them and others remain;
             FER+'s own reading code (Barsoum et al., ICMI 2016) drops single votes.
-        settle: Share of the run, at its end, with half the disturbance and without mixup.
+        teacher: Share of trained models' answers in the targets, where there are any; the rest are votes.
+        swap_share: Share of batches whose crops take their lower part from another crop; only asked of teachers.
+        settle: Share of the run, at its end, with half the disturbance and, unless there are teachers, without mixup.
         mixup: Parameter of the Beta distribution that mixes two crops; 0 for none.
         mixup_share: Share of batches that are mixed.
         ema: Decay of the averaged weights, per step.
@@ -55,11 +63,16 @@ class FitConfig:
     epochs: int = 60
     minutes: float = 0.0
     batch: int = 128
+    optimizer: str = "sgd"
     rate: float = 0.12
+    fresh: float = 1.0
+    clip: float = 0.0
     decay: float = 5e-4
     rare: float = 0.5
     original: float = 0.3
     slips: int = 0
+    teacher: float = 0.7
+    swap_share: float = 0.0
     settle: float = 0.15
     mixup: float = 0.2
     mixup_share: float = 0.3
@@ -135,53 +148,38 @@ def fast_bfloat16() -> bool:
     return taken[True] < 0.8 * taken[False]
 
 
-class CheckpointError(RuntimeError):
-    """A checkpoint that cannot be read: the message names the file."""
+_MOMENTS = ("momentum_buffer", "exp_avg", "exp_avg_sq", "step")
 
 
-def read_record(checkpoint: Path) -> dict[str, Any]:
-    """What a run wrote beside its weights: epoch, settings, shape and history.
-
-    Args:
-        checkpoint: ``last.safetensors`` of a run.
-
-    Raises:
-        CheckpointError: Where the file is missing, broken or not of such a run.
-    """
-    try:
-        with safe_open(checkpoint, "pt") as opened:
-            record: dict[str, Any] = json.loads((opened.metadata() or {})["record"])
-    except (OSError, SafetensorError, KeyError, ValueError) as error:
-        raise CheckpointError(f"{checkpoint} is no checkpoint of train.compact.fit: {error}") from error
-    return record
+def make_optimizer(model: FrameClassifier, config: FitConfig) -> torch.optim.Optimizer:
+    """The optimizer of a run; norms' scales and offsets do not decay."""
+    groups: dict[tuple[bool, bool], list[torch.nn.Parameter]] = {}
+    for name, parameter in model.named_parameters():
+        fresh = not name.startswith(("encoder.stem", "encoder.blocks."))
+        groups.setdefault((fresh, parameter.ndim > 1), []).append(parameter)
+    settings = [
+        {"params": some, "factor": config.fresh if fresh else 1.0, "weight_decay": config.decay * decayed}
+        for (fresh, decayed), some in groups.items()
+    ]
+    if config.optimizer == "adamw":
+        return torch.optim.AdamW(settings, lr=config.rate)
+    return torch.optim.SGD(settings, lr=config.rate, momentum=0.9, nesterov=True)
 
 
-def read_average(checkpoint: Path, device: str = "cpu") -> dict[str, Tensor]:
-    """The averaged weights of a run's ``last.safetensors``."""
-    return {k[8:]: v for k, v in load_file(checkpoint, device).items() if k.startswith("average.")}
-
-
-def blend_runs(shallow: Path, deep: Path, share: float, out: Path) -> None:
-    """Write the checkpoint between two runs, the second of which started from the first.
+def swapped(crops: Tensor, generator: torch.Generator) -> Tensor:
+    """Crops whose lower part is another's, across a soft line at a random height: an expression nobody was asked about.
 
     Args:
-        shallow: Folder of the first run.
-        deep: Folder of the second.
-        share: Of the second, see :func:`~train.compact.grow.blended`.
-        out: Folder that gets ``last.safetensors``; it holds averaged weights alone, nothing to resume.
+        crops: ``(B, 1, S, S)`` aligned crops, so that the parts meet as one face.
+        generator: Source of chance.
 
-    Raises:
-        CheckpointError: Where one of the two is missing or broken.
-        GrowError: Where the second cannot have started from the first.
+    Returns:
+        ``(B, 1, S, S)``.
     """
-    files = [folder / "last.safetensors" for folder in (shallow, deep)]
-    record = {**read_record(files[1]), "blend": share}
-    record.setdefault("start", {k: v for k, v in read_record(files[0]).items() if k not in ("history", "data_sha256")})
-    weights = blended(read_average(files[0]), read_average(files[1]), share)
-    out.mkdir(parents=True, exist_ok=True)
-    temporary = out / "last.tmp"
-    save_file({f"average.{k}": v.contiguous() for k, v in weights.items()}, temporary, {"record": json.dumps(record)})
-    os.replace(temporary, out / "last.safetensors")
+    size = crops.shape[-1]
+    rows = torch.arange(size, device=crops.device)[:, None] / size
+    line = 0.4 + 0.3 * torch.rand(len(crops), 1, 1, 1, generator=generator).to(crops.device)
+    return torch.lerp(crops, crops.flip(0), torch.sigmoid((rows - line) * size / 1.5))
 
 
 class Run:
@@ -194,14 +192,17 @@ class Run:
         device: Where to compute.
         rank: Which process.
         world: How many processes.
+        teachers: Trained models, whose mean answer to every crop is part of the targets.
     """
 
     def __init__(
-        self, config: FitConfig, shape: EncoderConfig, stills: Stills, device: str, rank: int = 0, world: int = 1
-    ) -> None:
+        self, config: FitConfig, shape: EncoderShape, stills: Stills, device: str, rank: int = 0, world: int = 1,
+        teachers: Sequence[FrameClassifier] = (),
+    ) -> None:  # fmt: skip
+        self.teachers = [teacher.eval().to(device) for teacher in teachers]
         self.config, self.rank, self.world, self.device = config, rank, world, torch.device(device)
         torch.manual_seed(config.seed)
-        self.model = FrameClassifier(CompactEncoder(shape), len(SEVEN_CLASSES)).to(self.device)
+        self.model = FrameClassifier(build_encoder(shape), len(SEVEN_CLASSES)).to(self.device)
         self.model = self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = {k: v.detach().clone() for k, v in self.model.state_dict().items()}
         votes = without_slips(stills.seven, config.slips)
@@ -217,12 +218,7 @@ class Run:
             self.targets.numpy(), config.rare, stills.original[kept], config.original, certain.astype(np.float32)
         )
         self.weights = torch.from_numpy(weights)
-        decayed = [p for p in self.model.parameters() if p.ndim > 1]
-        others = [p for p in self.model.parameters() if p.ndim <= 1]
-        self.optimizer = torch.optim.SGD(
-            [{"params": decayed, "weight_decay": config.decay}, {"params": others, "weight_decay": 0.0}],
-            lr=config.rate, momentum=0.9, nesterov=True,
-        )  # fmt: skip
+        self.optimizer = make_optimizer(self.model, config)
         self.augmentation = AugmentConfig()
         self.settled = self.augmentation.settled(0.5)
         # Where the processor multiplies bfloat16 itself, a step takes 0.6 of the time; elsewhere it takes longer.
@@ -251,6 +247,13 @@ class Run:
             start += gradient.numel()
         return float(flat[-1])
 
+    @torch.no_grad()
+    def answers(self, crops: Tensor) -> Tensor:
+        """Mean probabilities ``(B, C)`` of the teachers for these very crops."""
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.half):
+            said = [teacher(crops).float().softmax(-1) for teacher in self.teachers]
+        return torch.stack(said).mean(0)
+
     def train_epoch(self) -> dict[str, float]:
         """One pass over as many stills as there are, drawn by weight.
 
@@ -276,12 +279,19 @@ class Run:
                     self.grey[rows].to(self.device), self.matrices[rows].to(self.device), self.mean_matrix,
                     size, self.settled if progress >= 1 - config.settle else self.augmentation, own,
                 )  # fmt: skip
-                mixes = config.mixup > 0 and progress < 1 - config.settle
-                if mixes and torch.rand((), generator=shared) < config.mixup_share:
+                kind = float(torch.rand((), generator=shared))
+                # Votes of a mixture are a guess, which the end of a run does without; a teacher's answer to it is not.
+                alone = not self.teachers and progress >= 1 - config.settle
+                taught = config.teacher
+                if config.mixup > 0 and not alone and kind < config.mixup_share:
                     gamma = torch._standard_gamma(torch.full((2,), config.mixup), generator=shared)
                     share = float(gamma[0] / gamma.sum())
                     crops = crops * share + crops.flip(0) * (1 - share)
                     target = target * share + target.flip(0) * (1 - share)
+                elif self.teachers and not alone and kind < config.mixup_share + config.swap_share:
+                    crops, taught = swapped(crops, shared), 1.0
+                if self.teachers:
+                    target = torch.lerp(target, self.answers(crops), taught)
             with torch.autocast(self.device.type, torch.bfloat16, enabled=self.half):
                 logits = self.model(crops)
             loss = functional.cross_entropy(logits.float(), target)
@@ -289,7 +299,9 @@ class Run:
             loss.backward()  # type: ignore[no-untyped-call]
             progress = self._share(self.progress(index / steps, (time.monotonic_ns() - began) / 1e9))
             for group in self.optimizer.param_groups:
-                group["lr"] = learning_rate(progress, config.rate)
+                group["lr"] = learning_rate(progress, config.rate) * group["factor"]
+            if config.clip > 0:
+                torch.nn.utils.clip_grad_norm_(self.model.parameters(), config.clip)
             self.optimizer.step()
             self.step += 1
             if self.rank == 0:
@@ -316,20 +328,21 @@ class Run:
 
     def averaged(self) -> FrameClassifier:
         """A copy of the model with the averaged weights."""
-        model = FrameClassifier(CompactEncoder(self.model.encoder.config), len(SEVEN_CLASSES)).to(self.device)
+        model = FrameClassifier(build_encoder(self.model.encoder.config), len(SEVEN_CLASSES)).to(self.device)
         model.load_state_dict(self.average)
         return model
 
     def save(self, folder: Path, record: dict[str, Any]) -> None:
         """Write the whole state; a kill at any moment leaves the previous one or this one."""
         folder.mkdir(parents=True, exist_ok=True)
-        momentum = {
-            f"momentum.{i}": state["momentum_buffer"].contiguous()
-            for i, state in self.optimizer.state_dict()["state"].items()
-            if state.get("momentum_buffer") is not None
+        moments = {
+            f"{name}.{index}": value.contiguous()
+            for index, state in self.optimizer.state_dict()["state"].items()
+            for name, value in state.items()
+            if value is not None
         }
         tensors = {f"model.{k}": v.contiguous() for k, v in self.model.state_dict().items()}
-        tensors |= {f"average.{k}": v.contiguous() for k, v in self.average.items()} | momentum
+        tensors |= {f"average.{k}": v.contiguous() for k, v in self.average.items()} | moments
         head = {"epoch": self.epoch, "step": self.step, "spent_s": self.spent_s, "half": self.half, **record}
         temporary = folder / "last.tmp"
         # The JSON travels inside the tensor file, so the two can never be of different epochs.
@@ -351,6 +364,20 @@ class Run:
         self.model.load_state_dict(grown(trained, self.model.state_dict()))
         self.average = {k: v.detach().clone() for k, v in self.model.state_dict().items()}
 
+    def start_pretrained(self, folder: Path) -> None:
+        """Take the convolutions of a network that knows faces, see :mod:`train.compact.pretrained`.
+
+        Raises:
+            PretrainedError: Where they are missing, or the encoder is not of that network's shape.
+        """
+        encoder = self.model.encoder
+        if not isinstance(encoder, SeparableEncoder):
+            raise PretrainedError("pre-trained weights fit --encoder separable alone")
+        rows = torch.arange(0, len(self.grey), max(len(self.grey) // 256, 1))
+        crops = render(self.grey[rows], self.matrices[rows], encoder.config.size_px)
+        start(encoder, read_graph(folder), crops.to(self.device))
+        self.average = {k: v.detach().clone() for k, v in self.model.state_dict().items()}
+
     def resume(self, folder: Path) -> dict[str, Any]:
         """Take the state of :meth:`save` back.
 
@@ -364,7 +391,13 @@ class Run:
         self.model.load_state_dict({k[6:]: v for k, v in tensors.items() if k.startswith("model.")})
         self.average = {k[8:]: v for k, v in tensors.items() if k.startswith("average.")}
         state = self.optimizer.state_dict()
-        state["state"] = {int(k[9:]): {"momentum_buffer": v} for k, v in tensors.items() if k.startswith("momentum.")}
+        parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
+        for key, value in tensors.items():
+            name, _, index = key.partition(".")
+            if name in _MOMENTS:
+                # In the parameter's own layout: another one rounds differently, and the run would not repeat exactly.
+                kept = value if name == "step" else torch.empty_like(parameters[int(index)]).copy_(value)
+                state["state"].setdefault(int(index), {})[name] = kept
         self.optimizer.load_state_dict(state)
         self.epoch, self.step, self.spent_s = record["epoch"], record["step"], record["spent_s"]
         # A trial at start may turn out differently on a busy machine; what was chosen first holds for the whole run.

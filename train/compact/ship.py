@@ -12,12 +12,11 @@ from safetensors.torch import load_file, save_file
 
 from engine.bundle import Bundle, write_bundle
 from engine.export import export_bundle
-from engine.spec import SEVEN_CLASSES, CropGeometry
+from engine.spec import CropGeometry
 from stream.crop import crop_face
 from stream.faces.tracker import FaceTracker
-from train.compact.encoder import CompactEncoder, EncoderConfig, FrameClassifier
+from train.compact.checkpoint import read_classifier
 from train.compact.head import assemble
-from train.compact.run import read_average, read_record
 from train.models.tg_dfer import TgDfer
 from train.transfer import model_settings
 
@@ -27,19 +26,6 @@ BUNDLE_LIMIT = 15_000_000
 
 class ShipError(RuntimeError):
     """A bundle that may not be shipped: the message says why."""
-
-
-def read_classifier(checkpoint: Path) -> tuple[FrameClassifier, dict[str, Any]]:
-    """The averaged encoder of a checkpoint with its classifier, and the record of its run.
-
-    Raises:
-        CheckpointError: Where the file is missing, broken or not of such a run.
-    """
-    record = read_record(checkpoint)
-    shape: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in record["shape"].items()}
-    model = FrameClassifier(CompactEncoder(EncoderConfig(**shape)), len(SEVEN_CLASSES))
-    model.load_state_dict(read_average(checkpoint))
-    return model.eval(), record
 
 
 def save_head(model: TgDfer, path: Path) -> None:

@@ -1,0 +1,139 @@
+"""Teachers: what trained runs say of a crop, how it enters a run's targets, and what a card says of them."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch.nn import functional
+
+from tests.train.test_compact_fit import TINY, drawn_stills
+from train.compact import fit as fit_module
+from train.compact.card import write_card
+from train.compact.checkpoint import name_of, read_classifier, read_record
+from train.compact.encoder import EncoderConfig
+from train.compact.run import FitConfig, Run, swapped
+from train.compact.separable import SeparableConfig
+
+TINY_SEPARABLE = SeparableConfig(size_px=40, stem=8, widths=(8, 16), strides=(2, 2), taps=(0, 1), feature=16)
+CONFIG = FitConfig(epochs=1, batch=8, sizes=(40,), precision="float32")
+
+
+def _checkpoint(folder: Path, shape: EncoderConfig | SeparableConfig = TINY) -> Path:
+    torch.set_num_threads(1)
+    run = Run(CONFIG, shape, drawn_stills(), "cpu")
+    run.train_epoch()
+    run.save(folder, {"shape": asdict(shape), "history": [{"loss": 1.0}]})
+    return folder / "last.safetensors"
+
+
+class Told(torch.nn.Module):
+    """A teacher that keeps what it was asked."""
+
+    def __init__(self, label: int) -> None:
+        super().__init__()
+        self.label = label
+        self.asked: list[torch.Tensor] = []
+
+    def forward(self, crops: torch.Tensor) -> torch.Tensor:
+        self.asked.append(crops.clone())
+        return torch.eye(7)[self.label].repeat(len(crops), 1) * 50
+
+
+def test_an_answer_is_the_mean_of_the_teachers_probabilities(tmp_path: Path) -> None:
+    models = [
+        read_classifier(_checkpoint(tmp_path / name, shape))[0]
+        for name, shape in (("first", TINY), ("second", TINY_SEPARABLE))
+    ]
+    run = Run(CONFIG, TINY, drawn_stills(), "cpu", teachers=models)
+    crops = torch.rand(5, 1, 40, 40) * 255
+    with torch.no_grad():
+        wanted = sum(model(crops).softmax(-1) for model in models) / 2
+    torch.testing.assert_close(run.answers(crops), wanted)
+
+
+@pytest.mark.parametrize("swap", [0.0, 1.0], ids=["as they are", "swapped"])
+def test_teachers_and_the_learner_look_at_the_same_crops(monkeypatch: pytest.MonkeyPatch, swap: float) -> None:
+    torch.set_num_threads(1)
+    teacher = Told(3)
+    settings = replace(CONFIG, teacher=0.25, mixup=0.0, mixup_share=0.0, swap_share=swap)
+    run = Run(settings, TINY, drawn_stills(16), "cpu", teachers=[teacher])  # type: ignore[list-item]
+    looked: list[torch.Tensor] = []
+    targets: list[torch.Tensor] = []
+    run.model.register_forward_pre_hook(lambda _module, given: looked.append(given[0].clone()))
+    loss = functional.cross_entropy
+
+    def spied(logits: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
+        targets.append(wanted)
+        return loss(logits, wanted)
+
+    monkeypatch.setattr(functional, "cross_entropy", spied)
+    run.train_epoch()
+    assert len(teacher.asked) == len(looked) == 2
+    for asked, seen in zip(teacher.asked, looked, strict=True):
+        torch.testing.assert_close(asked, seen)
+    # Votes say nothing of a face put together from two: there the teachers' word is all there is.
+    least = 1.0 if swap else 0.25
+    assert all(wanted[:, 3].min() >= least - 1e-5 for wanted in targets)
+    assert all(torch.allclose(wanted.sum(1), torch.ones(len(wanted))) for wanted in targets)
+    assert swap or min(wanted[:, 3].min() for wanted in targets) < 0.3
+
+
+def test_teachers_stay_as_they_are(tmp_path: Path) -> None:
+    model, _ = read_classifier(_checkpoint(tmp_path))
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    Run(replace(CONFIG, swap_share=0.5), TINY, drawn_stills(), "cpu", teachers=[model]).train_epoch()
+    assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
+    assert not model.training
+
+
+def test_swapped_crops_are_one_above_and_the_other_below() -> None:
+    crops = torch.stack([torch.zeros(1, 40, 40), torch.full((1, 40, 40), 100.0)])
+    mixed = swapped(crops, torch.Generator().manual_seed(0))
+    torch.testing.assert_close(mixed[:, :, :6], crops[:, :, :6], atol=0.5, rtol=0)
+    torch.testing.assert_close(mixed[:, :, -3:], crops.flip(0)[:, :, -3:], atol=0.5, rtol=0)
+
+
+def test_a_run_says_who_taught_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fit_module, "load_split", lambda *_: drawn_stills())
+    teacher = _checkpoint(tmp_path / "teacher", TINY_SEPARABLE)
+    files = fit_module.Files(tmp_path, tmp_path, tmp_path / "out", teachers=(teacher,))
+    fit_module.fit(replace(CONFIG, validation=0.5), TINY, files, "cpu", 0, 1)
+    (said,) = read_record(tmp_path / "out" / "last.safetensors")["teachers"]
+    assert said["name"] == "a separable encoder"
+    assert said["epoch"] == 1
+    assert "history" not in said
+
+
+def test_a_missing_teacher_is_one_clear_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(fit_module, "load_split", lambda *_: drawn_stills())
+    command = ["--data", str(tmp_path), "--out", str(tmp_path / "out"), "--procs", "1"]
+    assert fit_module.main([*command, "--teachers", str(tmp_path / "none.safetensors")]) == 1
+    error = capsys.readouterr().err.strip()
+    assert "none.safetensors is no checkpoint" in error
+    assert "\n" not in error
+
+
+def test_the_card_names_teachers_and_what_they_started_from() -> None:
+    shape = {"depths": [1, 2, 3, 1]}
+    first = {"epoch": 2, "spent_s": 60, "world": 2, "config": asdict(FitConfig()), "shape": shape}
+    known = {**first, "shape": {"widths": [8, 16], "strides": [2, 2]}, "pretrained": {"name": "known"}, "epoch": 5}
+    teachers = [{"name": name_of(record), **record} for record in (first, {**known, "start": known, "epoch": 3})]
+    encoder = {**first, "start": first, "teachers": teachers}
+    provenance = {
+        "encoder": encoder, "head": {"seed": 1, "steps": 10}, "encoder_parameters": 1_000_000,
+        "head_parameters": 100_000, "data_sha256": "0", "candidates": 1,
+    }  # fmt: skip
+    dev = {"war": (1.0, 0.0, 2.0), "uar": (1.0, 0.0, 2.0), "n": 2, "confusion": [[1, 0], [1, 0]]}
+    figures = {"dev": dev, "crop_ms": 1.0, "crop_ms_where": "here", "composed": {}}
+    card = write_card(("neutral", "happiness"), provenance, figures)
+    assert "30% votes, 70% the mean answer of a residual encoder and a pre-trained separable encoder" in card
+    assert "- Encoder: 2 epochs (1 minutes on 2 processes), [1, 2, 3, 1] blocks, targets: votes;" in card
+    assert "- Teacher: 5 epochs (1 minutes on 2 processes), 2 blocks, targets: votes;" in card
+    assert "VGGFace2" in card
+    assert "--pretrained" in card
+    assert "VGGFace2" not in write_card(("neutral", "happiness"), {**provenance, "encoder": first}, figures)
