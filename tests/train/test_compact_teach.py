@@ -10,6 +10,7 @@ import torch
 from torch.nn import functional
 
 from tests.train.test_compact_fit import TINY, drawn_stills
+from train.compact import __main__ as pipeline
 from train.compact import fit as fit_module
 from train.compact.card import write_card
 from train.compact.checkpoint import name_of, read_classifier, read_record
@@ -115,6 +116,17 @@ def test_a_missing_teacher_is_one_clear_line(
     assert fit_module.main([*command, "--teachers", str(tmp_path / "none.safetensors")]) == 1
     error = capsys.readouterr().err.strip()
     assert "none.safetensors is no checkpoint" in error
+    assert "\n" not in error
+
+
+@pytest.mark.parametrize("more", [[], ["--pretrained", "nowhere"]], ids=["not named", "missing"])
+def test_without_the_teachers_start_nothing_is_begun(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], more: list[str]
+) -> None:
+    monkeypatch.setattr(pipeline, "run_module", lambda *_: pytest.fail("a run of hours was begun"))
+    assert pipeline.main(["--data", str(tmp_path), "--run", str(tmp_path / "run"), *more]) == 1
+    error = capsys.readouterr().err.strip()
+    assert "npm pack" in error
     assert "\n" not in error
 
 

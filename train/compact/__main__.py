@@ -30,7 +30,7 @@ from train.compact.compose import build_bank
 from train.compact.faces import FacesError, Stills, hold_out, load_split
 from train.compact.grow import GrowError
 from train.compact.head import FrameMean, HeadConfig, assemble, head_parameters, rarity_bias, train_head
-from train.compact.pretrained import REMEDY, PretrainedError
+from train.compact.pretrained import REMEDY, PretrainedError, read_graph
 from train.compact.ship import ShipError, complete, read_model, save_head, ship
 
 STAGES = ("encoder", "deepen", "blend", "teacher", "distil", "head", "bundle", "calibrate")
@@ -191,6 +191,11 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--candidates", type=int, default=1, help="how many candidates were compared on dev")
     given = parser.parse_args(arguments)
     try:
+        if "teacher" in given.stages:
+            # Refused here rather than after the hours that the stages before it take.
+            if given.pretrained is None:
+                raise PretrainedError(f"the teacher needs --pretrained: {REMEDY}")
+            read_graph(given.pretrained)
         shallow, blend, young, teacher = (given.run / name for name in ("shallow", "blend", "young", "teacher"))
         last = {folder: folder / "last.safetensors" for folder in (shallow, blend, young, teacher)}
         if "encoder" in given.stages and fit_encoder(given, shallow, given.epochs, *SHALLOW):
@@ -202,8 +207,6 @@ def main(arguments: list[str] | None = None) -> int:
         if "blend" in given.stages:
             blend_runs(shallow, given.run / "deep", given.blend, blend)
         if "teacher" in given.stages:
-            if given.pretrained is None:
-                raise PretrainedError(f"the teacher needs --pretrained: {REMEDY}")
             if fit_encoder(given, young, given.teacher_epochs, *TEACHER, "--pretrained", given.pretrained):
                 return 1
             if fit_encoder(given, teacher, given.settle_epochs, *SETTLE, "--start", last[young]):
