@@ -14,7 +14,8 @@ from train.compact import fit as fit_module
 from train.compact.encoder import EncoderConfig
 from train.compact.faces import Stills, hold_out
 from train.compact.fit import accuracy
-from train.compact.run import FitConfig, Run, learning_rate, sampling_weights, without_slips
+from train.compact.run import FitConfig, Run, learning_rate
+from train.compact.targets import sampling_weights, without_slips
 
 TINY = EncoderConfig(size_px=40, widths=(8, 16), depths=(1, 1), feature=16)
 POINTS = np.array([[14.8, 18.6], [32.5, 18.3], [23.7, 29.7], [16.8, 36.6], [31.1, 36.3]], np.float32)

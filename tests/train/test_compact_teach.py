@@ -12,10 +12,11 @@ from torch.nn import functional
 from tests.train.test_compact_fit import TINY, drawn_stills
 from train.compact import __main__ as pipeline
 from train.compact import fit as fit_module
+from train.compact.augment import swapped
 from train.compact.card import write_card
 from train.compact.checkpoint import name_of, read_classifier, read_record
 from train.compact.encoder import EncoderConfig
-from train.compact.run import FitConfig, Run, swapped
+from train.compact.run import FitConfig, Run
 from train.compact.separable import SeparableConfig
 
 TINY_SEPARABLE = SeparableConfig(size_px=40, stem=8, widths=(8, 16), strides=(2, 2), taps=(0, 1), feature=16)

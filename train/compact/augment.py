@@ -267,3 +267,19 @@ def augment(
     grid = sample_grid(matrices, size_px, stills.shape[-1])
     crops = functional.grid_sample(stills[:, None].float(), grid, padding_mode="border", align_corners=True)
     return degrade(_foreign(crops, grid, config, generator), config, generator)
+
+
+def swapped(crops: Tensor, generator: torch.Generator) -> Tensor:
+    """Crops whose lower part is another's, across a soft line at a random height: an expression nobody was asked about.
+
+    Args:
+        crops: ``(B, 1, S, S)`` aligned crops, so that the parts meet as one face.
+        generator: Source of chance.
+
+    Returns:
+        ``(B, 1, S, S)``.
+    """
+    size = crops.shape[-1]
+    rows = torch.arange(size, device=crops.device)[:, None] / size
+    line = 0.4 + 0.3 * torch.rand(len(crops), 1, 1, 1, generator=generator).to(crops.device)
+    return torch.lerp(crops, crops.flip(0), torch.sigmoid((rows - line) * size / 1.5))

@@ -23,7 +23,8 @@ from engine.spec import CropGeometry
 from train.compact.compose import Clips, FeatureBank, compose, compose_morphs, pad_prefixes
 from train.compact.encoder import GreyEncoder
 from train.compact.faces import Stills
-from train.compact.run import learning_rate, sampling_weights
+from train.compact.run import learning_rate
+from train.compact.targets import sampling_weights
 from train.models.tg_dfer import TgDfer, TgDferConfig
 from train.models.window import WindowOutput
 

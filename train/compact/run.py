@@ -13,19 +13,19 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 from torch import Tensor, distributed
 from torch.nn import functional
 
 from engine.spec import SEVEN_CLASSES, CropGeometry
-from train.compact.augment import AugmentConfig, augment, crop_matrices, render
+from train.compact.augment import AugmentConfig, augment, crop_matrices, render, swapped
 from train.compact.checkpoint import build_encoder, read_average, read_record
 from train.compact.encoder import EncoderShape, FrameClassifier
 from train.compact.faces import Stills
 from train.compact.grow import grown
 from train.compact.pretrained import PretrainedError, read_graph, start
 from train.compact.separable import SeparableEncoder
+from train.compact.targets import sampling_weights, without_slips
 
 
 @dataclass(frozen=True)
@@ -90,49 +90,6 @@ def learning_rate(progress: float, peak: float) -> float:
     return peak * 0.5 * (1 + math.cos(math.pi * min((progress - 0.05) / 0.95, 1.0)))
 
 
-def sampling_weights(
-    targets: NDArray[np.float32],
-    power: float,
-    original: NDArray[np.int64] | None = None,
-    original_share: float = 0.0,
-    certain: NDArray[np.float32] | None = None,
-) -> NDArray[np.float64]:
-    """Weight of each still: the rarity of the classes that its votes name.
-
-    Args:
-        targets: ``(N, C)`` soft targets.
-        power: 0 to 1.
-        original: ``(N,)`` class of another labelling, which counts with ``original_share`` beside the targets.
-        original_share: 0 to 1.
-        certain: ``(N,)`` factor on each weight, such as the share of votes that named an emotion at all.
-
-    Returns:
-        ``(N,)`` weights of mean 1.
-    """
-    rarity = (targets.mean(0).max() / np.maximum(targets.mean(0), 1e-9)) ** power
-    named = targets.astype(np.float64)
-    if original is not None:
-        named = named * (1 - original_share) + np.eye(targets.shape[1])[original] * original_share
-    weights = named @ rarity
-    if certain is not None:
-        weights = weights * certain
-    return np.asarray(weights / weights.mean(), np.float64)
-
-
-def without_slips(votes: NDArray[np.float32], slips: int) -> NDArray[np.float32]:
-    """Votes without the classes that hardly anyone named; a still that would lose all its votes keeps them.
-
-    Args:
-        votes: ``(N, C)`` counts.
-        slips: Counts up to this one are dropped; 0 drops none.
-
-    Returns:
-        ``(N, C)`` counts.
-    """
-    kept = np.where(votes <= slips, 0, votes)
-    return np.asarray(np.where(kept.sum(1, keepdims=True) > 0, kept, votes), np.float32)
-
-
 def fast_bfloat16() -> bool:
     """Whether a 3x3 convolution of the encoder's kind is faster in bfloat16 than in float32 here: tried."""
     layer = torch.nn.Conv2d(64, 64, 3, padding=1).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -164,22 +121,6 @@ def make_optimizer(model: FrameClassifier, config: FitConfig) -> torch.optim.Opt
     if config.optimizer == "adamw":
         return torch.optim.AdamW(settings, lr=config.rate)
     return torch.optim.SGD(settings, lr=config.rate, momentum=0.9, nesterov=True)
-
-
-def swapped(crops: Tensor, generator: torch.Generator) -> Tensor:
-    """Crops whose lower part is another's, across a soft line at a random height: an expression nobody was asked about.
-
-    Args:
-        crops: ``(B, 1, S, S)`` aligned crops, so that the parts meet as one face.
-        generator: Source of chance.
-
-    Returns:
-        ``(B, 1, S, S)``.
-    """
-    size = crops.shape[-1]
-    rows = torch.arange(size, device=crops.device)[:, None] / size
-    line = 0.4 + 0.3 * torch.rand(len(crops), 1, 1, 1, generator=generator).to(crops.device)
-    return torch.lerp(crops, crops.flip(0), torch.sigmoid((rows - line) * size / 1.5))
 
 
 class Run:
