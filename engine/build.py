@@ -197,7 +197,7 @@ def _prepare(
         from engine.quantise import quantise
 
         with tempfile.TemporaryDirectory(dir=staging.parent) as folder:
-            quantise(bundle, Path(folder), options.crops)
+            note(quantise(bundle, Path(folder), options.crops))
             for file in Path(folder).iterdir():
                 shutil.move(file, staging / file.name)
         note("encoder quantised to INT8 with NNCF; head kept in FP32")

@@ -37,7 +37,7 @@ classes equal. An engine that fails it is not written.
 
   dfer-engine build model car.engine
   dfer-engine build model car.engine --backend tensorrt --timing-cache /var/cache/dferstream/timing
-  dfer-engine build model small.engine --precision int8 --crops crops.npz --max-delta 0.1 --top1 0.98
+  dfer-engine build model small.engine --precision int8 --crops crops.npz
 """,
     "verify": """\
 Exit status 0 means: no byte was altered, the directory was made for this machine, and it still answers as FP32 does.

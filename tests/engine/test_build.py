@@ -4,6 +4,7 @@ import errno
 import importlib.metadata
 import json
 import os
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -223,6 +224,33 @@ def test_int8_is_built_from_captured_crops_and_gated(exported: Bundle, tmp_path:
     (tmp_path / "text.npz").write_text("no archive")
     with pytest.raises(QuantiseError, match=r"text\.npz"):
         read_crops(tmp_path / "text.npz", exported)
+
+
+def test_int8_takes_the_ranges_that_come_nearer(exported: Bundle, tmp_path: Path) -> None:
+    pytest.importorskip("nncf")
+    from engine.quantise import quantise
+
+    said = quantise(exported, tmp_path)
+    errors = {name: float(error) for error, name in re.findall(r"features ([\d.]+) % from FP32 by ([a-z ]+)", said)}
+    assert sorted(errors) == ["the largest", "the mean largest"]
+    assert said.startswith(f"ranges by {min(errors, key=lambda name: errors[name])} value of a crop")
+    assert max(errors.values()) < 20
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["encoder.bin", "encoder.xml"]
+
+
+def test_crops_that_judge_ranges_do_not_give_them() -> None:
+    pytest.importorskip("nncf")
+    from engine.quantise import divide
+
+    crops = np.arange(1000, dtype=np.int64)[:, None]
+    taken, judges = divide(crops)
+    assert (len(taken), len(judges)) == (300, 250)
+    assert not np.isin(judges, taken).any()
+    # Captured crops are in the order of a recording: ranges come from all of it.
+    assert taken[0] < 10
+    assert taken[-1] > 990
+    few, same = divide(crops[:31])
+    assert np.array_equal(few, same)
 
 
 def test_impossible_builds_are_refused(exported: Bundle, engine_path: Path, tmp_path: Path) -> None:
