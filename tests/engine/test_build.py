@@ -242,8 +242,9 @@ def test_crops_that_judge_ranges_do_not_give_them() -> None:
     pytest.importorskip("nncf")
     from engine.quantise import divide
 
-    crops = np.arange(1000, dtype=np.int64)[:, None]
-    taken, judges = divide(crops)
+    numbers = np.arange(1000)
+    crops = np.stack([numbers // 256, numbers % 256], 1).astype(np.uint8)
+    taken, judges = (part.astype(int) @ [256, 1] for part in divide(crops))
     assert (len(taken), len(judges)) == (300, 250)
     assert not np.isin(judges, taken).any()
     # Captured crops are in the order of a recording: ranges come from all of it.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from train.compact.augment import swapped
 from train.compact.card import write_card
 from train.compact.checkpoint import name_of, read_classifier, read_record
 from train.compact.encoder import EncoderConfig
+from train.compact.replay import Replay
 from train.compact.run import FitConfig, Run
 from train.compact.separable import SeparableConfig
 
@@ -132,11 +134,14 @@ def test_without_the_teachers_start_nothing_is_begun(
 
 
 def test_the_card_names_teachers_and_what_they_started_from() -> None:
-    shape = {"depths": [1, 2, 3, 1]}
+    shape = {"depths": [1, 2, 3, 1], "dropout": 0.1}
     first = {"epoch": 2, "spent_s": 60, "world": 2, "config": asdict(FitConfig()), "shape": shape}
-    known = {**first, "shape": {"widths": [8, 16], "strides": [2, 2]}, "pretrained": {"name": "known"}, "epoch": 5}
+    known = {**first, "shape": {"widths": [8, 16], "strides": [2, 2], "dropout": 0.2}}
+    known |= {"pretrained": {"name": "known"}, "epoch": 5}
     teachers = [{"name": name_of(record), **record} for record in (first, {**known, "start": known, "epoch": 3})]
-    encoder = {**first, "start": first, "teachers": teachers}
+    taught = {**first, "start": first, "teachers": teachers}
+    again = {"name": name_of(taught), **taught}
+    encoder = {**taught, "start": taught, "teachers": [again, *teachers]}
     provenance = {
         "encoder": encoder, "head": {"seed": 1, "steps": 10}, "encoder_parameters": 1_000_000,
         "head_parameters": 100_000, "data_sha256": "0", "candidates": 1,
@@ -144,9 +149,98 @@ def test_the_card_names_teachers_and_what_they_started_from() -> None:
     dev = {"war": (1.0, 0.0, 2.0), "uar": (1.0, 0.0, 2.0), "n": 2, "confusion": [[1, 0], [1, 0]]}
     figures = {"dev": dev, "crop_ms": 1.0, "crop_ms_where": "here", "composed": {}}
     card = write_card(("neutral", "happiness"), provenance, figures)
-    assert "30% votes, 70% the mean answer of a residual encoder and a pre-trained separable encoder" in card
-    assert "- Encoder: 2 epochs (1 minutes on 2 processes), [1, 2, 3, 1] blocks, targets: votes;" in card
-    assert "- Teacher: 5 epochs (1 minutes on 2 processes), 2 blocks, targets: votes;" in card
+    assert "30% votes, 70% the mean answer of a residual encoder and a pre-trained separable encoder to" in card
+    assert "answer of a residual encoder, a residual encoder and a pre-trained separable encoder to" in card
+    assert card.count("- Teacher:") == 1
+    assert "- Encoder: 2 epochs (1 minutes on 2 processes), [1, 2, 3, 1] blocks, dropout 0.1, targets: votes;" in card
+    assert "- Teacher: 5 epochs (1 minutes on 2 processes), 2 blocks, dropout 0.2, targets: votes;" in card
     assert "VGGFace2" in card
     assert "--pretrained" in card
     assert "VGGFace2" not in write_card(("neutral", "happiness"), {**provenance, "encoder": first}, figures)
+
+
+def _striped(values: list[int]) -> torch.Tensor:
+    """Crops whose left half is black and whose right half has these levels."""
+    crops = torch.zeros(len(values), 1, 40, 40)
+    crops[..., 20:] = torch.tensor(values, dtype=torch.float32)[:, None, None, None]
+    return crops
+
+
+def test_remembered_crops_come_back_with_their_own_targets() -> None:
+    replay = Replay(8, 40, 7)
+    replay.add(_striped([10, 20, 30]), torch.eye(7)[:3])
+    assert replay.count == 3
+    crops, targets = replay.draw(200, torch.Generator().manual_seed(0))
+    levels = crops.amax((1, 2, 3)).long()
+    assert torch.equal(targets.argmax(1), levels // 10 - 1)
+    assert set(levels.tolist()) == {10, 20, 30}
+    # Either side may be the bright one: half of them come back mirrored.
+    assert 60 < int((crops[:, 0, 0, 0] > 0).sum()) < 140
+
+
+def test_the_oldest_crops_are_forgotten_first() -> None:
+    replay = Replay(4, 40, 7)
+    for value in (1, 2, 3):
+        replay.add(_striped([value * 10, value * 10]), torch.eye(7)[[value, value]])
+    assert replay.count == 4
+    crops, _ = replay.draw(100, torch.Generator().manual_seed(0))
+    assert set(crops.amax((1, 2, 3)).long().tolist()) == {20, 30}
+
+
+def test_an_answer_serves_as_often_as_asked_once_enough_is_remembered() -> None:
+    torch.set_num_threads(1)
+    teacher = Told(3)
+    settings = replace(CONFIG, replay=4, teacher=1.0)
+    run = Run(settings, TINY, drawn_stills(40 * 8), "cpu", teachers=[teacher])  # type: ignore[list-item]
+    learnt: list[int] = []
+    run.model.register_forward_pre_hook(lambda _module, given: learnt.append(len(given[0])))
+    run.train_epoch()
+    assert learnt == [8] * 40
+    assert [len(crops) for crops in teacher.asked] == [8] * 32 + [2] * 8
+
+
+@pytest.mark.slow
+def test_a_compiled_step_learns_what_a_plain_one_does() -> None:
+    if shutil.which("g++") is None:
+        pytest.skip("no C++ compiler (g++) to compile a step with")
+    torch.set_num_threads(1)
+    weights = []
+    for compiled in (False, True):
+        run = Run(replace(CONFIG, compiled=compiled), replace(TINY, drop_path=0.0, dropout=0.0), drawn_stills(), "cpu")
+        run.train_epoch()
+        weights.append(run.average)
+    assert weights[0].keys() == weights[1].keys()
+    for name, value in weights[0].items():
+        torch.testing.assert_close(weights[1][name], value, rtol=1e-2, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("more", "remedy"),
+    [
+        (["--replay", "2", "--sizes", "48", "56"], "--sizes 56"),
+        (["--compiled"], "apt install g++"),
+        (["--encoder", "separable", "--drop-path", "0"], "--encoder separable has none"),
+    ],
+    ids=["replay of two sizes", "no compiler", "no blocks to skip"],
+)
+def test_settings_that_cannot_be_met_are_refused_before_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], more: list[str], remedy: str
+) -> None:
+    monkeypatch.setattr(fit_module, "load_split", lambda *_: drawn_stills())
+    monkeypatch.setattr(fit_module, "fit", lambda *_: pytest.fail("a run was begun"))
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    command = ["--data", str(tmp_path), "--out", str(tmp_path / "out"), "--device", "cpu", "--procs", "1"]
+    assert fit_module.main([*command, *more]) == 1
+    error = capsys.readouterr().err.strip()
+    assert remedy in error
+    assert "\n" not in error
+
+
+def test_the_encoder_drops_what_the_command_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fit_module, "load_split", lambda *_: drawn_stills())
+    shapes: list[object] = []
+    monkeypatch.setattr(fit_module, "fit", lambda _config, shape, *_: shapes.append(shape))
+    command = ["--data", str(tmp_path), "--out", str(tmp_path / "out"), "--device", "cpu", "--procs", "1"]
+    assert fit_module.main(command) == 0
+    assert fit_module.main([*command, "--dropout", "0", "--drop-path", "0"]) == 0
+    assert shapes == [EncoderConfig(), EncoderConfig(dropout=0.0, drop_path=0.0)]

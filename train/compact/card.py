@@ -23,8 +23,11 @@ def _first(fit: dict[str, Any]) -> dict[str, Any]:
 
 def _teachers(fit: dict[str, Any]) -> list[dict[str, Any]]:
     """Teachers of a run and of those it went on from that are no earlier state of the model itself."""
-    others = [one for one in fit.get("teachers", ()) if "pretrained" in _first(one)]
-    return [*others, *(_teachers(fit["start"]) if "start" in fit else ())]
+    known = _teachers(fit["start"]) if "start" in fit else []
+    for one in fit.get("teachers", ()):
+        if "pretrained" in _first(one) and one not in known:
+            known.append(one)
+    return known
 
 
 def licences(fit: dict[str, Any]) -> list[str]:
@@ -42,10 +45,11 @@ def _runs(fit: dict[str, Any], name: str = "Encoder:") -> list[str]:
     if "blend" in fit:
         first.append(f"- then weights {fit['blend']} of the way from there to the end of the next run")
     share = fit["config"].get("teacher", 0) if fit.get("teachers") else 0
-    teachers = " and ".join(one["name"] for one in fit.get("teachers", ()))
+    names = [one["name"] for one in fit.get("teachers", ())]
+    teachers = " and ".join([", ".join(names[:-1]), *names[-1:]] if len(names) > 1 else names)
     targets = f"{1 - share:.0%} votes, {share:.0%} the mean answer of {teachers} to the very crop" if share else "votes"
     minutes = f"{fit['spent_s'] / 60:.0f} minutes on {fit['world']} processes"
-    blocks = f"{fit['shape'].get('depths') or len(fit['shape']['widths'])} blocks"
+    blocks = f"{fit['shape'].get('depths') or len(fit['shape']['widths'])} blocks, dropout {fit['shape']['dropout']}"
     return [
         *first, f"- {'then' if first else name} {fit['epoch']} epochs ({minutes}), {blocks}, targets: {targets}; "
         f"settings {fit['config']}",
@@ -91,7 +95,7 @@ def write_card(labels: tuple[str, ...], provenance: dict[str, Any], metrics: dic
         f"{fit['config'].get('original', 0)}, FER2013's original label name; the targets are not touched. The logits "
         "of the rare classes are raised towards half an even share of the votes by the power "
         f"{provenance.get('raise_rare', 0)}, the common ones evened out by {provenance.get('even_out', 0)}: "
-        "chosen on dev, the second also with an eye on the news photographs",
+        "both chosen on dev",
         f"- Candidates compared on `dev`: {provenance['candidates']}",
         "- Repeat: `python -m train.compact --data <folder with FER+> --pretrained <folder of the teacher's start>`",
         "",

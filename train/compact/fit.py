@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -45,11 +46,31 @@ _CPU_SETTINGS = {
     "MALLOC_MMAP_THRESHOLD_": "4000000000", "MALLOC_TRIM_THRESHOLD_": "8000000000", "GLOO_SOCKET_IFNAME": "lo",
 }  # fmt: skip
 
-NUMBERS = (
-    "seed", "epochs", "minutes", "batch", "rate", "fresh", "clip", "decay", "rare", "original", "slips",
-    "teacher", "swap_share", "mixup_share", "settle", "mixup", "ema",
-)  # fmt: skip
+NUMBERS = {
+    "seed": "of everything random",
+    "epochs": "passes over the stills; with --minutes at most",
+    "minutes": "wall-clock time that the schedule spans; 0: by epochs",
+    "batch": "crops per step, over all processes",
+    "rate": "peak learning rate",
+    "fresh": "factor on it for layers that no pre-trained weights fill",
+    "clip": "largest norm of a step's gradient; 0: any",
+    "decay": "weight decay",
+    "rare": "power of a class's rarity in its stills' weight when they are drawn",
+    "original": "weight of FER2013's own label beside the votes in that rarity",
+    "slips": "votes of a still for one class that count as slips of the hand, at most",
+    "teacher": "share of the teachers' answers in the targets",
+    "replay": "how often a crop is used once teachers have answered it, on average",
+    "swap_share": "share of batches with one face's lower part under another's upper part; teachers alone answer",
+    "mixup_share": "share of batches whose crops are mixed in pairs",
+    "settle": "share of the run, at its end, with half the disturbance",
+    "mixup": "parameter of the Beta distribution that mixes; 0: none",
+    "ema": "decay of the averaged weights per step",
+}
 """Fields of :class:`~train.compact.run.FitConfig` that are options of the command line."""
+
+
+class SettingsError(ValueError):
+    """Settings that do not go together or that this machine cannot meet: the message names the remedy."""
 
 
 def accuracy(logits: NDArray[np.float32], truth: NDArray[np.int64]) -> tuple[float, float]:
@@ -170,19 +191,22 @@ def main(arguments: list[str] | None = None) -> int:
     """Command line of the encoder's training."""
     parser = argparse.ArgumentParser(prog="python -m train.compact.fit", description=__doc__)
     parser.add_argument("--data", type=Path, required=True, help="folder with FER+'s train.zip, dev.zip and tables")
-    parser.add_argument("--cache", type=Path, default=Path(".cache/compact"))
-    parser.add_argument("--out", type=Path, default=Path("runs/compact"))
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--cache", type=Path, default=Path(".cache/compact"), help="folder of cached stills")
+    parser.add_argument("--out", type=Path, default=Path("runs/compact"), help="folder of the run; resumed if begun")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="cpu or cuda")
     parser.add_argument("--procs", type=int, default=0, help="processes; default: one per core on a CPU, one on a GPU")
-    for name in NUMBERS:
+    for name, text in NUMBERS.items():
         default = getattr(FitConfig, name)
-        parser.add_argument(f"--{name}", type=type(default), default=default)
+        option = f"--{name.replace('_', '-')}"
+        parser.add_argument(option, type=type(default), default=default, help=f"{text} (%(default)s)")
     lists = {
         "sizes": (FitConfig.sizes, "crop sides by equal parts of the run"),
         "depths": (EncoderConfig.depths, "blocks of each stage"),
     }
     for name, (default, text) in lists.items():
         parser.add_argument(f"--{name}", type=int, nargs="+", default=list(default), help=text)
+    parser.add_argument("--dropout", type=float, help="of features, while training; default: the encoder's own")
+    parser.add_argument("--drop-path", type=float, help="of residual blocks, likewise")
     parser.add_argument("--start", type=Path, help="last.safetensors of a run to go on from, whose blocks may be fewer")
     parser.add_argument("--teachers", type=Path, nargs="+", default=[], help="trained runs asked about every crop")
     parser.add_argument("--encoder", choices=("residual", "separable"), default="residual")
@@ -195,13 +219,22 @@ def main(arguments: list[str] | None = None) -> int:
         "--pretrained", type=Path, help="folder with a network that knows faces, for --encoder separable; "
         "train/compact/pretrained.py says which and how to get it",
     )  # fmt: skip
+    parser.add_argument(
+        "--compiled", action="store_true", help="compile the learner's step: takes a C++ compiler and a minute"
+    )
     parser.add_argument("--rank", type=int, default=-1, help=argparse.SUPPRESS)
     arguments = sys.argv[1:] if arguments is None else arguments
     given = parser.parse_args(arguments)
     settings = {k: v for k, v in vars(given).items() if k in FitConfig.__dataclass_fields__}
     config = replace(FitConfig(), **{**settings, "sizes": tuple(given.sizes)})
     separable = given.encoder == "separable"
-    shape = SeparableConfig() if separable else EncoderConfig(depths=tuple(given.depths))
+    shape: EncoderConfig | SeparableConfig = (
+        SeparableConfig() if separable else EncoderConfig(depths=tuple(given.depths))
+    )
+    if given.dropout is not None:
+        shape = replace(shape, dropout=given.dropout)
+    if given.drop_path is not None and isinstance(shape, EncoderConfig):
+        shape = replace(shape, drop_path=given.drop_path)
     world = given.procs or (min(os.cpu_count() or 1, 4) if given.device == "cpu" else 1)
     if given.rank < 0:
         given.out.mkdir(parents=True, exist_ok=True)
@@ -214,11 +247,17 @@ def main(arguments: list[str] | None = None) -> int:
                 read_graph(given.pretrained)
             for path in given.teachers:
                 read_classifier(path)
+            if given.drop_path is not None and separable:
+                raise SettingsError("--drop-path skips residual blocks: --encoder separable has none")
+            if given.compiled and given.device == "cpu" and shutil.which(os.environ.get("CXX", "g++")) is None:
+                raise SettingsError("--compiled needs a C++ compiler (Debian: apt install g++)")
+            if config.replay > 1 and set(config.sizes) != {shape.size_px}:
+                raise SettingsError(f"--replay keeps crops of one size: it needs --sizes {shape.size_px}")
             if given.start is not None:
                 read_record(given.start)
                 # Refused here once, rather than by every process after its data is read.
                 grown(read_average(given.start), FrameClassifier(build_encoder(shape), len(SEVEN_CLASSES)).state_dict())
-        except (CheckpointError, FacesError, GrowError, PretrainedError) as error:
+        except (CheckpointError, FacesError, GrowError, PretrainedError, SettingsError) as error:
             print(f"train.compact.fit: {error}", file=sys.stderr)
             return 1
         if world > 1:

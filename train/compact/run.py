@@ -6,7 +6,7 @@ import json
 import math
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from train.compact.encoder import EncoderShape, FrameClassifier
 from train.compact.faces import Stills
 from train.compact.grow import grown
 from train.compact.pretrained import PretrainedError, read_graph, start
+from train.compact.replay import Replay
 from train.compact.separable import SeparableEncoder
 from train.compact.targets import sampling_weights, without_slips
 
@@ -48,6 +49,9 @@ class FitConfig:
         slips: Votes for a class that are taken as a slip of the hand where there are no more of them and others remain;
             FER+'s own reading code (Barsoum et al., ICMI 2016) drops single votes.
         teacher: Share of trained models' answers in the targets, where there are any; the rest are votes.
+        replay: How often a crop is used once teachers have answered it, on average; 1 asks anew at every step. More
+            needs crops of one size. What is remembered is not part of a checkpoint: a resumed run gathers it anew.
+        compiled: Whether the learner's step is compiled, which takes a C++ compiler and its first minute.
         swap_share: Share of batches whose crops take their lower part from another crop; only asked of teachers.
         settle: Share of the run, at its end, with half the disturbance and, unless there are teachers, without mixup.
         mixup: Parameter of the Beta distribution that mixes two crops; 0 for none.
@@ -72,6 +76,8 @@ class FitConfig:
     original: float = 0.3
     slips: int = 0
     teacher: float = 0.7
+    replay: int = 1
+    compiled: bool = False
     swap_share: float = 0.0
     settle: float = 0.15
     mixup: float = 0.2
@@ -105,6 +111,8 @@ def fast_bfloat16() -> bool:
     return taken[True] < 0.8 * taken[False]
 
 
+_REMEMBERED = 100_000
+"""Answered crops kept over all processes: a quarter of a gigabyte, and under a tenth of what a long run sees."""
 _MOMENTS = ("momentum_buffer", "exp_avg", "exp_avg_sq", "step")
 
 
@@ -166,6 +174,9 @@ class Run:
         self.half = config.precision == "bfloat16"
         if config.precision == "auto":
             self.half = self.device.type == "cuda" or fast_bfloat16()
+        remembered = _REMEMBERED // world if config.replay > 1 else 0
+        self.replay = Replay(remembered, shape.size_px, len(SEVEN_CLASSES), self.device)
+        self.learner: Callable[[Tensor], Tensor] = torch.compile(self.model) if config.compiled else self.model
         self.epoch, self.step, self.spent_s = 0, 0, 0.0
 
     def progress(self, epoch_share: float, running_s: float) -> float:
@@ -212,7 +223,9 @@ class Run:
         self.model.train()
         index = 0
         for index in range(steps):
-            rows = order[index * config.batch + self.rank * local :][:local]
+            # A replay that holds little would show the same few crops over and over.
+            known = config.replay > 1 and self.replay.count >= 32 * local
+            rows = order[index * config.batch + self.rank * local :][: local // config.replay if known else local]
             size = config.sizes[min(int(progress * len(config.sizes)), len(config.sizes) - 1)]
             target = self.targets[rows].to(self.device)
             with torch.no_grad():
@@ -233,8 +246,14 @@ class Run:
                     crops, taught = swapped(crops, shared), 1.0
                 if self.teachers:
                     target = torch.lerp(target, self.answers(crops), taught)
+                if config.replay > 1:
+                    asked = crops, target
+                    if known:
+                        again = self.replay.draw(local - len(rows), own)
+                        crops, target = (torch.cat(pair) for pair in zip(asked, again, strict=True))
+                    self.replay.add(*asked)
             with torch.autocast(self.device.type, torch.bfloat16, enabled=self.half):
-                logits = self.model(crops)
+                logits = self.learner(crops)
             loss = functional.cross_entropy(logits.float(), target)
             self.optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
