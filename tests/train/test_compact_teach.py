@@ -218,10 +218,11 @@ def test_a_compiled_step_learns_what_a_plain_one_does() -> None:
     ("more", "remedy"),
     [
         (["--replay", "2", "--sizes", "48", "56"], "--sizes 56"),
+        (["--replay", "129", "--sizes", "56"], "1 to 128"),
         (["--compiled"], "apt install g++"),
         (["--encoder", "separable", "--drop-path", "0"], "--encoder separable has none"),
     ],
-    ids=["replay of two sizes", "no compiler", "no blocks to skip"],
+    ids=["replay of two sizes", "replay of nothing", "no compiler", "no blocks to skip"],
 )
 def test_settings_that_cannot_be_met_are_refused_before_the_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], more: list[str], remedy: str

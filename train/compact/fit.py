@@ -251,6 +251,8 @@ def main(arguments: list[str] | None = None) -> int:
                 raise SettingsError("--drop-path skips residual blocks: --encoder separable has none")
             if given.compiled and given.device == "cpu" and shutil.which(os.environ.get("CXX", "g++")) is None:
                 raise SettingsError("--compiled needs a C++ compiler (Debian: apt install g++)")
+            if not 1 <= config.replay <= config.batch // world:
+                raise SettingsError(f"--replay must leave each process a crop of a batch: 1 to {config.batch // world}")
             if config.replay > 1 and set(config.sizes) != {shape.size_px}:
                 raise SettingsError(f"--replay keeps crops of one size: it needs --sizes {shape.size_px}")
             if given.start is not None:
