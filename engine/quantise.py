@@ -66,7 +66,7 @@ def quantise(bundle: Bundle, folder: Path, crops: Path | None = None) -> str:
         bundle: The model.
         folder: Where the two files go.
         crops: ``.npz`` of captured crops, see :func:`read_crops`; a quarter of them only judges where there are
-            enough. The golden crops give ranges beside them.
+            enough. Then the gate's golden crops stay unseen.
 
     Returns:
         What was tried and which was taken, for the log.
@@ -83,9 +83,6 @@ def quantise(bundle: Bundle, folder: Path, crops: Path | None = None) -> str:
         raise QuantiseError(f"INT8 needs the int8 extra: pip install 'dferstream[int8]' ({error})") from error
     nncf.set_log_level("ERROR")
     taken, judged = divide(read_crops(crops, bundle))
-    if crops is not None:
-        # The gate asks for these: a value that they alone reach must not be cut off.
-        taken = np.concatenate([bundle.golden().crops, taken])
     core = ov.Core()
     wanted = _features(core.read_model(str(bundle.encoder)), judged)
     dataset = nncf.Dataset([taken[i : i + 1] for i in range(len(taken))])
