@@ -3,9 +3,10 @@
 Stages: ``encoder`` (:mod:`train.compact.fit`, resumable), ``deepen`` (two more blocks and a second, calmer run from the
 first one's weights, resumable too), ``blend`` (weights between the two), ``teacher`` (another encoder, which starts
 from a network that knows faces), ``distil`` (the blend goes on learning, from votes and from what it and the teacher
-say of the very crops), ``patience`` (more of the same, from all three), ``head`` (on features of the frozen encoder),
-``bundle`` (export, measure through the exported graphs, card), ``calibrate`` (``dfer-stream score`` of the dev faces,
-then ``dfer-calibrate fit``, each as a user would run it).
+say of the very crops), ``patience`` (more of the same, from all three), ``polish`` (again, at a lower rate and with
+nearly all stills), ``head`` (on features of the frozen encoder), ``bundle`` (export, measure through the exported
+graphs, card), ``calibrate`` (``dfer-stream score`` of the dev faces, then ``dfer-calibrate fit``, each as a user would
+run it).
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ from train.compact.head import FrameMean, HeadConfig, assemble, head_parameters,
 from train.compact.pretrained import REMEDY, PretrainedError, read_graph
 from train.compact.ship import ShipError, complete, read_model, save_head, ship
 
-STAGES = ("encoder", "deepen", "blend", "teacher", "distil", "patience", "head", "bundle", "calibrate")
+STAGES = ("encoder", "deepen", "blend", "teacher", "distil", "patience", "polish", "head", "bundle", "calibrate")
 
 SHALLOW = ("--depths", "1", "2", "3", "1")
 DEEPEN = ("--rate", "0.06", "--settle", "0.5", "--slips", "1", "--sizes", "48", "56", "56", "56")
@@ -55,8 +56,10 @@ DISTIL = (
 """The taught run: three quarters of its targets are what the blend and the teacher say of the very crop, and three
 crops in five are of a face that is in no table, so that the answers are news to the one who learns."""
 PATIENCE = (*DISTIL, "--teacher", "0.8", "--replay", "4", "--dropout", "0", "--drop-path", "0")
-"""The last run: the taught one is a third teacher, an answer serves four times, and nothing is dropped, for answers on
-faces that are in no table leave little to learn by heart."""
+"""The patient run: the taught one is a third teacher, an answer serves four times, and nothing is dropped, for answers
+on faces that are in no table leave little to learn by heart."""
+POLISH = (*PATIENCE, "--rate", "0.03", "--validation", "0.01")
+"""Once more from where that ended, gently enough not to lose it; of the stills, one in a hundred is left out."""
 
 
 def choose_faces(stills: Stills, count: int, seed: int) -> Stills:
@@ -184,7 +187,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--teacher-epochs", type=int, default=16, help="passes of the teacher's run")
     parser.add_argument("--settle-epochs", type=int, default=7, help="passes of the teacher's second run")
     parser.add_argument("--distil-epochs", type=int, default=37, help="passes of the taught run")
-    parser.add_argument("--patience-epochs", type=int, default=54, help="passes of the last run")
+    parser.add_argument("--patience-epochs", type=int, default=54, help="passes of the patient run")
+    parser.add_argument("--polish-epochs", type=int, default=47, help="passes of the last run")
     parser.add_argument(
         "--compiled", action="store_true", help="compile each run's step: takes a C++ compiler and a minute"
     )
@@ -192,8 +196,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--faces", type=int, default=9000, help="stills in the head's feature bank")
     parser.add_argument("--views", type=int, default=6, help="augmentations of each")
     parser.add_argument("--steps", type=int, default=HeadConfig.steps)
-    parser.add_argument("--raise-rare", type=float, default=0.6, help="how far the rare classes are raised (0 to 1)")
-    parser.add_argument("--even-out", type=float, default=0.0, help="how far the common classes are evened out")
+    parser.add_argument("--raise-rare", type=float, default=0.25, help="how far the rare classes are raised (0 to 1)")
+    parser.add_argument("--even-out", type=float, default=0.15, help="how far the common classes are evened out")
     parser.add_argument("--head-seed", type=int, default=1)
     parser.add_argument("--clip-seeds", type=int, default=5, help="composed clips per dev face when measuring")
     parser.add_argument("--candidates", type=int, default=1, help="how many candidates were compared on dev")
@@ -204,9 +208,9 @@ def main(arguments: list[str] | None = None) -> int:
             if given.pretrained is None:
                 raise PretrainedError(f"the teacher needs --pretrained: {REMEDY}")
             read_graph(given.pretrained)
-        names = ("shallow", "blend", "young", "teacher", "taught")
-        shallow, blend, young, teacher, taught = (given.run / name for name in names)
-        last = {folder: folder / "last.safetensors" for folder in (shallow, blend, young, teacher, taught)}
+        names = ("shallow", "blend", "young", "teacher", "taught", "patient")
+        folders = shallow, blend, young, teacher, taught, patient = tuple(given.run / name for name in names)
+        last = {folder: folder / "last.safetensors" for folder in folders}
         if "encoder" in given.stages and fit_encoder(given, shallow, given.epochs, *SHALLOW):
             return 1
         if "deepen" in given.stages:
@@ -227,7 +231,12 @@ def main(arguments: list[str] | None = None) -> int:
         if "patience" in given.stages:
             teachers = (last[taught], last[teacher], last[blend])
             more = ("--start", last[taught], "--teachers", *teachers, *PATIENCE)
-            if fit_encoder(given, given.run, given.patience_epochs, *more):
+            if fit_encoder(given, patient, given.patience_epochs, *more):
+                return 1
+        if "polish" in given.stages:
+            teachers = (last[patient], last[teacher], last[blend])
+            more = ("--start", last[patient], "--teachers", *teachers, *POLISH)
+            if fit_encoder(given, given.run, given.polish_epochs, *more):
                 return 1
         torch.manual_seed(given.head_seed)
         if "head" in given.stages:

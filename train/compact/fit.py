@@ -65,6 +65,7 @@ NUMBERS = {
     "settle": "share of the run, at its end, with half the disturbance",
     "mixup": "parameter of the Beta distribution that mixes; 0: none",
     "ema": "decay of the averaged weights per step",
+    "validation": "share of twin clusters held out of the training",
 }
 """Fields of :class:`~train.compact.run.FitConfig` that are options of the command line."""
 
