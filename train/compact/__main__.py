@@ -235,8 +235,8 @@ def main(arguments: list[str] | None = None) -> int:
                 return 1
         if "polish" in given.stages:
             teachers = (last[patient], last[teacher], last[blend])
-            more = ("--start", last[patient], "--teachers", *teachers, *POLISH)
-            if fit_encoder(given, given.run, given.polish_epochs, *more):
+            again = ("--start", last[patient], "--teachers", *teachers, *POLISH)
+            if fit_encoder(given, given.run, given.polish_epochs, *again):
                 return 1
         torch.manual_seed(given.head_seed)
         if "head" in given.stages:
