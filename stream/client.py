@@ -21,8 +21,10 @@ from stream import endpoint as endpoints
 from stream import keys
 from stream.endpoint import EndpointError
 from stream.freshness import Freshness, Verdict, boot_id
-from stream.message import Event, Faces, Message, MessageError, Status, decode_frame, split
+from stream.message import Event, Message, MessageError, Status, decode_frame, split
 
+STATUS_HZ = 1.0
+"""Rate of the status messages of a publisher that does not declare it."""
 _RECEIVE_BUFFER_BYTES = 16 * 1024
 _RECEIVE_MARK = 16
 
@@ -136,14 +138,15 @@ class Client:
         self.close()
 
     def _observe(self, message: Message, now_ns: int) -> None:
-        judge = self._freshness.setdefault(message.source, Freshness(self._own_boot))
-        rate = message.rate_hz if isinstance(message, Faces) else 1.0 if isinstance(message, Status) else None
-        if not isinstance(message, Event):
-            judge.observe(
-                seq=message.seq,
-                session=message.session,
-                t_arrival_ns=now_ns,
-                t_publish_ns=message.t_publish_ns,
-                boot=message.boot_id,
-                rate_hz=rate,
-            )
+        if isinstance(message, Event):
+            # Events come when something happens: silence says nothing of the source.
+            return
+        rate = message.rate_hz or STATUS_HZ if isinstance(message, Status) else message.rate_hz
+        self._freshness.setdefault(message.source, Freshness(self._own_boot)).observe(
+            seq=message.seq,
+            session=message.session,
+            t_arrival_ns=now_ns,
+            t_publish_ns=message.t_publish_ns,
+            boot=message.boot_id,
+            rate_hz=rate,
+        )

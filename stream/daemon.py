@@ -244,6 +244,7 @@ class Daemon:
             state=self.health.state(camera, stale),
             camera=camera,
             version=__version__,
+            rate_hz=rounded(1e9 / self._status_ns),
             degraded=sorted(self.health.degraded),
             stale=stale,
             declared_hz=rounded(stats.fps or None),

@@ -112,7 +112,8 @@ def _loop(client: Client, args: argparse.Namespace, out: TextIO, err: TextIO) ->
         elif not heard and not said_nothing and passed_s >= NOTHING_AFTER_S:
             said_nothing = True
             print(_nothing(client, args), file=err, flush=True)
-        if verdict.alive != alive and heard:
+        # Events have no pace to be judged by.
+        if verdict.alive != alive and verdict.age_ms is not None:
             alive = verdict.alive
             print(f"-- {freshness_line(verdict)}", file=err, flush=True)
         if verdict.lost > lost:
@@ -121,7 +122,9 @@ def _loop(client: Client, args: argparse.Namespace, out: TextIO, err: TextIO) ->
     if not heard and not said_nothing:
         print(_nothing(client, args), file=err, flush=True)
     elif heard and not args.json:
-        print(f"-- {heard} messages; {freshness_line(client.freshness())}", file=err, flush=True)
+        verdict = client.freshness()
+        judged = "" if verdict.age_ms is None else f"; {freshness_line(verdict)}"
+        print(f"-- {heard} message{'s' if heard > 1 else ''}{judged}", file=err, flush=True)
     return heard
 
 

@@ -174,7 +174,8 @@ class Status(msgspec.Struct, kw_only=True):
     """The daemon's health, once a second and again, byte for byte, to every new subscriber.
 
     ``state`` is ``ok``, ``degraded`` or ``starting``; ``camera`` is one of :data:`REASONS`. ``stale`` lists stages
-    whose heartbeat is overdue. ``temperature_c`` maps a thermal zone to °C, null where the machine shows none.
+    whose heartbeat is overdue. ``rate_hz`` is the rate of these messages themselves, so that a subscriber of this topic
+    alone can judge freshness. ``temperature_c`` maps a thermal zone to °C, null where the machine shows none.
     """
 
     source: str
@@ -187,6 +188,7 @@ class Status(msgspec.Struct, kw_only=True):
     state: str
     camera: str
     version: str
+    rate_hz: float | None = None
     degraded: list[str] = []
     stale: list[str] = []
     declared_hz: float | None = None

@@ -97,7 +97,7 @@ def check_status(message: Status) -> None:
     """
     if message.state not in ("ok", "degraded", "starting") or message.camera not in REASONS:
         raise MessageError(f"state {message.state!r} or camera {message.camera!r} is not the schema's")
-    _finite("rates", (message.uptime_s, message.declared_hz, message.rate_in_hz, message.rate_out_hz))
+    _finite("rates", (message.uptime_s, message.rate_hz, message.declared_hz, message.rate_in_hz, message.rate_out_hz))
     _finite("memory_mb", (message.memory_mb,))
     for name, stage in message.latency_ms.items():
         _finite(f"latency_ms.{name}", (stage.p50, stage.p99))

@@ -145,3 +145,4 @@ def test_a_late_start_is_not_made_up_for_with_two_statuses_at_once(model: Loaded
     *statuses, _ = [status.t_publish_ns for status in of(Status, sink)]
     assert len(statuses) >= 2
     assert min(np.diff(statuses)) >= 50e6
+    assert {status.rate_hz for status in of(Status, sink)} == {10.0}

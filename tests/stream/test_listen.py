@@ -10,12 +10,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from stream import listen
 from stream.client import Client
 from stream.endpoint import EndpointError
-from stream.message import Event, Faces, Status
+from stream.message import Event, Faces, Status, encode
 from stream.publish import Publisher
+from tests.subscribers.feed import status
 
 Feed = Callable[..., tuple[str, "subprocess.Popen[str]"]]
 DEADLINE_S = 30.0
@@ -55,9 +57,28 @@ def test_people_see_faces_states_and_a_verdict(tmp_path: Path, feed: Feed) -> No
 @pytest.mark.parametrize("topic", ["status", "event"])
 def test_other_topics(tmp_path: Path, feed: Feed, topic: str) -> None:
     endpoint, _ = feed(f"ipc://{tmp_path}/a.ipc")
-    code, out, _ = run(endpoint, "--topic", topic, "--count", "1", "--seconds", "30")
+    code, out, err = run(endpoint, "--topic", topic, "--count", "1", "--seconds", "30")
     assert code == 0
     assert ("camera ok" if topic == "status" else "face_new  f1") in out
+    # Events come when something happens: there is no pace to judge them by.
+    assert err.strip().startswith("-- 1 message; alive" if topic == "status" else "-- 1 message")
+    assert (";" in err) == (topic == "status")
+
+
+@pytest.mark.parametrize(("declared", "judged"), [(0.1, 0.1), (None, 1.0)], ids=["every 10 s", "an older publisher"])
+def test_health_is_judged_by_its_own_rate(tmp_path: Path, declared: float | None, judged: float) -> None:
+    endpoint = f"ipc://{tmp_path}/slow.ipc"
+    with Publisher("cam0", endpoint) as publisher, Client(endpoint, "status") as client:
+        published_ns = time.monotonic_ns() - int(12e9)
+        message = replace(status("cam0", "s", 1, 30.0), rate_hz=declared, t_publish_ns=published_ns)
+        deadline_ns = time.monotonic_ns() + int(DEADLINE_S * 1e9)
+        publisher.status(encode(message))
+        while client.receive(0.05) is None and time.monotonic_ns() < deadline_ns:
+            publisher.serve()
+        verdict = client.freshness("cam0")
+    assert verdict.declared_hz == judged
+    # Twelve seconds are little at one message in ten seconds, and much at one a second.
+    assert verdict.alive == (declared is not None)
 
 
 def test_silence_is_explained(tmp_path: Path) -> None:

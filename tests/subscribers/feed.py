@@ -79,6 +79,7 @@ def status(source: str, session: str, seq: int, hz: float) -> Status:
         state="ok",
         camera="ok",
         version="0",
+        rate_hz=1.0,
         declared_hz=hz,
         rate_in_hz=hz,
         rate_out_hz=hz,
