@@ -12,6 +12,7 @@ from typing import Any
 from calibration import data, evaluate, report
 from calibration.apply import METHODS, Calibration, CalibrationError, load
 from engine.bundle import Bundle, BundleError, add_file, write_bundle
+from engine.console import guarded
 
 FILE = "calibration.json"
 
@@ -44,6 +45,10 @@ def build_parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command: 0, or 2 with one line where something cannot be used."""
     args = build_parser().parse_args(argv)
+    return guarded("dfer-calibrate", lambda: _run(args), 2)
+
+
+def _run(args: argparse.Namespace) -> int:
     try:
         bundle = Bundle.open(args.bundle)
         if args.command == "remove":
@@ -51,7 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if args.command == "apply":
             return _apply(bundle, args.file)
         return _fit(bundle, args) if args.command == "fit" else _report(bundle, args)
-    except (CalibrationError, BundleError, OSError) as error:
+    except (CalibrationError, BundleError) as error:
         print(f"dfer-calibrate: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import errno
 import json
 import sys
 from collections.abc import Sequence
@@ -13,6 +12,7 @@ from typing import Any
 from engine.backends import NAMES, BackendError
 from engine.build import BuildError, BuildOptions, build, verify
 from engine.bundle import BundleError
+from engine.console import guarded
 from engine.manifest import EngineDirectory, open_artefact
 from engine.parity import Bounds, ParityError
 from engine.preprocess import CropError
@@ -61,12 +61,6 @@ FP32. The graphs are rounded to half after every node and held against FP32 befo
   dfer-engine export model fixed --batch 1 --precision fp32
 """,
 }
-_REMEDIES = {
-    errno.ENOSPC: "free some space there (df -h), or choose another place; nothing was left half-written",
-    errno.EDQUOT: "your quota there is used up: free some space, or choose another place",
-    errno.EACCES: "this user may not: choose another place, or change its permissions",
-    errno.EROFS: "that file system is read-only: choose another place",
-}
 _ERRORS = (BundleError, BackendError, BuildError, ParityError, CropError)
 
 
@@ -80,14 +74,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit status: 0, 1 after an error of ours, 130 after Ctrl-C.
     """
     args = _parser().parse_args(arguments)
+    return guarded("dfer-engine", lambda: _run(args), 1)
+
+
+def _run(args: argparse.Namespace) -> int:
     try:
         result, lines = args.run(args)
     except KeyboardInterrupt:
         print("dfer-engine: stopped; nothing was left half-written", file=sys.stderr)
         return 130
-    except OSError as error:
-        print(f"dfer-engine: {_by_the_system(error)}", file=sys.stderr)
-        return 1
     except Exception as error:
         if not _ours(error):
             raise
@@ -98,14 +93,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     else:
         print("\n".join(lines))
     return 0
-
-
-def _by_the_system(error: OSError) -> str:
-    """What the system refused, where, and what to do."""
-    where = error.filename2 or error.filename
-    said = f"{error.strerror or error}{f': {where}' if where else ''}"
-    remedy = _REMEDIES.get(error.errno or 0)
-    return f"{said}; {remedy}" if remedy else said
 
 
 def _ours(error: Exception) -> bool:

@@ -111,9 +111,6 @@ def run(args: argparse.Namespace) -> int:
     except (BundleError, CameraError, CaptureError, ConfigError, FaceModelError, OverlayError) as error:
         print(f"dfer-stream capture: {error}", file=sys.stderr)
         return 2
-    except OSError as error:
-        print(f"dfer-stream capture: {error.filename or args.out}: {error.strerror or error}", file=sys.stderr)
-        return 2
     except KeyboardInterrupt:
         print("\ndfer-stream capture: stopped: nothing was saved", file=sys.stderr)
         return 130

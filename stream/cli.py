@@ -9,6 +9,8 @@ import re
 import sys
 from collections.abc import Callable, Sequence
 
+from engine.console import guarded
+
 COMMANDS: dict[str, tuple[str, str, str]] = {
     "run": ("stream.run", "read a camera or file, publish scores", "dfer-stream run --source demo://"),
     "score": ("stream.score.command", "score videos, images and zips of faces to rows", "dfer-stream score clips/"),
@@ -62,7 +64,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         sub = subparsers[args.command]
         print(f"{sub.prog}: unknown argument {unknown[0]}{_nearest(unknown[0], sub)}", file=sys.stderr)
         return 2
-    return runners[args.command](args)
+    return guarded(f"{parser.prog} {args.command}", lambda: runners[args.command](args), 2)
 
 
 def _nearest(argument: str, parser: argparse.ArgumentParser) -> str:

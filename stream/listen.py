@@ -60,10 +60,6 @@ def run(args: argparse.Namespace, out: TextIO | None = None, err: TextIO | None 
             heard = _loop(client, args, out, err)
         except KeyboardInterrupt:
             return 130
-        except BrokenPipeError:
-            # `listen | head` ends here; nothing is wrong.
-            sys.stderr.close()
-            return 0
     return 0 if heard else 1
 
 

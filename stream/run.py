@@ -78,6 +78,8 @@ def run(args: argparse.Namespace) -> int:
     """
     try:
         settings = load_settings(args).settings
+        if args.stats is not None and not args.stats.absolute().parent.is_dir():
+            raise ConfigError(f"--stats {args.stats}: the folder does not exist: make it, or name another file")
         return _run(settings, args)
     except REFUSALS as error:
         print(f"dfer-stream run: {error}", file=sys.stderr)

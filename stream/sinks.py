@@ -57,7 +57,7 @@ class JsonLines:
 
     def close(self) -> None:
         """Flush what is left, if anyone still reads."""
-        with contextlib.suppress(BrokenPipeError, ValueError):
+        with contextlib.suppress(OSError, ValueError):
             self._out.flush()
 
 

@@ -9,7 +9,7 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -51,7 +51,7 @@ class Progress:
 
 def write_text(path: Path, text: str) -> None:
     """Write a text file so that a reader sees the old or the new one, whole."""
-    _replace(path, lambda temporary: temporary.write_text(text, "utf-8"))
+    replace_file(path, lambda temporary: temporary.write_text(text, "utf-8"))
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
@@ -68,10 +68,19 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, 
             flat[name] = tensor.clone()
         seen.add(tensor.untyped_storage().data_ptr())
     header = {"format": FORMAT, "facts": json.dumps(facts)}
-    _replace(path, lambda temporary: save_file(flat, str(temporary), header))
+    replace_file(path, lambda temporary: save_file(flat, str(temporary), header))
 
 
-def _replace(path: Path, write: Any) -> None:
+def replace_file(path: Path, write: Callable[[Path], object]) -> None:
+    """Write a file so that a reader, or a kill at any moment, finds the old or the new one, whole.
+
+    Args:
+        path: The file; its folder is made where it is missing.
+        write: Writes to the path it is given.
+
+    Raises:
+        CheckpointError: If it cannot be written; nothing is left of the attempt.
+    """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
@@ -85,8 +94,10 @@ def _replace(path: Path, write: Any) -> None:
             os.replace(temporary, path)
         finally:
             temporary.unlink(missing_ok=True)
-    except OSError as error:
-        raise CheckpointError(f"cannot write {path}: {error.strerror or error}") from error
+    except (OSError, SafetensorError) as error:
+        # A full disk is the writer's own error; the checkpoint before is untouched.
+        said = error.strerror or error if isinstance(error, OSError) else error
+        raise CheckpointError(f"cannot write {path}: {said}; what stood there before is whole") from error
 
 
 def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

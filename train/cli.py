@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from importlib import import_module
 from pathlib import Path
 
+from engine.console import guarded
 from engine.spec import SpecError
 
 _OWN_PARSER = {"inspect": "train.inspect", "random-bundle": "train.random_bundle"}
@@ -23,6 +24,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         Exit status: 0 done, 1 an error that is said in one line, 130 interrupted.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
+    return guarded("dfer-train", lambda: _run(words), 1)
+
+
+def _run(words: list[str]) -> int:
     try:
         if words and words[0] in _OWN_PARSER:
             # These read their own arguments.

@@ -75,13 +75,6 @@ def run(args: argparse.Namespace) -> int:
     except (ScoreError, ConfigError, CameraError) as error:
         print(f"dfer-stream score: {error}", file=sys.stderr)
         return 2
-    except BrokenPipeError:
-        # Whoever reads our rows has seen enough; nor may Python complain when it flushes at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
-    except OSError as error:
-        print(f"dfer-stream score: {error.filename or 'output'}: {error.strerror or error}", file=sys.stderr)
-        return 2
     except KeyboardInterrupt:
         return 130
 

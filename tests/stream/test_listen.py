@@ -102,12 +102,10 @@ def test_an_endpoint_or_key_that_will_not_do_is_one_line(tmp_path: Path) -> None
 
 def test_a_pipe_that_closes_early_ends_it_quietly(tmp_path: Path, feed: Feed) -> None:
     endpoint, _ = feed(f"ipc://{tmp_path}/a.ipc")
-    code = (
-        "import argparse, sys; from stream import listen; p = argparse.ArgumentParser(); "
-        "listen.add_arguments(p); sys.exit(listen.run(p.parse_args()))"
-    )
     with subprocess.Popen(
-        [sys.executable, "-c", code, endpoint, "--json"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        [sys.executable, "-m", "stream.cli", "listen", endpoint, "--json"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
     ) as child:
         assert child.stdout is not None
         assert child.stderr is not None

@@ -180,6 +180,7 @@ def test_it_runs_where_torch_cannot_be_imported(
         (["--model.encode-hz", "9"], "whole multiple"),
         (["--bind", "tcp://0.0.0.0:5570"], "keys"),
         (["--source", "teapot://kitchen"], "teapot"),
+        (["--stats", "/nowhere/stats.json"], "--stats /nowhere/stats.json: the folder does not exist"),
     ],
 )
 def test_what_cannot_be_used_is_refused_in_one_line(
@@ -192,6 +193,18 @@ def test_what_cannot_be_used_is_refused_in_one_line(
     assert words in done.stderr
     assert "Traceback" not in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_a_full_disk_under_the_messages_ends_it_in_one_line(
+    small_bundle: Callable[[str], Path], clip: Path, tmp_path: Path
+) -> None:
+    flags = ("--bundle", small_bundle("frames"), "--source", clip, "--bind", f"ipc://{tmp_path}/a.ipc", "--json")
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(command(*flags), cwd=ROOT, stdout=full, stderr=subprocess.PIPE, text=True, timeout=120)
+    assert done.returncode == 2
+    assert done.stderr.startswith("dfer-stream run: No space left on device")
+    assert done.stderr.count("\n") == 1
+    assert not (tmp_path / "a.ipc").exists()
 
 
 def test_a_flipped_byte_in_the_model_is_refused_by_name(small_bundle: Callable[[str], Path], tmp_path: Path) -> None:
