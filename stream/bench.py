@@ -103,6 +103,8 @@ def run(args: argparse.Namespace) -> int:
     """Measure and print; 0, or 2 where a case cannot run."""
     console = Console(stderr=args.json)
     try:
+        if args.out is not None and not args.out.absolute().parent.is_dir():
+            raise BenchError(f"--out {args.out}: the folder does not exist: make it, or name another file")
         report = measure(args, console)
     except (BundleError, BenchError) as error:
         print(f"dfer-stream bench: {error}", file=sys.stderr)

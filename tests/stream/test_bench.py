@@ -6,6 +6,8 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -28,8 +30,10 @@ def test_bench_reports_the_daemon_it_started(small_bundle: Callable[[str], Path]
     assert report["bare_encoder"][0]["p50_ms"] > 0
 
 
-def test_a_bundle_that_cannot_be_measured_is_named() -> None:
-    command = [sys.executable, "-m", "stream.cli", "bench", "--bundle", "/nowhere"]
+@pytest.mark.parametrize("flags", [("--bundle", "/nowhere"), ("--out", "/nowhere/bench.json")], ids=lambda f: f[0])
+def test_what_cannot_be_measured_or_written_is_named_before_any_case(flags: tuple[str, str]) -> None:
+    command = [sys.executable, "-m", "stream.cli", "bench", *flags]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=100, check=False)
     assert done.returncode == 2
-    assert "/nowhere" in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert flags[1] in done.stderr
