@@ -4,10 +4,22 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from train.compact.compose import Clips, FeatureBank, compose, compose_morphs, noisy_order, pad_prefixes
+from tests.train.test_compact_fit import drawn_stills
+from train.compact.compose import (
+    MORPH_STEPS,
+    Clips,
+    FeatureBank,
+    build_bank,
+    compose,
+    compose_morphs,
+    noisy_order,
+    pad_prefixes,
+)
+from train.compact.encoder import CompactEncoder, EncoderConfig, FrameClassifier
 
 FACES, VIEWS = 60, 3
 
@@ -96,3 +108,27 @@ def test_young_windows_repeat_their_oldest_frame(bank: FeatureBank) -> None:
         kept = next(n for n in range(1, 17) if np.array_equal(young.features[row, 16 - n :], clips.features[row, :n])
                     and (frames[: 16 - n] == clips.features[row, 0, 0]).all())  # fmt: skip
         assert 1 <= kept < 16
+
+
+def test_a_bank_is_the_same_on_one_thread_and_on_three() -> None:
+    torch.manual_seed(0)
+    model = FrameClassifier(CompactEncoder(EncoderConfig(size_px=40, widths=(8,), depths=(1,), feature=16)), 7)
+    stills = drawn_stills(300)
+    before = torch.get_num_threads()
+    banks = []
+    try:
+        for threads in (1, 3):
+            torch.set_num_threads(threads)
+            banks.append(build_bank(model, stills, 40, 2, 2, 150, seed=5))
+            assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)
+    one, three = banks
+    assert one.clean.shape == one.poor.shape == (len(stills), 2, 16)
+    assert one.morphs.shape == (150, MORPH_STEPS, 16)
+    for name in ("clean", "poor", "logits", "morphs", "morph_ends"):
+        np.testing.assert_array_equal(getattr(one, name), getattr(three, name))
+    # The first clean look is the still itself; every disturbed one is another.
+    assert not np.isclose(one.clean[:, 0], one.clean[:, 1]).all(1).any()
+    assert not np.isclose(one.poor[:, 0], one.poor[:, 1]).all(1).any()
+    np.testing.assert_allclose(one.morphs[:, 0], one.clean[one.morph_ends[:, 0], 0], atol=1e-4)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -10,7 +10,15 @@ import torch
 
 from tests.train.test_compact_fit import TINY, drawn_stills
 from train.compact import fit
-from train.compact.checkpoint import CheckpointError, blend_runs, read_average, read_record
+from train.compact.checkpoint import (
+    CheckpointError,
+    average_ends,
+    blend_runs,
+    read_average,
+    read_classifier,
+    read_record,
+    without_history,
+)
 from train.compact.encoder import CompactEncoder, EncoderConfig, FrameClassifier
 from train.compact.grow import GrowError, blended, grown
 from train.compact.run import FitConfig, Run
@@ -102,3 +110,25 @@ def test_a_start_that_does_not_fit_is_one_clear_line(
     first, second = capsys.readouterr().err.splitlines()
     assert "no counterpart: start from equal widths" in first
     assert "none.safetensors is no checkpoint" in second
+
+
+def test_the_mean_of_ends_is_of_one_way_and_says_so(tmp_path: Path) -> None:
+    torch.set_num_threads(1)
+    folders = [tmp_path / name for name in ("one", "two", "three")]
+    before: dict[str, object] = {}
+    for number, folder in enumerate(folders):
+        run = Run(FitConfig(epochs=1, batch=8, sizes=(40,), seed=number), TINY, drawn_stills(), "cpu")
+        run.step = 100 * number
+        run.train_epoch()
+        run.save(folder, {"shape": asdict(TINY), **({"start": before} if before else {})})
+        before = without_history(read_record(folder / "last.safetensors"))
+    average_ends(folders, (0.25, 0.25, 0.5), tmp_path / "mean")
+    one, two, three, mean = (read_average(folder / "last.safetensors") for folder in (*folders, tmp_path / "mean"))
+    name = "encoder.project.weight"
+    torch.testing.assert_close(mean[name], 0.25 * one[name] + 0.25 * two[name] + 0.5 * three[name])
+    assert read_record(tmp_path / "mean" / "last.safetensors")["ends"] == [0.25, 0.25, 0.5]
+    model, _ = read_classifier(tmp_path / "mean" / "last.safetensors")
+    assert torch.isfinite(model.eval()(torch.rand(2, 1, 40, 40) * 255)).all()
+    with pytest.raises(CheckpointError, match="did not go on from the run before"):
+        average_ends([folders[2], folders[1]], (0.5, 0.5), tmp_path / "wrong")
+    assert not (tmp_path / "wrong").exists()

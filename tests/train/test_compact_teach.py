@@ -141,7 +141,7 @@ def test_the_card_names_teachers_and_what_they_started_from() -> None:
     teachers = [{"name": name_of(record), **record} for record in (first, {**known, "start": known, "epoch": 3})]
     taught = {**first, "start": first, "teachers": teachers}
     again = {"name": name_of(taught), **taught}
-    encoder = {**taught, "start": taught, "teachers": [again, *teachers]}
+    encoder = {**taught, "start": taught, "teachers": [again, *teachers], "ends": [0.25, 0.75]}
     provenance = {
         "encoder": encoder, "head": {"seed": 1, "steps": 10}, "encoder_parameters": 1_000_000,
         "head_parameters": 100_000, "data_sha256": "0", "candidates": 1,
@@ -152,6 +152,7 @@ def test_the_card_names_teachers_and_what_they_started_from() -> None:
     assert "30% votes, 70% the mean answer of a residual encoder and a pre-trained separable encoder to" in card
     assert "answer of a residual encoder, a residual encoder and a pre-trained separable encoder to" in card
     assert card.count("- Teacher:") == 1
+    assert "- then the mean of the weights in which the last 2 runs ended: 0.25, 0.75" in card
     assert "- Encoder: 2 epochs (1 minutes on 2 processes), [1, 2, 3, 1] blocks, dropout 0.1, targets: votes;" in card
     assert "- Teacher: 5 epochs (1 minutes on 2 processes), 2 blocks, dropout 0.2, targets: votes;" in card
     assert "VGGFace2" in card

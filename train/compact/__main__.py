@@ -4,9 +4,9 @@ Stages: ``encoder`` (:mod:`train.compact.fit`, resumable), ``deepen`` (two more 
 first one's weights, resumable too), ``blend`` (weights between the two), ``teacher`` (another encoder, which starts
 from a network that knows faces), ``distil`` (the blend goes on learning, from votes and from what it and the teacher
 say of the very crops), ``patience`` (more of the same, from all three), ``polish`` (again, at a lower rate and with
-nearly all stills), ``head`` (on features of the frozen encoder), ``bundle`` (export, measure through the exported
-graphs, card), ``calibrate`` (``dfer-stream score`` of the dev faces, then ``dfer-calibrate fit``, each as a user would
-run it).
+nearly all stills), ``finish`` (once more, from four), ``average`` (the mean of the weights in which the last three
+ended), ``head`` (on features of the frozen encoder), ``bundle`` (export, measure through the exported graphs, card),
+``calibrate`` (``dfer-stream score`` of the dev faces, then ``dfer-calibrate fit``, each as a user would run it).
 """
 
 from __future__ import annotations
@@ -20,46 +20,20 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from engine.backends import open_backend
 from engine.spec import SEVEN_CLASSES
 from train.compact import measure
 from train.compact.card import licences, write_card
-from train.compact.checkpoint import CheckpointError, blend_runs, read_classifier
+from train.compact.checkpoint import CheckpointError, average_ends, blend_runs, read_classifier, write_tensors
 from train.compact.compose import build_bank
 from train.compact.faces import FacesError, Stills, hold_out, load_split
 from train.compact.grow import GrowError
 from train.compact.head import FrameMean, HeadConfig, assemble, head_parameters, rarity_bias, train_head
 from train.compact.pretrained import REMEDY, PretrainedError, read_graph
+from train.compact.recipe import BLEND, ENDS, FIRST, LESSONS, PRETRAINED, SECOND, STAGES, Lesson
 from train.compact.ship import ShipError, complete, read_model, save_head, ship
-
-STAGES = ("encoder", "deepen", "blend", "teacher", "distil", "patience", "polish", "head", "bundle", "calibrate")
-
-SHALLOW = ("--depths", "1", "2", "3", "1")
-DEEPEN = ("--rate", "0.06", "--settle", "0.5", "--slips", "1", "--sizes", "48", "56", "56", "56")
-"""How the second run differs from the first: half the peak rate, and calm for half of its time."""
-TEACHER = (
-    "--encoder", "separable", "--optimizer", "adamw", "--rate", "6e-4", "--fresh", "2.5", "--clip", "5", "--decay",
-    "0.02", "--ema", "0.998", "--settle", "0.4", "--slips", "1", "--sizes", "48", "48", "56", "56",
-)  # fmt: skip
-"""The teacher's run: short, for it knows faces; its new layers learn faster than those it brings."""
-SETTLE = (
-    "--encoder", "separable", "--optimizer", "adamw", "--rate", "3e-4", "--clip", "5", "--decay", "0.02", "--ema",
-    "0.998", "--settle", "0.6", "--slips", "1", "--sizes", "56",
-)  # fmt: skip
-"""The teacher's second run, calm for most of its time."""
-DISTIL = (
-    "--rate", "0.05", "--settle", "0.35", "--slips", "1", "--sizes", "56", "--teacher", "0.75", "--mixup", "1",
-    "--mixup-share", "0.35", "--swap-share", "0.25",
-)  # fmt: skip
-"""The taught run: three quarters of its targets are what the blend and the teacher say of the very crop, and three
-crops in five are of a face that is in no table, so that the answers are news to the one who learns."""
-PATIENCE = (*DISTIL, "--teacher", "0.8", "--replay", "4", "--dropout", "0", "--drop-path", "0")
-"""The patient run: the taught one is a third teacher, an answer serves four times, and nothing is dropped, for answers
-on faces that are in no table leave little to learn by heart."""
-POLISH = (*PATIENCE, "--rate", "0.03", "--validation", "0.01")
-"""Once more from where that ended, gently enough not to lose it; of the stills, one in a hundred is left out."""
 
 
 def choose_faces(stills: Stills, count: int, seed: int) -> Stills:
@@ -90,7 +64,7 @@ def train_window_head(given: argparse.Namespace) -> None:
     torch.manual_seed(given.head_seed)
     baseline = FrameMean(classifier.encoder.config.feature, len(SEVEN_CLASSES), count)
     train_head(baseline, bank, classifier.classify, config)
-    save_file(baseline.state_dict(), given.run / "baseline.safetensors")
+    write_tensors(given.run / "baseline.safetensors", baseline.state_dict())
 
 
 def make_bundle(given: argparse.Namespace) -> None:
@@ -136,12 +110,18 @@ def make_bundle(given: argparse.Namespace) -> None:
     print(json.dumps(figures, indent=1))
 
 
-def fit_encoder(given: argparse.Namespace, out: Path, epochs: int, *settings: str | Path) -> int:
+def take(lesson: Lesson, given: argparse.Namespace) -> int:
     """One run of :mod:`train.compact.fit`; its exit code."""
-    where = ("--data", given.data, "--cache", given.cache, "--out", out)
-    length = ("--minutes", given.minutes, "--epochs", epochs, "--seed", given.seed)
-    settings = (*settings, "--compiled") if given.compiled else settings
-    return run_module("train.compact.fit", *where, *map(str, length), *settings)
+    options = ["--data", given.data, "--cache", given.cache, "--out", given.run / lesson.folder, *lesson.settings]
+    epochs = max(round(lesson.epochs * given.length), 1)
+    options += ["--minutes", str(given.minutes), "--epochs", str(epochs), "--seed", str(given.seed)]
+    if lesson.folder == PRETRAINED:
+        options += ["--pretrained", given.pretrained]
+    if lesson.start:
+        options += ["--start", given.run / lesson.start / "last.safetensors"]
+    if lesson.teachers:
+        options += ["--teachers", *(given.run / teacher / "last.safetensors" for teacher in lesson.teachers)]
+    return run_module("train.compact.fit", *options, *(["--compiled"] if given.compiled else []))
 
 
 def run_module(*command: str | Path) -> int:
@@ -180,15 +160,9 @@ def main(arguments: list[str] | None = None) -> int:
         "--pretrained", type=Path, help="folder with a network that knows faces, for the teacher; "
         "train/compact/pretrained.py says which and how to get it",
     )  # fmt: skip
-    parser.add_argument("--minutes", type=float, default=0.0, help="time for each run of the encoder; 0: by epochs")
-    parser.add_argument("--epochs", type=int, default=80, help="passes of the encoder's first run")
-    parser.add_argument("--more-epochs", type=int, default=41, help="passes of the deepened encoder's run")
+    parser.add_argument("--minutes", type=float, default=0.0, help="time for each run of the encoder; 0: by passes")
+    parser.add_argument("--length", type=float, default=1.0, help="factor on each run's passes; 0.05 for a try")
     parser.add_argument("--blend", type=float, default=0.2, help="share of the deepened run in the blend")
-    parser.add_argument("--teacher-epochs", type=int, default=16, help="passes of the teacher's run")
-    parser.add_argument("--settle-epochs", type=int, default=7, help="passes of the teacher's second run")
-    parser.add_argument("--distil-epochs", type=int, default=37, help="passes of the taught run")
-    parser.add_argument("--patience-epochs", type=int, default=54, help="passes of the patient run")
-    parser.add_argument("--polish-epochs", type=int, default=47, help="passes of the last run")
     parser.add_argument(
         "--compiled", action="store_true", help="compile each run's step: takes a C++ compiler and a minute"
     )
@@ -208,36 +182,13 @@ def main(arguments: list[str] | None = None) -> int:
             if given.pretrained is None:
                 raise PretrainedError(f"the teacher needs --pretrained: {REMEDY}")
             read_graph(given.pretrained)
-        names = ("shallow", "blend", "young", "teacher", "taught", "patient")
-        folders = shallow, blend, young, teacher, taught, patient = tuple(given.run / name for name in names)
-        last = {folder: folder / "last.safetensors" for folder in folders}
-        if "encoder" in given.stages and fit_encoder(given, shallow, given.epochs, *SHALLOW):
-            return 1
-        if "deepen" in given.stages:
-            start = ("--start", last[shallow])
-            if fit_encoder(given, given.run / "deep", given.more_epochs, *start, *DEEPEN):
+        for stage in (stage for stage in STAGES if stage in given.stages):
+            if any(take(lesson, given) for lesson in LESSONS if lesson.stage == stage):
                 return 1
-        if "blend" in given.stages:
-            blend_runs(shallow, given.run / "deep", given.blend, blend)
-        if "teacher" in given.stages:
-            if fit_encoder(given, young, given.teacher_epochs, *TEACHER, "--pretrained", given.pretrained):
-                return 1
-            if fit_encoder(given, teacher, given.settle_epochs, *SETTLE, "--start", last[young]):
-                return 1
-        if "distil" in given.stages:
-            begin = ("--start", last[blend], "--teachers", last[blend], last[teacher])
-            if fit_encoder(given, taught, given.distil_epochs, *begin, *DISTIL):
-                return 1
-        if "patience" in given.stages:
-            teachers = (last[taught], last[teacher], last[blend])
-            more = ("--start", last[taught], "--teachers", *teachers, *PATIENCE)
-            if fit_encoder(given, patient, given.patience_epochs, *more):
-                return 1
-        if "polish" in given.stages:
-            teachers = (last[patient], last[teacher], last[blend])
-            again = ("--start", last[patient], "--teachers", *teachers, *POLISH)
-            if fit_encoder(given, given.run, given.polish_epochs, *again):
-                return 1
+            if stage == "blend":
+                blend_runs(given.run / FIRST, given.run / SECOND, given.blend, given.run / BLEND)
+            if stage == "average":
+                average_ends([given.run / folder for folder in ENDS], list(ENDS.values()), given.run)
         torch.manual_seed(given.head_seed)
         if "head" in given.stages:
             train_window_head(given)
@@ -248,6 +199,9 @@ def main(arguments: list[str] | None = None) -> int:
     except (CheckpointError, FacesError, GrowError, PretrainedError, ShipError) as error:
         print(f"train.compact: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("train.compact: stopped; --stages goes on with the stage in hand", file=sys.stderr)
+        return 130
     return 0
 
 

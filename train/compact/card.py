@@ -53,7 +53,16 @@ def _runs(fit: dict[str, Any], name: str = "Encoder:") -> list[str]:
     return [
         *first, f"- {'then' if first else name} {fit['epoch']} epochs ({minutes}), {blocks}, targets: {targets}; "
         f"settings {fit['config']}",
+        *_ends(fit),
     ]  # fmt: skip
+
+
+def _ends(fit: dict[str, Any]) -> list[str]:
+    """A line on the mean of the last runs' ends, where that is what was taken."""
+    shares = ", ".join(f"{share:g}" for share in fit.get("ends", ()))
+    return (
+        [f"- then the mean of the weights in which the last {len(fit['ends'])} runs ended: {shares}"] if shares else []
+    )
 
 
 def write_card(labels: tuple[str, ...], provenance: dict[str, Any], metrics: dict[str, Any]) -> str:

@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 import json
-import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from engine.spec import SEVEN_CLASSES
+from train.checkpoint import CheckpointError, replace_file
 from train.compact.encoder import CompactEncoder, EncoderConfig, EncoderShape, FrameClassifier, GreyEncoder
 from train.compact.grow import blended
 from train.compact.separable import SeparableConfig, SeparableEncoder
 
+__all__ = [
+    "CheckpointError", "average_ends", "blend_runs", "build_encoder", "name_of", "read_average", "read_classifier",
+    "read_record", "without_history", "write_tensors",
+]  # fmt: skip
+
 PRETRAINED = "pre-trained"
-
-
-class CheckpointError(RuntimeError):
-    """A checkpoint that cannot be read: the message names the file."""
 
 
 def read_record(checkpoint: Path) -> dict[str, Any]:
@@ -67,10 +70,48 @@ def blend_runs(shallow: Path, deep: Path, share: float, out: Path) -> None:
     record = {**read_record(files[1]), "blend": share}
     record.setdefault("start", without_history(read_record(files[0])))
     weights = blended(read_average(files[0]), read_average(files[1]), share)
-    out.mkdir(parents=True, exist_ok=True)
-    temporary = out / "last.tmp"
-    save_file({f"average.{k}": v.contiguous() for k, v in weights.items()}, temporary, {"record": json.dumps(record)})
-    os.replace(temporary, out / "last.safetensors")
+    write_tensors(out / "last.safetensors", {f"average.{k}": v for k, v in weights.items()}, record)
+
+
+def average_ends(runs: Sequence[Path], shares: Sequence[float], out: Path) -> None:
+    """Write the mean of the weights in which successive runs of one encoder ended.
+
+    Args:
+        runs: Folders, each of which went on from the one before it.
+        shares: Of each, in the same order; they sum to 1.
+        out: Folder that gets ``last.safetensors``; it holds averaged weights alone, nothing to resume.
+
+    Raises:
+        CheckpointError: Where one is missing or broken, of another shape, or did not start from the one before it.
+    """
+    files = [folder / "last.safetensors" for folder in runs]
+    records = [read_record(file) for file in files]
+    for before, record, file in zip(records, records[1:], files[1:], strict=False):
+        if record.get("start", {}).get("step") != before["step"]:
+            raise CheckpointError(f"{file} did not go on from the run before it: only one way's ends have a mean")
+    states = [read_average(file) for file in files]
+    last = states[-1]
+    if any({k: v.shape for k, v in state.items()} != {k: v.shape for k, v in last.items()} for state in states):
+        raise CheckpointError(f"the runs before {files[-1]} have another shape: only equal ones have a mean")
+    mean = {
+        name: sum((share * state[name] for share, state in zip(shares, states, strict=True)), torch.zeros_like(value))
+        if value.is_floating_point()
+        else value
+        for name, value in last.items()
+    }
+    record = {**records[-1], "ends": list(shares)}
+    write_tensors(out / "last.safetensors", {f"average.{k}": v for k, v in mean.items()}, record)
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor], record: dict[str, Any] | None = None) -> None:
+    """Write tensors and what is said of them as one file, so that the two can never be of different epochs.
+
+    Raises:
+        CheckpointError: If it cannot be written; what stood there before is whole.
+    """
+    apart = {name: tensor.contiguous().clone() for name, tensor in tensors.items()}
+    about = None if record is None else {"record": json.dumps(record)}
+    replace_file(path, lambda temporary: save_file(apart, temporary, about))
 
 
 def build_encoder(shape: EncoderShape) -> GreyEncoder:

@@ -7,6 +7,7 @@ ambiguous faces, degraded faces) is drawn independently of the clip's label: noi
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,6 +30,8 @@ POOR = AugmentConfig(
 """What degraded noise frames suffer."""
 NOISE_KINDS = ("neutral", "ambiguous", "degraded")
 MORPH_STEPS = 5
+_PART = 128
+"""Stills that are disturbed and encoded at a time."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +84,6 @@ def build_bank(
     """
     model.eval()
     device = next(model.parameters()).device
-    generator = torch.Generator(device).manual_seed(seed)
     geometry = CropGeometry(size_px=size_px)
     grey = torch.from_numpy(stills.grey).to(device)
     matrices = torch.from_numpy(crop_matrices(stills.points, geometry)).to(device)
@@ -91,28 +93,36 @@ def build_bank(
     def encode(crops: Tensor) -> Tensor:
         return model.encoder.encode_grey(crops).float().cpu()
 
-    clean_parts, poor_parts = [], []
-    for start in range(0, len(stills), 128):
-        part, where = grey[start : start + 128], matrices[start : start + 128]
+    @torch.inference_mode()
+    def versions(start: int) -> tuple[Tensor, Tensor]:
+        """Clean and poor features of the stills from ``start`` on."""
+        # Chance of its own: what comes out does not depend on how many threads there are.
+        generator = torch.Generator(device).manual_seed(seed * 1_000_003 + start)
+        part, where = grey[start : start + _PART], matrices[start : start + _PART]
         views = [render(part, where, size_px)]
         views += [augment(part, where, mean_matrix, size_px, MILD, generator) for _ in range(clean - 1)]
-        clean_parts.append(torch.stack([encode(view) for view in views], 1))
-        views = [augment(part, where, mean_matrix, size_px, POOR, generator) for _ in range(poor)]
-        poor_parts.append(torch.stack([encode(view) for view in views], 1))
-    clean_features = torch.cat(clean_parts)
-    seven = stills.seven
-    label = stills.plurality
-    ends = _like_pairs(clean_features[:, 0].numpy(), label, morphs, np.random.default_rng(seed))
-    fades = torch.linspace(0, 1, MORPH_STEPS)
-    morph_parts = []
-    for start in range(0, len(ends), 128):
-        calm, strong = (render(grey[e], matrices[e], size_px) for e in ends[start : start + 128].T)
-        morph_parts.append(torch.stack([encode(calm * (1 - a) + strong * a) for a in fades], 1))
+        worse = [augment(part, where, mean_matrix, size_px, POOR, generator) for _ in range(poor)]
+        mild, bad = (torch.stack([encode(view) for view in some], 1) for some in (views, worse))
+        return mild, bad
+
+    @torch.inference_mode()
+    def fade(pairs: NDArray[np.int64]) -> Tensor:
+        """Features along the cross-fades between pairs of stills."""
+        calm, strong = (render(grey[end], matrices[end], size_px) for end in pairs.T)
+        return torch.stack([encode(calm * (1 - a) + strong * a) for a in torch.linspace(0, 1, MORPH_STEPS)], 1)
+
+    # One thread per core on whole parts: small layers split over the cores gain little.
+    with ThreadPoolExecutor(torch.get_num_threads(), initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        encoded = list(pool.map(versions, range(0, len(stills), _PART)))
+        clean_features, poor_features = (torch.cat(some) for some in zip(*encoded, strict=True))
+        seven, label = stills.seven, stills.plurality
+        ends = _like_pairs(clean_features[:, 0].numpy(), label, morphs, np.random.default_rng(seed))
+        morph_features = torch.cat(list(pool.map(fade, [ends[i : i + _PART] for i in range(0, morphs, _PART)])))
     logits = model.classify(clean_features.to(device)).float().cpu()
     return FeatureBank(
-        clean=clean_features.numpy(), poor=torch.cat(poor_parts).numpy(), logits=logits.numpy(),
+        clean=clean_features.numpy(), poor=poor_features.numpy(), logits=logits.numpy(),
         targets=seven / seven.sum(1, keepdims=True), label=label,
-        morphs=torch.cat(morph_parts).numpy(), morph_ends=ends,
+        morphs=morph_features.numpy(), morph_ends=ends,
     )  # fmt: skip
 
 

@@ -266,11 +266,26 @@ def main(arguments: list[str] | None = None) -> int:
         if world > 1:
             os.environ |= {k: v for k, v in _CPU_SETTINGS.items() if k not in os.environ}
             precision = decide_precision(config.precision, given.device, world)
-            return _siblings([*arguments, "--precision", precision], world)
+            try:
+                return _siblings([*arguments, "--precision", precision], world)
+            except KeyboardInterrupt:
+                return _stopped(given.out)
     rank = max(given.rank, 0)
     files = Files(**{name: getattr(given, name) for name in Files.__dataclass_fields__})
-    fit(config, shape, files, given.device, rank, world)
+    try:
+        fit(config, shape, files, given.device, rank, world)
+    except CheckpointError as error:
+        print(f"train.compact.fit: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return _stopped(given.out) if given.rank < 0 else 130
     return 0
+
+
+def _stopped(out: Path) -> int:
+    """What Ctrl-C leaves and how to go on; the exit code."""
+    print(f"train.compact.fit: stopped; the same command goes on from the last whole epoch in {out}", file=sys.stderr)
+    return 130
 
 
 if __name__ == "__main__":

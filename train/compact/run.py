@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,13 +12,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, distributed
 from torch.nn import functional
 
 from engine.spec import SEVEN_CLASSES, CropGeometry
+from train.checkpoint import write_text
 from train.compact.augment import AugmentConfig, augment, crop_matrices, render, swapped
-from train.compact.checkpoint import build_encoder, read_average, read_record
+from train.compact.checkpoint import build_encoder, read_average, read_record, write_tensors
 from train.compact.encoder import EncoderShape, FrameClassifier
 from train.compact.faces import Stills
 from train.compact.grow import grown
@@ -293,23 +293,22 @@ class Run:
         return model
 
     def save(self, folder: Path, record: dict[str, Any]) -> None:
-        """Write the whole state; a kill at any moment leaves the previous one or this one."""
-        folder.mkdir(parents=True, exist_ok=True)
+        """Write the whole state; a kill at any moment leaves the previous one or this one.
+
+        Raises:
+            CheckpointError: If it cannot be written; the previous one is whole.
+        """
         moments = {
-            f"{name}.{index}": value.contiguous()
+            f"{name}.{index}": value
             for index, state in self.optimizer.state_dict()["state"].items()
             for name, value in state.items()
             if value is not None
         }
-        tensors = {f"model.{k}": v.contiguous() for k, v in self.model.state_dict().items()}
-        tensors |= {f"average.{k}": v.contiguous() for k, v in self.average.items()} | moments
+        tensors = {f"model.{k}": v for k, v in self.model.state_dict().items()}
+        tensors |= {f"average.{k}": v for k, v in self.average.items()} | moments
         head = {"epoch": self.epoch, "step": self.step, "spent_s": self.spent_s, "half": self.half, **record}
-        temporary = folder / "last.tmp"
-        # The JSON travels inside the tensor file, so the two can never be of different epochs.
-        save_file({k: v.clone() for k, v in tensors.items()}, temporary, {"record": json.dumps(head)})
-        os.replace(temporary, folder / "last.safetensors")
-        temporary.write_text(json.dumps(head, indent=1), encoding="utf-8")
-        os.replace(temporary, folder / "last.json")
+        write_tensors(folder / "last.safetensors", tensors, head)
+        write_text(folder / "last.json", json.dumps(head, indent=1))
 
     def start_from(self, checkpoint: Path) -> None:
         """Take the averaged weights of another run, whose encoder may be shallower.

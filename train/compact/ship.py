@@ -8,14 +8,14 @@ from typing import Any
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from engine.bundle import Bundle, write_bundle
 from engine.export import export_bundle
 from engine.spec import CropGeometry
 from stream.crop import crop_face
 from stream.faces.tracker import FaceTracker
-from train.compact.checkpoint import read_classifier
+from train.compact.checkpoint import read_classifier, write_tensors
 from train.compact.head import assemble
 from train.models.tg_dfer import TgDfer
 from train.transfer import model_settings
@@ -31,8 +31,8 @@ class ShipError(RuntimeError):
 def save_head(model: TgDfer, path: Path) -> None:
     """Write the head's and the label embeddings' weights."""
     parts = {"window_head": model.window_head, "text": model.text}
-    tensors = {f"{name}.{k}": v.contiguous() for name, part in parts.items() for k, v in part.state_dict().items()}
-    save_file(tensors, path)
+    tensors = {f"{name}.{k}": v for name, part in parts.items() for k, v in part.state_dict().items()}
+    write_tensors(path, tensors)
 
 
 def read_model(checkpoint: Path, head: Path, class_bias: tuple[float, ...] = ()) -> tuple[TgDfer, dict[str, Any]]:
