@@ -171,7 +171,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--views", type=int, default=6, help="augmentations of each")
     parser.add_argument("--steps", type=int, default=HeadConfig.steps)
     parser.add_argument("--raise-rare", type=float, default=0.25, help="how far the rare classes are raised (0 to 1)")
-    parser.add_argument("--even-out", type=float, default=0.15, help="how far the common classes are evened out")
+    parser.add_argument("--even-out", type=float, default=0.085, help="how far the common classes are evened out")
     parser.add_argument("--head-seed", type=int, default=1)
     parser.add_argument("--clip-seeds", type=int, default=5, help="composed clips per dev face when measuring")
     parser.add_argument("--candidates", type=int, default=1, help="how many candidates were compared on dev")
