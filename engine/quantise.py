@@ -138,6 +138,6 @@ def _features(model: Any, crops: NDArray[np.uint8]) -> NDArray[np.float32]:
 
 
 def _sensitive(model: Any) -> list[str]:
-    """The first two weight layers and the last: eight bits of pixels and of features cost more than they save."""
+    """The first three weight layers and the last: eight bits of pixels and of features cost more than they save."""
     layers = [op.get_friendly_name() for op in model.get_ordered_ops() if op.get_type_name() in _LAYERS]
-    return [*layers[:2], *layers[-1:]]
+    return [*layers[:3], *layers[-1:]]
