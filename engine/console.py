@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 _STDOUT = 1
 _REMEDIES = {
-    errno.ENOSPC: "free some space there (df -h), or choose another place; nothing was left half-written",
+    errno.ENOSPC: "free some space there (df -h), or choose another place",
     errno.EDQUOT: "your quota there is used up: free some space, or choose another place",
     errno.EACCES: "this user may not: choose another place, or change its permissions",
     errno.EROFS: "that file system is read-only: choose another place",
@@ -22,6 +22,9 @@ def explain(error: OSError) -> str:
     where = error.filename2 or error.filename
     said = f"{error.strerror or error}{f': {where}' if where else ''}"
     remedy = _REMEDIES.get(error.errno or 0)
+    if error.errno == errno.ENOSPC:
+        # Files are put in place whole; what is printed ends where the disk did.
+        remedy = f"{remedy}; {'nothing was left half-written' if where else 'the last line may be cut off'}"
     return f"{said}; {remedy}" if remedy else said
 
 

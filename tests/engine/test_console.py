@@ -68,5 +68,11 @@ def test_the_line_names_the_place_and_the_remedy() -> None:
     assert explain(OSError("odd")) == "odd"
 
 
+def test_a_full_disk_promises_whole_files_and_not_whole_lines() -> None:
+    full = "No space left on device"
+    assert explain(OSError(errno.ENOSPC, full, "/srv/x")).endswith("nothing was left half-written")
+    assert explain(OSError(errno.ENOSPC, full)).endswith("the last line may be cut off")
+
+
 def test_a_commands_own_exit_code_is_kept() -> None:
     assert guarded("dfer-test", lambda: 7, 2) == 7
