@@ -1,6 +1,6 @@
 """engine: turns a bundle into the fastest correct thing for the machine it stands on, proves it, and runs it."""
 
-from engine.quiet import forbid_telemetry
+from engine.telemetry import forbid_telemetry
 
 # Here, because whatever of ours imports OpenVINO imports this package first.
 forbid_telemetry()

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from engine.backends import NAMES, BackendError
-from engine.build import BuildError, BuildOptions, build, verify
-from engine.bundle import BundleError
+from engine.build.build import BuildError, BuildOptions, build, verify
+from engine.build.parity import Bounds, ParityError
+from engine.bundle.bundle import BundleError
+from engine.bundle.engine_directory import EngineDirectory, open_artefact
 from engine.console import guarded
-from engine.manifest import EngineDirectory, open_artefact
-from engine.parity import Bounds, ParityError
 from engine.preprocess import CropError
 
 _ABOUT = """\
@@ -243,7 +243,7 @@ def _verify(args: argparse.Namespace) -> tuple[dict[str, Any], list[str]]:
 
 
 def _bench(args: argparse.Namespace) -> tuple[dict[str, Any], list[str]]:
-    from engine.benchmark import measure, table
+    from engine.bench.bench import measure, table
 
     report = measure(args.path, args.backend, args.precision, args.threads, args.batches, args.windows, args.rounds)
     return report, table(report)
@@ -251,7 +251,7 @@ def _bench(args: argparse.Namespace) -> tuple[dict[str, Any], list[str]]:
 
 def _inspect(args: argparse.Namespace) -> tuple[dict[str, Any], list[str]]:
     if args.path.suffix == ".onnx":
-        from engine.inspect_graph import describe
+        from engine.graph.inspect import describe
 
         return describe(args.path)
     artefact = open_artefact(args.path)
@@ -286,7 +286,7 @@ def _inspect(args: argparse.Namespace) -> tuple[dict[str, Any], list[str]]:
 
 
 def _export(args: argparse.Namespace) -> tuple[dict[str, Any], list[str]]:
-    from engine.rewrite import rewrite
+    from engine.export.rewrite import rewrite
 
     return rewrite(args.bundle, args.out, args.precision, args.batch, args.opset)
 

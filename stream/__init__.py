@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from importlib import metadata
 
-from engine.quiet import forbid_telemetry
+from engine.telemetry import forbid_telemetry
 
 # The face nets run on OpenVINO too.
 forbid_telemetry()

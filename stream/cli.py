@@ -12,15 +12,19 @@ from collections.abc import Callable, Sequence
 from engine.console import guarded
 
 COMMANDS: dict[str, tuple[str, str, str]] = {
-    "run": ("stream.run", "read a camera or file, publish scores", "dfer-stream run --source demo://"),
-    "score": ("stream.score.command", "score videos, images and zips of faces to rows", "dfer-stream score clips/"),
-    "listen": ("stream.listen", "show what a subscriber receives", "dfer-stream listen"),
-    "capture": ("stream.capture", "keep aligned crops of your own face, after asking", "dfer-stream capture me.npz"),
+    "run": ("stream.commands.run", "read a camera or file, publish scores", "dfer-stream run --source demo://"),
+    "score": ("stream.commands.score", "score videos, images and zips of faces to rows", "dfer-stream score clips/"),
+    "listen": ("stream.commands.listen", "show what a subscriber receives", "dfer-stream listen"),
+    "capture": (
+        "stream.commands.capture",
+        "keep aligned crops of your own face, after asking",
+        "dfer-stream capture me.npz",
+    ),
     "devices": ("stream.camera.devices", "list cameras", "dfer-stream devices"),
-    "doctor": ("stream.doctor", "say what is missing on this machine", "dfer-stream doctor"),
-    "bench": ("stream.bench", "measure speed, latency and memory", "dfer-stream bench --json"),
-    "config": ("stream.config_cli", "print or check settings", "dfer-stream config show"),
-    "keys": ("stream.keys", "make CURVE keys for publishing beyond this machine", "dfer-stream keys robot1"),
+    "doctor": ("stream.commands.doctor", "say what is missing on this machine", "dfer-stream doctor"),
+    "bench": ("stream.commands.bench", "measure speed, latency and memory", "dfer-stream bench --json"),
+    "config": ("stream.commands.config", "print or check settings", "dfer-stream config show"),
+    "keys": ("stream.publish.keys", "make CURVE keys for publishing beyond this machine", "dfer-stream keys robot1"),
 }
 """Command → (module with ``add_arguments`` and ``run``, what it does, an example)."""
 

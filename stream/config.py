@@ -15,14 +15,14 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from calibration.neutral import NeutralSettings
-from stream import settings
+from engine import settings
+from engine.settings import ConfigError, Loaded
 from stream.camera.frame import CameraError
 from stream.camera.settings import CameraSettings
 from stream.camera.uri import parse_uri
 from stream.faces.settings import FaceSettings
-from stream.message import MessageError, check_source
-from stream.settings import ConfigError, Loaded
-from stream.smooth import SmoothSettings
+from stream.publish.message import MessageError, check_source
+from stream.scores.smooth import SmoothSettings
 
 __all__ = ["ConfigError", "Settings", "add_flags", "load_settings"]
 
@@ -185,7 +185,7 @@ def load_settings(args: argparse.Namespace, environ: Mapping[str, str] | None = 
     """Settings from parsed flags, the environment and the file either names.
 
     Raises:
-        ConfigError: As :func:`stream.settings.load`.
+        ConfigError: As :func:`engine.settings.load`.
     """
     env = os.environ if environ is None else environ
     keys = {entry.key for entry in settings.entries(Settings)}
@@ -197,7 +197,7 @@ def load_settings(args: argparse.Namespace, environ: Mapping[str, str] | None = 
 def load(
     file: Path | None, environ: Mapping[str, str] | None = None, flags: Mapping[str, str] | None = None
 ) -> Loaded[Settings]:
-    """Settings of this program from a file, an environment and flags by key; see :func:`stream.settings.load`."""
+    """Settings of this program from a file, an environment and flags by key; see :func:`engine.settings.load`."""
     return settings.load(Settings, file, environ, flags, (ValueError, CameraError))
 
 

@@ -16,15 +16,15 @@ from stream import __version__
 from stream.camera.camera import Camera
 from stream.camera.frame import Frame
 from stream.envelope import Envelope
-from stream.health import Health, Heartbeats, rounded
-from stream.machine import memory_mb, temperatures_c
-from stream.message import Faces, Message, Status, encode
+from stream.health.health import Health, Heartbeats, rounded
+from stream.health.machine import memory_mb, temperatures_c
+from stream.health.notify import Notifier
 from stream.model import LoadedModel
-from stream.notify import Notifier
 from stream.pipeline import Pipeline, Seen
-from stream.publish import Publisher
-from stream.sinks import Sink, log_line
-from stream.window import FaceWindows
+from stream.publish.message import Faces, Message, Status, encode
+from stream.publish.publisher import Publisher
+from stream.show.sinks import Sink, log_line
+from stream.window.windows import FaceWindows
 
 NO_FRAME_HZ = 2.0
 """Messages per second while there is no fresh frame."""

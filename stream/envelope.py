@@ -7,8 +7,8 @@ import uuid
 from pathlib import Path
 
 from stream.camera.frame import Frame
-from stream.message import Event, Faces, LatencyMs, Model
 from stream.pipeline import Seen
+from stream.publish.message import Event, Faces, LatencyMs, Model
 
 
 def boot_id() -> str:

@@ -10,11 +10,11 @@ from pathlib import Path
 from calibration import apply
 from calibration.apply import Calibration
 from engine.backends import Artefact, Backend, BackendError, open_backend
-from engine.bundle import Bundle, BundleError
-from engine.manifest import EngineDirectory, open_artefact
+from engine.bundle.bundle import Bundle, BundleError
+from engine.bundle.engine_directory import EngineDirectory, open_artefact
 from engine.spec import ModelSpec
 from stream.config import ConfigError, ModelSettings
-from stream.message import Model
+from stream.publish.message import Model
 
 DEFAULT_BUNDLE = Path(__file__).parent / "default_model"
 """The bundle that comes with the program."""

@@ -14,15 +14,15 @@ from statistics import median
 
 from engine.spec import ModelSpec
 from stream.camera.frame import Frame
-from stream.clock import SampleClock
-from stream.crop import crop_face
 from stream.faces import FaceTracker, TrackedFace
-from stream.message import Face, Quality, Window
-from stream.overlap import Done, Overlap
-from stream.primary import Box, primary_face
-from stream.scheduler import Scheduler
-from stream.scores import Scorer
-from stream.window import FaceWindows, Hop, WindowState
+from stream.faces.primary import Box, primary_face
+from stream.publish.message import Face, Quality, Window
+from stream.scores.scorer import Scorer
+from stream.window.clock import SampleClock
+from stream.window.crop import crop_face
+from stream.window.overlap import Done, Overlap
+from stream.window.scheduler import Scheduler
+from stream.window.windows import FaceWindows, Hop, WindowState
 
 GAP_MIN_NS = 250_000_000
 GAP_PERIODS = 2.5

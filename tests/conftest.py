@@ -13,7 +13,7 @@ import torch
 from hypothesis import settings
 from torch import nn
 
-from engine.export import export_bundle
+from engine.export.export import export_bundle
 from engine.spec import SEVEN_CLASSES, CropGeometry, ModelSpec
 
 if TYPE_CHECKING:

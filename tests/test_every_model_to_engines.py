@@ -7,11 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from engine import convert, graph, half
-from engine.build import BuildOptions, build
-from engine.bundle import Bundle
-from engine.check import check_form, measured
-from train.random_bundle import random_bundle
+from engine.build.build import BuildOptions, build
+from engine.bundle.bundle import Bundle
+from engine.graph import convert, half
+from engine.graph import onnx_file as graph
+from engine.graph.check import check_form, measured
+from train.bundle.random_bundle import random_bundle
 
 MODELS = ("tg-dfer", "dk-clip", "clip-guided")
 

@@ -14,12 +14,12 @@ import torch
 
 from calibration.apply import softmax
 from engine.backends import open_backend
-from engine.export import export_bundle
+from engine.export.export import export_bundle
 from engine.spec import ModelSpec
-from stream.window import FaceWindows
+from stream.window.windows import FaceWindows
+from train.bundle.random_bundle import smooth_crops
 from train.models.registry import build
 from train.models.window import ExpressionModel
-from train.random_bundle import smooth_crops
 
 MODELS: dict[str, dict[str, Any]] = {
     "tg-dfer": {},

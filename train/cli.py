@@ -11,7 +11,7 @@ from pathlib import Path
 from engine.console import guarded
 from engine.spec import SpecError
 
-_OWN_PARSER = {"inspect": "train.inspect", "random-bundle": "train.random_bundle"}
+_OWN_PARSER = {"inspect": "train.bundle.inspect", "random-bundle": "train.bundle.random_bundle"}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

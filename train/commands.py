@@ -14,20 +14,20 @@ from rich.console import Console
 from rich.progress import Progress
 
 from engine.spec import CropGeometry
-from train.checkpoint import write_text
 from train.config import load_config, merge, read_toml
-from train.data import clips as own_clips
+from train.data.layouts import clips as own_clips
+from train.data.layouts.synthetic import SyntheticClips
 from train.data.record import DataReport
-from train.data.synthetic import SyntheticClips
-from train.distributed import processes
 from train.recipes import recipe
 from train.settings import ConfigError, RunConfig
-from train.transfer import bundle_model
+from train.training.checkpoint import write_text
+from train.training.distributed import processes
+from train.training.transfer import bundle_model
 
 
 def fit(options: argparse.Namespace) -> int:
     """``dfer-train fit``."""
-    from train.fit import fit as run_fit
+    from train.training.fit import fit as run_fit
 
     config = fit_config(options)
     with processes(options.device) as mine:
@@ -66,11 +66,11 @@ def fit_config(options: argparse.Namespace) -> RunConfig:
 
 def evaluate(options: argparse.Namespace) -> int:
     """``dfer-train evaluate``: every run, both of its weights where it has them, and one report."""
-    from train.evaluate import Evaluation, over_folds
-    from train.evaluate import evaluate as measure
-    from train.fit import load_run, selected_weights
-    from train.heldout import heldout_clips
-    from train.report import html_report
+    from train.evaluation.evaluate import Evaluation, over_folds
+    from train.evaluation.evaluate import evaluate as measure
+    from train.evaluation.heldout import heldout_clips
+    from train.evaluation.report import html_report
+    from train.training.fit import load_run, selected_weights
 
     console = Console(stderr=True)
     shown: list[tuple[Evaluation, Any]] = []
@@ -154,8 +154,8 @@ def _notes(config: RunConfig) -> list[str]:
 
 def prepare(options: argparse.Namespace) -> int:
     """``dfer-train prepare``."""
-    from train.prepare import Outcome, folder_clips
-    from train.prepare import prepare as cut
+    from train.data.prepare import Outcome, folder_clips
+    from train.data.prepare import prepare as cut
 
     console = Console(stderr=True)
     report: DataReport | None = None
@@ -188,8 +188,8 @@ def prepare(options: argparse.Namespace) -> int:
 
 def table(options: argparse.Namespace) -> int:
     """``dfer-train table N``."""
-    from train.papers import find_table
-    from train.table import print_table, run_table
+    from train.papers.run import print_table, run_table
+    from train.papers.tables import find_table
 
     found = find_table(options.model, options.number)
     console = Console()
@@ -215,7 +215,7 @@ def table(options: argparse.Namespace) -> int:
 
 def bench(options: argparse.Namespace) -> int:
     """``dfer-train bench``."""
-    from train.benchmark import measure_step, render
+    from train.training.bench import measure_step, render
 
     base = merge(recipe(options.model), {"model": {"encoder": options.encoder}})
     config = load_config(None, options.set, base)
@@ -230,7 +230,7 @@ def bench(options: argparse.Namespace) -> int:
 
 def export(options: argparse.Namespace) -> int:
     """``dfer-train export``."""
-    from train.export import export_run
+    from train.bundle.export import export_run
 
     weights = f"{options.weights}.safetensors" if options.weights else None
     bundle = export_run(options.source, options.out, weights, options.opset)
@@ -240,9 +240,9 @@ def export(options: argparse.Namespace) -> int:
 
 def synth(options: argparse.Namespace) -> int:
     """``dfer-train synth``."""
-    from train.parts import synthetic_settings
+    from train.data.parts import synthetic_settings
+    from train.data.synthesise import write_synthetic
     from train.settings import DataSettings
-    from train.synthesise import write_synthetic
 
     settings = DataSettings(source="synthetic", clips=options.clips, noise=options.noise, size_px=options.size)
     with Progress(console=Console(stderr=True), transient=True) as progress:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from train.augment import AugmentSettings
+from train.data.augment.sequence import AugmentSettings
 
 
 class ConfigError(ValueError):

@@ -9,7 +9,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 from engine.backends.protocol import Artefact, Backend, BackendError
-from engine.manifest import EngineDirectory, open_artefact
+from engine.bundle.engine_directory import EngineDirectory, open_artefact
 
 _CLASSES = {
     "tensorrt": ("engine.backends.tensorrt", "TensorRtBackend"),

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.bundle import Golden
+from engine.bundle.bundle import Golden
 from engine.ring import FeatureRing
 from engine.spec import ModelSpec
 

@@ -9,9 +9,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from engine import convert, graph
 from engine.backends.protocol import Artefact, BackendError, HeadOutput
 from engine.backends.torch_graph import OnnxModule
+from engine.graph import convert
+from engine.graph import onnx_file as graph
 from engine.preprocess import check_batch
 from engine.ring import FeatureRing
 

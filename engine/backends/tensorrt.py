@@ -19,13 +19,13 @@ from numpy.typing import NDArray
 
 from engine.backends.cuda import Cuda, CudaStorage, DeviceRows, load_runtime
 from engine.backends.protocol import Artefact, BackendError, HeadOutput
-from engine.bundle import Bundle
+from engine.bundle.bundle import Bundle
 from engine.preprocess import check_batch
 from engine.ring import FeatureRing
 from engine.spec import ModelSpec
 
 if TYPE_CHECKING:
-    from engine.build import BuildOptions
+    from engine.build.build import BuildOptions
 
 MAX_RING_WINDOWS = 64
 """Windows a ring may hold in a plan: eight faces at eight times the model's rate."""
@@ -82,8 +82,9 @@ def build_plans(
     Raises:
         BackendError: If a rule is broken or TensorRT refuses; its own words are in the message.
     """
-    from engine import convert, graph
-    from engine.check import check_form
+    from engine.graph import convert
+    from engine.graph import onnx_file as graph
+    from engine.graph.check import check_form
 
     for part in ("encoder", "head"):
         model = graph.load(bundle.path / f"{part}.onnx")

@@ -8,9 +8,10 @@ from typing import Any
 
 import torch
 
-from engine import convert, graph
 from engine.backends.protocol import BackendError
 from engine.backends.torch_graph import OnnxModule
+from engine.graph import convert
+from engine.graph import onnx_file as graph
 
 
 def plan_bytes(onnx_path: Path, inputs: list[torch.Tensor], workspace_mb: int = 1024) -> bytes:

@@ -11,13 +11,13 @@ from typing import Any
 
 import numpy as np
 
+from stream.camera.capture.process import CaptureProcess, Resume
+from stream.camera.capture.slot import IDLE_FOR_EVER, SlotMeta
+from stream.camera.capture.watch import Backoff, Watch
 from stream.camera.frame import SOURCES_OF_TIME, CameraError, Frame
 from stream.camera.paths import find_file
-from stream.camera.process import CaptureProcess, Resume
 from stream.camera.settings import CameraSettings
-from stream.camera.slot import IDLE_FOR_EVER, SlotMeta
 from stream.camera.uri import SourceUri, parse_uri
-from stream.camera.watch import Backoff, Watch
 
 _FILE_RESTARTS = 3
 

@@ -24,7 +24,7 @@ class TrackedFace:
         box: (x, y, width, height) of the face from brows to chin, px; may reach outside the frame.
         score: Detector score of the last detection that confirmed the face, 0..1.
         landmarks: ``(468, 2)`` float32 px, FaceMesh order; None unless seen in this frame.
-        points5: ``(5, 2)`` float32 px, the crop's points (see ``stream.crop``); None unless seen in this frame.
+        points5: ``(5, 2)`` float32 px, the crop's points (see ``stream.window.crop``); None unless seen in this frame.
         presence: The landmark net's face presence in this frame, 0..1; 0 where it did not run.
         yaw_deg: Turn of the head, positive towards the image's right; None unless seen in this frame.
         pitch_deg: Nod of the head, positive upwards; None unless seen in this frame.

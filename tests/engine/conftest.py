@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from engine.bundle import Bundle
-from engine.export import export_bundle
+from engine.bundle.bundle import Bundle
+from engine.export.export import export_bundle
 from engine.spec import ModelSpec
 from tests.engine.tiny_models import tiny_modules, tiny_spec
 

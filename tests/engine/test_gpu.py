@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 
 from engine.backends import BackendError, open_backend
-from engine.benchmark import measure, table
-from engine.benchmark_torch import compare_paths, device_speed
-from engine.build import BuildOptions, build
-from engine.bundle import Bundle
-from engine.golden import softmax
-from engine.parity import compare
-from train.random_bundle import random_bundle
+from engine.bench.bench import measure, table
+from engine.bench.torch_speed import compare_paths, device_speed
+from engine.build.build import BuildOptions, build
+from engine.build.parity import compare
+from engine.bundle.bundle import Bundle
+from engine.bundle.golden import softmax
+from train.bundle.random_bundle import random_bundle
 
 
 @pytest.fixture(scope="module")

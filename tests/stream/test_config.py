@@ -13,7 +13,8 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from stream import config_cli, settings
+from engine import settings
+from stream.commands import config as config_cli
 from stream.config import ConfigError, Settings, add_flags, load_settings, show_value
 
 KEYS = {entry.key: entry for entry in settings.entries(Settings)}

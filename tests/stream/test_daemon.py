@@ -17,14 +17,14 @@ from engine.ring import FeatureRing
 from stream.camera import Camera, CameraSettings
 from stream.camera.frame import Frame
 from stream.camera.paths import demo_clip_path
+from stream.commands.run import build_pipeline
 from stream.config import ModelSettings, Settings
 from stream.daemon import Daemon, Limits
 from stream.faces import FaceTracker
-from stream.message import Event, Faces, Message, Status
+from stream.health.notify import Notifier
 from stream.model import LoadedModel, load_model
-from stream.notify import Notifier
-from stream.publish import Publisher
-from stream.run import build_pipeline
+from stream.publish.message import Event, Faces, Message, Status
+from stream.publish.publisher import Publisher
 
 
 class Memory:

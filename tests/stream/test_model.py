@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.bundle import Bundle
+from engine.bundle.bundle import Bundle
 from stream.config import ConfigError, ModelSettings
 from stream.model import DEFAULT_BUNDLE, encode_stride, load_model
 from stream.pipeline import FramePeriod

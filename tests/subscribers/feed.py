@@ -8,9 +8,21 @@ import time
 import uuid
 
 from engine.spec import SEVEN_CLASSES
-from stream.freshness import boot_id
-from stream.message import Event, Face, Faces, LatencyMs, Model, Quality, StageMs, Status, Window, encode, scores
-from stream.publish import Publisher
+from stream.publish.message import (
+    Event,
+    Face,
+    Faces,
+    LatencyMs,
+    Model,
+    Quality,
+    StageMs,
+    Status,
+    Window,
+    encode,
+    scores,
+)
+from stream.publish.publisher import Publisher
+from stream.subscribe.freshness import boot_id
 
 MODEL = Model("tg-dfer", "0" * 64, "fp32", "openvino", SEVEN_CLASSES, "temperature")
 

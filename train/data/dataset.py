@@ -15,8 +15,8 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from engine.spec import ModelSpec
-from train import sampling
-from train.augment import IDENTITY, AugmentSettings, draw_transform
+from train.data import sampling
+from train.data.augment.sequence import IDENTITY, AugmentSettings, draw_transform
 from train.data.record import DataError
 from train.data.source import Source
 

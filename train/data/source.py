@@ -7,10 +7,10 @@ from typing import Protocol
 
 import numpy as np
 
-from train.augment import Frames
+from train.data.augment.sequence import Frames
 from train.data.frames import read_frames
+from train.data.layouts.synthetic import SyntheticClips
 from train.data.sources import CountedClip
-from train.data.synthetic import SyntheticClips
 
 
 class Source(Protocol):

@@ -8,8 +8,8 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from train.data import clips, dfew, ferv39k, mafw
 from train.data.frames import count_decoded, count_frames, read_frames
+from train.data.layouts import clips, dfew, ferv39k, mafw
 from train.data.record import Clip, DataError, DataReport
 
 Loader = Callable[[Path, str, int], tuple[list[Clip], DataReport]]

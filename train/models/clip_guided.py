@@ -14,14 +14,14 @@ import torch
 from torch import Tensor, nn
 
 from engine.spec import ModelSpec
-from train.clip.vision import VisionTransformer
 from train.models.attention import Attention, Mlp
+from train.models.clip.vision import VisionTransformer
 from train.models.exchange import InteractionExchange
 from train.models.options import ModelOptions, OptionError, in_range
 from train.models.precision import cosine
+from train.models.prompts import class_names
 from train.models.text_side import LabelEmbeddings, PromptSet
 from train.models.window import ExpressionModel, WindowOutput
-from train.prompts import class_names
 
 
 @dataclass(frozen=True)

@@ -14,14 +14,14 @@ import torch
 from torch import Tensor, nn
 
 from engine.spec import ModelSpec
-from train.clip.vision import VisionTransformer
 from train.models.attention import Attention, Mlp, PreNormLayer
+from train.models.clip.vision import VisionTransformer
 from train.models.exchange import MessageExchange
 from train.models.options import ModelOptions, OptionError, choice, in_range
 from train.models.precision import LayerNorm, cosine, full_precision
+from train.models.prompts import action_units, class_names, descriptors
 from train.models.text_side import LabelEmbeddings, PromptSet
 from train.models.window import ExpressionModel, WindowOutput
-from train.prompts import action_units, class_names, descriptors
 
 
 @dataclass(frozen=True)

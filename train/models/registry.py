@@ -13,13 +13,13 @@ from typing import Any
 from torch import nn
 
 from engine.spec import canonical_class
-from train.clip.lora import add_lora
-from train.clip.size import SIZES, ClipSize
-from train.clip.text import TextTransformer
-from train.clip.tokenizer import ByteTokens, ClipTokens, Tokenizer
-from train.clip.vision import VisionTransformer
-from train.clip.weights import ClipWeights, load_text, load_vision, read_clip
 from train.models import clip_guided, dk_clip, tg_dfer
+from train.models.clip.lora import add_lora
+from train.models.clip.size import SIZES, ClipSize
+from train.models.clip.text import TextTransformer
+from train.models.clip.tokenizer import ByteTokens, ClipTokens, Tokenizer
+from train.models.clip.vision import VisionTransformer
+from train.models.clip.weights import ClipWeights, load_text, load_vision, read_clip
 from train.models.options import ModelOptions, OptionError
 from train.models.text_side import ClipTexts, PromptSet
 from train.models.window import ExpressionModel
@@ -96,7 +96,7 @@ def build(
         name: ``tg-dfer``, ``dk-clip`` or ``clip-guided``.
         encoder: One of :data:`ENCODERS`, or a CLIP size.
         options: The model's options by field, see :func:`configure`.
-        weights: Where CLIP's weights and tokenizer are, see :func:`train.clip.weights.read_clip`; random if
+        weights: Where CLIP's weights and tokenizer are, see :func:`train.models.clip.weights.read_clip`; random if
             not given.
         text_side: ``clip`` for a text encoder, ``labels`` for learned label embeddings; ``auto`` takes the
             text encoder with every CLIP.
@@ -106,7 +106,7 @@ def build(
 
     Raises:
         OptionError: On an unknown name or a combination that cannot be.
-        train.clip.weights.ClipWeightsError: If the weights cannot be used.
+        train.models.clip.weights.ClipWeightsError: If the weights cannot be used.
     """
     config = configure(name, options)
     if text_side not in ("auto", "clip", "labels"):
@@ -195,7 +195,7 @@ def _build_compact(config: ModelOptions, weights: str | Path | None, text_side: 
         )
     if weights is not None or text_side == "clip":
         raise OptionError("encoder compact has no CLIP behind it: give neither CLIP weights nor text side clip")
-    from train.compact.encoder import CompactEncoder, EncoderConfig
+    from train.models.compact.encoder import CompactEncoder, EncoderConfig
 
     shape = EncoderConfig()
     # It standardises every crop itself.

@@ -8,8 +8,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from train.clip.text import Prompts, TextTransformer
-from train.clip.tokenizer import Tokenizer
+from train.models.clip.text import Prompts, TextTransformer
+from train.models.clip.tokenizer import Tokenizer
 
 
 class PromptSet(NamedTuple):

@@ -17,9 +17,9 @@ from engine.spec import ModelSpec
 from train.models.attention import Mlp, PreNormLayer, TanhGELU
 from train.models.options import ModelOptions, choice, in_range
 from train.models.precision import cosine, full_precision, unit_length
+from train.models.prompts import class_names, descriptors
 from train.models.text_side import LabelEmbeddings, PromptSet
 from train.models.window import ExpressionModel, WindowOutput
-from train.prompts import class_names, descriptors
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from engine.spec import CLIP_MEAN, CLIP_STD, ModelSpec
-from train.clip.lora import merge_lora
+from train.models.clip.lora import merge_lora
 
 
 class WindowOutput(NamedTuple):

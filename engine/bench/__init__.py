@@ -1,0 +1,1 @@
+"""Milliseconds per step, beside floors and the naive recompute."""

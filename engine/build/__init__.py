@@ -1,0 +1,1 @@
+"""From a bundle to an engine directory that was proven on this device."""

@@ -1,0 +1,1 @@
+"""Directories that travel: bundles, engine directories, and the golden vectors in both."""

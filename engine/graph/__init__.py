@@ -1,0 +1,1 @@
+"""ONNX graphs without torch: on disk, rewritten, rounded to half, checked."""

@@ -1,0 +1,1 @@
+"""The capture process, the slot its newest frame lies in, and the parent's watch over both."""

@@ -1,0 +1,209 @@
+"""The capture process: opens a source, writes its frames into the slot, opens it again when it is lost.
+
+A thread whose ``read`` never returns cannot be killed; a process can. It is started as a fresh interpreter
+(nothing is forked, nothing unpickled), gets its orders as one JSON line on standard input, where no process
+list shows a password, and imports only what its driver needs.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import select
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+_PR_SET_PDEATHSIG = 1
+
+# Read by OpenCV as it loads. Its own words would break the terminal's table, and FFMPEG's may hold a URL.
+os.environ.update(OPENCV_LOG_LEVEL="OFF", OPENCV_FFMPEG_LOGLEVEL="-8", OPENCV_VIDEOIO_V4L_SELECT_TIMEOUT="2")
+
+import cv2  # noqa: E402
+
+from stream.camera.capture.frozen import digest  # noqa: E402
+from stream.camera.capture.slot import IDLE_FOR_EVER, Slot, SlotMeta  # noqa: E402
+from stream.camera.capture.watch import Backoff  # noqa: E402
+from stream.camera.driver import Driver, Raw, open_driver, to_rgb  # noqa: E402
+from stream.camera.frame import SOURCES_OF_TIME, CameraError, SourceEnded, SourceLost  # noqa: E402
+from stream.camera.settings import CameraSettings  # noqa: E402
+from stream.camera.uri import parse_uri  # noqa: E402
+
+
+@dataclass
+class Orders:
+    """What the parent asks for; one JSON object.
+
+    Attributes:
+        uri: The camera URI, credentials included.
+        settings: ``CameraSettings`` as a dict.
+        slot_fd: The slot's memfd.
+        control_fd: Socket to the parent; its end of file means that the parent is gone.
+        frame_fd: Event counter rung for every frame.
+        taken_fd: Event counter rung by the parent for every frame it took.
+        parent_pid: Who started us.
+        die_with_thread: Whether the kernel shall kill us with the thread that started us (the main thread
+            only).
+        position: Files: continue at this frame.
+        base_ns: Files: media time at which that pass began.
+        start_ns: Files: CLOCK_MONOTONIC ns of media time 0; None: choose.
+        start_unix_ns: Files: the same as wall clock.
+    """
+
+    uri: str
+    settings: dict[str, Any]
+    slot_fd: int
+    control_fd: int
+    frame_fd: int
+    taken_fd: int
+    parent_pid: int
+    die_with_thread: bool
+    position: int = 0
+    base_ns: int = 0
+    start_ns: int | None = None
+    start_unix_ns: int | None = None
+
+
+class Capture:
+    """The capture loop."""
+
+    def __init__(self, orders: Orders) -> None:
+        self._orders = orders
+        self._settings = CameraSettings(**orders.settings)
+        self._uri = parse_uri(orders.uri)
+        self._slot = Slot(orders.slot_fd)
+        self._control = socket.socket(fileno=orders.control_fd)
+        self._seq = self._slot.captured
+        # Real time: media time 0 is shown when the monotonic clock reads this.
+        self._play_ns: int | None = None
+
+    def run(self) -> int:
+        """Capture until the source ends (0) or cannot work (3)."""
+        backoff = Backoff(self._settings.backoff_min_ms * 1_000_000, self._settings.backoff_max_ms * 1_000_000)
+        while True:
+            driver: Driver | None = None
+            try:
+                driver = open_driver(self._uri, self._settings, self._orders.position, self._orders.base_ns)
+                self._tell("opening")
+                opened = driver.open()
+                self._tell("opened", fps=opened.fps, width=opened.width, height=opened.height)
+                while True:
+                    self._publish(driver.read())
+                    backoff.reset()
+            except SourceEnded as end:
+                self._tell("ended", str(end))
+                return 0
+            except SourceLost as loss:
+                self._tell("lost", str(loss))
+            except CameraError as error:
+                self._tell("error", str(error))
+                return 3
+            except (cv2.error, OSError, ValueError, MemoryError) as error:
+                # A library refusing one frame is a broken stream, not a broken program.
+                self._tell("lost", self._uri.scrub(f"{self._uri}: {type(error).__name__}: {error}"))
+            finally:
+                if driver is not None:
+                    driver.close()
+            if self._uri.is_file:
+                self._tell("error", f"{self._uri} failed while it was read")
+                return 3
+            time.sleep(backoff.fail() / 1e9)
+
+    def _publish(self, raw: Raw) -> None:
+        now_ns, now_unix_ns = time.monotonic_ns(), time.time_ns()
+        t_ns, t_unix_ns = raw.t_ns, now_unix_ns - (now_ns - raw.t_ns)
+        if raw.src == "file":
+            t_ns, t_unix_ns = self._file_time(raw.t_ns, now_ns, now_unix_ns)
+        height, width = raw.image.shape[:2]
+        target = self._slot.paint(height, width)
+        to_rgb(raw, target)
+        value = digest(target) if self._uri.can_freeze else 0
+        if raw.src == "file":
+            self._hold(raw.t_ns)
+            now_ns = time.monotonic_ns()
+        meta = SlotMeta(
+            self._seq,
+            t_ns,
+            t_unix_ns,
+            now_ns,
+            SOURCES_OF_TIME.index(raw.src),
+            value,
+            raw.position,
+            raw.base_ns,
+        )
+        self._slot.commit(meta, height, width)
+        self._seq += 1
+        os.eventfd_write(self._orders.frame_fd, 1)
+
+    def _file_time(self, media_ns: int, now_ns: int, now_unix_ns: int) -> tuple[int, int]:
+        orders = self._orders
+        if orders.start_ns is None or orders.start_unix_ns is None:
+            chosen = self._settings.start_ns
+            orders.start_ns = now_ns - media_ns if chosen is None else chosen
+            orders.start_unix_ns = now_unix_ns - media_ns
+            self._tell("started", start_ns=orders.start_ns, start_unix_ns=orders.start_unix_ns)
+        return orders.start_ns + media_ns, orders.start_unix_ns + media_ns
+
+    def _hold(self, media_ns: int) -> None:
+        """Files: wait until the frame is due, or, for every frame, until the one before it has been taken."""
+        if self._settings.every_frame:
+            if self._slot.full:
+                self._slot.idle_until_ns = IDLE_FOR_EVER
+                while self._slot.full:
+                    os.eventfd_read(self._orders.taken_fd)
+                self._slot.idle_until_ns = time.monotonic_ns()
+            return
+        now_ns = time.monotonic_ns()
+        if self._play_ns is None:
+            self._play_ns = now_ns - media_ns
+        due_ns = self._play_ns + media_ns
+        if due_ns > now_ns:
+            self._slot.idle_until_ns = due_ns
+            time.sleep((due_ns - now_ns) / 1e9)
+
+    def _tell(self, event: str, message: str = "", **facts: float | int) -> None:
+        try:
+            self._control.send(
+                json.dumps({"event": event, "t_ns": time.monotonic_ns(), "message": message, **facts}).encode()
+            )
+        except OSError:
+            # The parent is gone or has closed this camera; nobody is left to capture for.
+            raise SystemExit(0) from None
+
+
+def die_with_parent(orders: Orders) -> None:
+    """Make sure that this process and what it started never outlive the parent.
+
+    A thread waits for the end of file of the control socket, which the kernel sends however the parent died,
+    and kills the whole process group, GStreamer included. ``PR_SET_PDEATHSIG`` besides, for a driver that
+    holds the interpreter's lock; it fires when the *thread* that started us ends, hence only where that was
+    the parent's main thread.
+    """
+    if orders.die_with_thread:
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    poll = select.poll()
+    poll.register(orders.control_fd, 0)
+
+    def watch() -> None:
+        poll.poll()
+        os.killpg(0, signal.SIGKILL)
+
+    threading.Thread(target=watch, name="parent-watch", daemon=True).start()
+    if os.getppid() != orders.parent_pid:
+        os.killpg(0, signal.SIGKILL)
+
+
+def main(read_orders: Callable[[], str] = sys.stdin.readline) -> int:
+    """Run one capture process with the orders from standard input."""
+    # Ctrl-C goes to every process of a terminal; the parent decides when to stop.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    orders = Orders(**json.loads(read_orders()))
+    die_with_parent(orders)
+    cv2.setNumThreads(1)
+    return Capture(orders).run()

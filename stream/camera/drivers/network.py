@@ -1,0 +1,64 @@
+"""Network cameras, MJPEG over HTTP and RTSP, through OpenCV's FFMPEG. Runs in the capture process."""
+
+from __future__ import annotations
+
+import os
+import time
+
+import cv2
+
+from stream.camera.driver import Opened, Raw
+from stream.camera.frame import SourceLost
+from stream.camera.settings import CameraSettings
+from stream.camera.uri import SourceUri
+
+# nobuffer, low_delay: no read-ahead beyond the probe. A declared transport, since UDP loses slices behind
+# most routers.
+_OPTIONS = {
+    "http": "fflags;nobuffer|flags;low_delay",
+    "rtsp": "rtsp_transport;tcp|fflags;nobuffer|flags;low_delay",
+}
+
+
+class NetworkDriver:
+    """A stream, drained as fast as it comes: a slow reader of FFMPEG's own queue saw frames 4 s old."""
+
+    def __init__(self, uri: SourceUri, settings: CameraSettings) -> None:
+        self._uri = uri
+        self._settings = settings
+        self._capture: cv2.VideoCapture | None = None
+
+    def open(self) -> Opened:
+        """Connect."""
+        os.environ["OPENCV_FFMPEG_CAPTURE_OPTIONS"] = _OPTIONS[self._uri.kind]
+        # Without the two limits a stalled stream blocks for 30 s; they are only heeded in the constructor.
+        # One decoder thread: FFMPEG's frame threads each delay the picture by one frame.
+        parameters = [
+            cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, self._settings.open_timeout_ms,
+            cv2.CAP_PROP_READ_TIMEOUT_MSEC, self._settings.read_timeout_ms,
+            cv2.CAP_PROP_N_THREADS, 1,
+        ]  # fmt: skip
+        capture = cv2.VideoCapture(self._uri.target, cv2.CAP_FFMPEG, parameters)
+        if not capture.isOpened():
+            capture.release()
+            raise SourceLost(f"{self._uri} does not answer with a video stream: check address, network and credentials")
+        self._capture = capture
+        return Opened(
+            int(capture.get(cv2.CAP_PROP_FRAME_WIDTH)),
+            int(capture.get(cv2.CAP_PROP_FRAME_HEIGHT)),
+            float(capture.get(cv2.CAP_PROP_FPS)),
+        )
+
+    def read(self) -> Raw:
+        """Wait for the next frame; its time is its arrival, since a camera's own clock is not ours."""
+        assert self._capture is not None
+        good, image = self._capture.read()
+        if not good or image is None:
+            raise SourceLost(f"{self._uri} gives no more frames")
+        return Raw(image, time.monotonic_ns(), "arrival")
+
+    def close(self) -> None:
+        """Disconnect."""
+        if self._capture is not None:
+            self._capture.release()
+            self._capture = None

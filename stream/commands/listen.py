@@ -1,0 +1,147 @@
+"""``dfer-stream listen``: what a subscriber receives, for people or as JSON lines, with freshness judged."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from pathlib import Path
+from typing import TextIO
+
+from engine.arguments import count, seconds
+from stream.publish.endpoint import EndpointError
+from stream.publish.keys import KeyFileError
+from stream.publish.message import Event, Face, Faces, Message
+from stream.subscribe.client import Client
+from stream.subscribe.freshness import Verdict
+
+NOTHING_AFTER_S = 3.0
+_BAR = 20
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of ``dfer-stream listen``."""
+    parser.add_argument(
+        "endpoint",
+        nargs="?",
+        help="ipc:///path or tcp://host:port (default: this machine's only source, else tcp://127.0.0.1:5570)",
+    )
+    parser.add_argument(
+        "--topic",
+        choices=("faces", "status", "event"),
+        default="faces",
+        help="kind of message (default: %(default)s)",
+    )
+    parser.add_argument("--source", default="", help="listen to this source alone")
+    parser.add_argument("--json", action="store_true", help="print every message body as one JSON line")
+    parser.add_argument(
+        "--newest", action="store_true", help="skip to the newest message when slower than the publisher"
+    )
+    parser.add_argument("--count", type=count(), help="end after this many messages")
+    parser.add_argument("--seconds", type=seconds, help="end after this many seconds")
+    parser.add_argument("--key", type=Path, help="own secret key file, for a publisher beyond this machine")
+    parser.add_argument("--server-key", type=Path, help="the publisher's public key file")
+
+
+def run(args: argparse.Namespace, out: TextIO | None = None, err: TextIO | None = None) -> int:
+    """Listen and print.
+
+    Returns:
+        0 if anything was heard, 1 if nothing was, 2 if the endpoint or a key cannot be used.
+    """
+    out, err = out or sys.stdout, err or sys.stderr
+    try:
+        client = Client(args.endpoint, args.topic, args.source, args.newest, args.key, args.server_key)
+    except (EndpointError, KeyFileError) as error:
+        print(f"dfer-stream listen: {error}", file=err)
+        return 2
+    with client:
+        try:
+            heard = _loop(client, args, out, err)
+        except KeyboardInterrupt:
+            return 130
+    return 0 if heard else 1
+
+
+def describe(message: Message) -> str:
+    """One message for people: a line, and one more for each face."""
+    if isinstance(message, Event):
+        return f"{message.source}  {message.event}" + (f"  {message.face}" if message.face else "")
+    if not isinstance(message, Faces):
+        rates = f"in {_hz(message.rate_in_hz)}  out {_hz(message.rate_out_hz)}  of {_hz(message.declared_hz)}"
+        stages = "  ".join(f"{name} {each.p50:.1f}/{each.p99:.1f}" for name, each in message.latency_ms.items())
+        trouble = "".join(f"  {word}" for word in (*message.degraded, *(f"{name} hangs" for name in message.stale)))
+        return (
+            f"{message.source}  {message.state}  camera {message.camera}  {rates}  dropped {message.dropped_total}"
+            + (f"  ms p50/p99: {stages}" if stages else "")
+            + trouble
+        )
+    state = "" if message.valid else f"  not valid: {message.reason}"
+    total = f"  {message.latency_ms.total:.1f} ms" if message.latency_ms.total is not None else ""
+    lines = [f"{message.source}  frame {message.frame_id}  seq {message.seq}{total}{state}"]
+    return "\n".join(lines + ["  " + _face(face) for face in message.faces])
+
+
+def freshness_line(verdict: Verdict) -> str:
+    """What a verdict means, for people."""
+    if verdict.age_ms is None:
+        return "nothing heard yet"
+    if not verdict.alive:
+        return f"not alive: the newest message is {verdict.age_ms / 1e3:.1f} s old"
+    pace = "on time" if verdict.on_time else "late"
+    return f"alive, {pace}: {verdict.rate_hz:.1f} of {verdict.declared_hz:.1f} messages/s, {verdict.lost} lost"
+
+
+def _loop(client: Client, args: argparse.Namespace, out: TextIO, err: TextIO) -> int:
+    start_ns = time.monotonic_ns()
+    heard, said_nothing, alive, lost = 0, False, True, 0
+    while args.count is None or heard < args.count:
+        passed_s = (time.monotonic_ns() - start_ns) / 1e9
+        left_s = float("inf") if args.seconds is None else args.seconds - passed_s
+        if left_s <= 0:
+            break
+        message = client.receive(min(0.25, left_s))
+        verdict = client.freshness()
+        if message is not None:
+            heard += 1
+            print(client.body.decode() if args.json else describe(message), file=out, flush=True)
+        elif not heard and not said_nothing and passed_s >= NOTHING_AFTER_S:
+            said_nothing = True
+            print(_nothing(client, args), file=err, flush=True)
+        # Events have no pace to be judged by.
+        if verdict.alive != alive and verdict.age_ms is not None:
+            alive = verdict.alive
+            print(f"-- {freshness_line(verdict)}", file=err, flush=True)
+        if verdict.lost > lost:
+            print(f"-- {verdict.lost - lost} messages lost on the way", file=err, flush=True)
+            lost = verdict.lost
+    if not heard and not said_nothing:
+        print(_nothing(client, args), file=err, flush=True)
+    elif heard and not args.json:
+        verdict = client.freshness()
+        judged = "" if verdict.age_ms is None else f"; {freshness_line(verdict)}"
+        print(f"-- {heard} message{'s' if heard > 1 else ''}{judged}", file=err, flush=True)
+    return heard
+
+
+def _nothing(client: Client, args: argparse.Namespace) -> str:
+    source = f" from source {args.source}" if args.source else ""
+    bad = f" ({client.bad} messages of another schema were skipped: update dferstream)" if client.bad else ""
+    return (
+        f"dfer-stream listen: nothing heard on {client.endpoint}{source}{bad}. Is `dfer-stream run` running, and does "
+        "it publish there? It prints its endpoint when it starts; give it here, or to --bind there."
+    )
+
+
+def _face(face: Face) -> str:
+    if not face.ready:
+        return f"{face.id} {face.state}  {face.reason} {face.window.n}/{face.window.need}"
+    shown = face.smoothed or face.probs or {}
+    best = sorted(shown.items(), key=lambda item: -item[1])[:3]
+    bars = "  ".join(f"{name} {value:.2f} {'█' * round(value * _BAR)}" for name, value in best)
+    primary = " *" if face.primary else ""
+    return f"{face.id}{primary} {face.state}  {face.label or 'unsure'}  {bars}"
+
+
+def _hz(value: float | None) -> str:
+    return "–" if value is None else f"{value:.1f}/s"

@@ -1,0 +1,1 @@
+"""The face nets: detectors and landmarks on regions of a frame."""

@@ -1,0 +1,1 @@
+"""From what the nets see to faces that keep their ids."""

@@ -1,0 +1,225 @@
+"""Finds, follows and names the faces of one source: nets on one side, policy on the other."""
+
+from __future__ import annotations
+
+import math
+import time
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stream.faces.nets.detect import Detection, Detector
+from stream.faces.nets.landmarks import LandmarkNet
+from stream.faces.nets.regions import Region, box_of, five_points, region_of_detection, region_of_landmarks
+from stream.faces.pose import head_pose
+from stream.faces.quality import sharpness
+from stream.faces.result import FacesResult, State, TrackedFace
+from stream.faces.settings import FaceSettings
+from stream.faces.tracking.associate import Place, place_of
+from stream.faces.tracking.cut import CutDetector, thumbnail
+from stream.faces.tracking.policy import Seen, Track, Tracks
+from stream.faces.tracking.turns import Turns
+
+
+class FaceTracker:
+    """The faces of one source, frame by frame.
+
+    On every frame the landmark net looks at each face where its last landmarks and its motion say it is; every
+    quarter of a second, and whenever a face is missing, a detector looks for new faces and checks the known ones.
+
+    Args:
+        settings: Thresholds, times and gates.
+
+    Raises:
+        FaceModelError: If the nets' model files are missing or cannot be run.
+    """
+
+    def __init__(self, settings: FaceSettings | None = None) -> None:
+        self.settings = settings or FaceSettings()
+        self._tracks = Tracks(self.settings)
+        self._cuts = CutDetector(self.settings.cut_similarity)
+        self._detectors = {"full": Detector("full"), "short": Detector("short")}
+        self._landmarks = LandmarkNet()
+        self._turns = Turns()
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget every face, as after a lost camera; ids go on counting and are never reused."""
+        self._tracks.clear()
+        self._cuts.reset()
+        self._last_ns: int | None = None
+        self._detected_ns: int | None = None
+        self._shape: tuple[int, ...] | None = None
+        self._turns.restart()
+
+    def begin(self) -> None:
+        """Begin another source, as a new tracker would, without loading the nets again: ids count from 1 anew."""
+        self._tracks = Tracks(self.settings)
+        self.reset()
+
+    def step(self, image: NDArray[np.uint8], t_ns: int) -> FacesResult:
+        """Process the next frame.
+
+        Args:
+            image: ``(H, W, 3)`` uint8 RGB.
+            t_ns: Capture time, ns, increasing.
+
+        Returns:
+            The faces of this frame, those just lost included.
+
+        Raises:
+            ValueError: If the image is not RGB uint8 or time does not increase.
+        """
+        if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
+            raise ValueError(f"a frame is (H, W, 3) uint8 RGB, not {image.shape} {image.dtype}")
+        height, width = image.shape[:2]
+        change = self._cuts.step(thumbnail(image))
+        cut = change.cut or (self._shape is not None and self._shape != image.shape)
+        gap_s = 0.0 if self._last_ns is None else (t_ns - self._last_ns) / 1e9
+        lost: list[Track] = []
+        if cut or gap_s > self.settings.coast_s + self.settings.memory_s:
+            lost = self._tracks.clear()
+            self._detected_ns = None
+            self._turns.restart()
+        self._shape, self._last_ns = image.shape, t_ns
+        self._detect_ms = self._landmark_ms = 0.0
+        self._tracks.begin(t_ns, change.dx * width, change.dy * height)
+        self._follow(image)
+        detected = self._turns.surveying or self._tracks.detection_due(self._detected_ns)
+        if detected:
+            self._reconcile(image)
+        lost += self._tracks.end()
+        faces = [self._report(image, track) for track in self._tracks.active]
+        faces += [self._report(image, track, "lost") for track in lost]
+        return FacesResult(faces, cut, self._detect_ms, self._landmark_ms, detected)
+
+    def _follow(self, image: NDArray[np.uint8]) -> None:
+        for track in self._tracks.active:
+            seen = self._look(image, track.region)
+            track.presence = seen.presence
+            if seen.presence >= self.settings.min_presence:
+                self._tracks.observe(track, seen)
+        self._tracks.resolve_duplicates()
+
+    def _reconcile(self, image: NDArray[np.uint8]) -> None:
+        """Check the known faces against a detection, recover hidden ones, start new ones."""
+        tracks, settings = self._tracks, self.settings
+        found = self._detect(image)
+        places = [_place_of_detection(d) for d in found]
+        pairs = tracks.match_active(places)
+        for track, index in pairs:
+            self._confirm(image, track, found[index], places[index])
+        taken = {index for _, index in pairs}
+        confirmed = {track.number for track, _ in pairs}
+        for track in tracks.active:
+            if track.number not in confirmed and (track.seen is None or tracks.unconfirmed(track)):
+                closer = self._closer(image, track.region, track.place)
+                if closer is not None:
+                    self._confirm(image, track, closer, _place_of_detection(closer))
+                else:
+                    tracks.miss(track)
+        fresh: list[tuple[Seen, float]] = []
+        for index, detection in enumerate(found):
+            small = max(detection.box[2:]) < settings.min_face_px
+            if index in taken or small or detection.score < settings.new_score or tracks.is_followed(places[index]):
+                continue
+            seen = self._look_twice(image, self._region(detection), places[index])
+            if seen.presence >= settings.min_presence and not tracks.is_followed(seen.place):
+                fresh.append((seen, detection.score))
+        revived = tracks.match_remembered([seen.place for seen, _ in fresh])
+        for track, index in revived:
+            tracks.revive(track, *fresh[index])
+        known = {index for _, index in revived}
+        rest = [entry for index, entry in enumerate(fresh) if index not in known]
+        for seen, score in sorted(rest, key=lambda entry: -entry[0].place.size):
+            if len(tracks.active) < settings.max_faces and not tracks.is_followed(seen.place):
+                tracks.start(seen, score)
+        tracks.resolve_duplicates()
+
+    def _confirm(self, image: NDArray[np.uint8], track: Track, detection: Detection, place: Place) -> None:
+        tracks = self._tracks
+        tracks.confirm(track, detection.score)
+        if track.seen is not None:
+            if not tracks.drifted(track, place):
+                return
+            # Whole-frame detections of rolled faces can be off by more than the landmarks: ask again from near.
+            closer = self._closer(image, track.region, track.place)
+            if closer is not None and not tracks.drifted(track, _place_of_detection(closer)):
+                return
+        region = self._region(detection)
+        seen = self._look_twice(image, region, place)
+        if seen.presence >= self.settings.min_presence:
+            tracks.observe(track, seen)
+        elif track.seen is None:
+            tracks.observe_detection(track, place, region, detection.box)
+
+    def _look_twice(self, image: NDArray[np.uint8], region: Region, place: Place) -> Seen:
+        """Landmarks of a detected face; of a closer detection where the first is too coarse for the landmark net."""
+        seen = self._look(image, region)
+        if seen.presence < self.settings.min_presence:
+            closer = self._closer(image, region, place)
+            if closer is not None:
+                again = self._look(image, self._region(closer))
+                return again if again.presence > seen.presence else seen
+        return seen
+
+    def _closer(self, image: NDArray[np.uint8], region: Region, place: Place) -> Detection | None:
+        """Detect one face in its own surroundings, where it is large and upright and the short range sees it best."""
+        wide = Region(region.x, region.y, region.size * 1.6, region.angle)
+        started = time.perf_counter_ns()
+        found = self._detectors["short"].run(image, self.settings.detect_score, wide)
+        self._detect_ms += (time.perf_counter_ns() - started) / 1e6
+        near = [d for d in found if _same(place, _place_of_detection(d))]
+        return near[0] if near else None
+
+    def _detect(self, image: NDArray[np.uint8]) -> list[Detection]:
+        started = time.perf_counter_ns()
+        height, width = image.shape[:2]
+        found: list[Detection] = []
+        for kind, region in self._turns.take(width, height, self.settings.small_faces):
+            for detection in self._detectors[kind].run(image, self.settings.detect_score, region):
+                place = _place_of_detection(detection)
+                if not any(_same(place, _place_of_detection(other)) for other in found):
+                    found.append(detection)
+        self._detected_ns = self._tracks.now_ns
+        self._detect_ms += (time.perf_counter_ns() - started) / 1e6
+        return found
+
+    def _region(self, detection: Detection) -> Region:
+        return region_of_detection(detection.box, detection.keypoints, self.settings.region_scale)
+
+    def _look(self, image: NDArray[np.uint8], region: Region) -> Seen:
+        started = time.perf_counter_ns()
+        answer = self._landmarks.run(image, region)
+        points = answer.points
+        five = five_points(points)
+        place = place_of(five[0], five[1], five[2], (five[3] + five[4]) / 2)
+        following = region_of_landmarks(points, self.settings.region_scale)
+        self._landmark_ms += (time.perf_counter_ns() - started) / 1e6
+        return Seen(points, five, answer.presence, place, following, box_of(points))
+
+    def _report(self, image: NDArray[np.uint8], track: Track, state: State | None = None) -> TrackedFace:
+        seen = track.seen if state != "lost" else None
+        if state is None:
+            state = "coasting" if seen is None else ("new" if track.born == self._tracks.frame else "tracked")
+        size_px = math.sqrt(max(track.box[2] * track.box[3], 0.0))
+        if seen is None:
+            return TrackedFace(
+                track.id, state, self._tracks.frame - track.born, track.box, track.score,
+                None, None, track.presence, None, None, size_px, None,
+            )  # fmt: skip
+        yaw_deg, pitch_deg = head_pose(seen.points)
+        return TrackedFace(
+            track.id, state, self._tracks.frame - track.born, track.box, track.score,
+            np.ascontiguousarray(seen.points[:, :2]), seen.points5, seen.presence, yaw_deg, pitch_deg, size_px,
+            sharpness(image, seen.points5),
+        )  # fmt: skip
+
+
+def _place_of_detection(detection: Detection) -> Place:
+    points = detection.keypoints
+    return place_of(points[0], points[1], points[2], points[3])
+
+
+def _same(a: Place, b: Place) -> bool:
+    return math.hypot(a.x - b.x, a.y - b.y) < 0.4 * min(a.size, b.size)

@@ -1,0 +1,201 @@
+"""A row: what is said of one face at one time, or of one image; as JSON, CSV or Parquet."""
+
+from __future__ import annotations
+
+import csv
+import importlib
+import json
+import os
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from stream.offline import ScoreError
+from stream.publish.message import Face
+
+FORMATS = ("jsonl", "csv", "parquet")
+SCORES = ("probs", "smoothed", "now", "logits")
+"""Fields that are objects by class name; a table has one column for each class."""
+_BATCH = 5000
+
+
+class VideoRow(msgspec.Struct):
+    """One face in one frame, every value as the daemon's message has it.
+
+    Attributes:
+        path: The video.
+        t_s: Time of the frame, s from the first.
+        frame_id: Number of the frame, from 0.
+        face: The face's id, of this video.
+        box: x, y, width, height, px.
+        state: ``new``, ``tracked``, ``coasting`` or ``lost``.
+        ready: The window is full and fresh.
+        reason: ``ok`` or why it is not ready.
+        primary: The largest face of the frame.
+        score: The detector's, 0 to 1.
+        probs: By class name; they speak for the window and sum to 1.
+        smoothed: ``probs`` smoothed over time.
+        now: By class name, this moment.
+        label: The class held by hysteresis; null if abstained or not ready.
+        confidence: ``smoothed`` of the held class; null if not ready.
+        relevance: One number per sample of the window, oldest first, sums to 1.
+        scored_frame_id: Which frame the scores speak for.
+        logits: By class name, before calibration.
+    """
+
+    path: str
+    t_s: float
+    frame_id: int
+    face: str
+    box: tuple[float, float, float, float]
+    state: str
+    ready: bool
+    reason: str
+    primary: bool
+    score: float
+    probs: dict[str, float] | None
+    smoothed: dict[str, float] | None
+    now: dict[str, float] | None
+    label: str | None
+    confidence: float | None
+    relevance: list[float] | None
+    scored_frame_id: int | None
+    logits: dict[str, float] | None
+
+    @classmethod
+    def of(cls, path: str, t_s: float, frame_id: int, face: Face) -> VideoRow:
+        """The row of a face of a message."""
+        return cls(
+            path, t_s, frame_id, face.id, face.box, face.state, face.ready, face.reason, face.primary, face.score,
+            face.probs, face.smoothed, face.now, face.label, face.confidence, face.relevance, face.scored_frame_id,
+            face.logits,
+        )  # fmt: skip
+
+
+class StillRow(msgspec.Struct, omit_defaults=True):
+    """One face of one image.
+
+    Attributes:
+        path: The image; ``archive.zip/member.png`` where it lies in an archive.
+        probs: By class name, sum to 1.
+        label: The most probable class, abstained or not.
+        confidence: Its probability.
+        abstained: Whether the confidence is below the threshold under which the daemon publishes no label.
+        logits: By class name, before calibration.
+        aligned: Whether the crop was cut by landmarks found in it.
+        member: Its name in the archive.
+        face: The face's id; only where faces were looked for.
+        box: x, y, width, height, px; likewise.
+        score: The detector's, 0 to 1; likewise.
+    """
+
+    path: str
+    probs: dict[str, float]
+    label: str
+    confidence: float
+    abstained: bool
+    logits: dict[str, float] | None
+    aligned: bool
+    member: str | None = None
+    face: str | None = None
+    box: tuple[float, float, float, float] | None = None
+    score: float | None = None
+
+
+_encoder = msgspec.json.Encoder()
+
+
+def encode(row: VideoRow | StillRow) -> bytes:
+    """A row as one line of JSON."""
+    return _encoder.encode(row) + b"\n"
+
+
+def columns(labels: Sequence[str]) -> list[str]:
+    """Columns of a table of rows, for a model of these classes."""
+    by_class = [f"{name}_{label}" for name in SCORES for label in labels]
+    return [
+        "path", "member", "t_s", "frame_id", "face", "box_x", "box_y", "box_w", "box_h", "state", "ready", "reason",
+        "primary", "score", "label", "confidence", "abstained", "aligned", "scored_frame_id", *by_class, "relevance",
+    ]  # fmt: skip
+
+
+def flatten(row: dict[str, Any], labels: Sequence[str]) -> dict[str, Any]:
+    """A decoded row as one value per column of :func:`columns`; None where it has none."""
+    flat: dict[str, Any] = {name: row.get(name) for name in columns(labels)}
+    for name in SCORES:
+        values = row.get(name) or {}
+        flat |= {f"{name}_{label}": values.get(label) for label in labels}
+    flat |= dict(zip(("box_x", "box_y", "box_w", "box_h"), row.get("box") or (None,) * 4, strict=True))
+    return flat
+
+
+def check_format(name: str) -> None:
+    """Refuse a format that cannot be written here, before hours are spent on it.
+
+    Raises:
+        ScoreError: Naming what to install.
+    """
+    if name == "parquet":
+        try:
+            importlib.import_module("pyarrow.parquet")
+        except ImportError:
+            raise ScoreError(
+                "--format parquet needs pyarrow: pip install 'dferstream[parquet]', or take --format csv"
+            ) from None
+
+
+def finish(rows: Path, out: Path, kind: str, labels: Sequence[str]) -> None:
+    """Put the finished rows in place as the asked format; the file appears whole or not at all.
+
+    Args:
+        rows: Lines of JSON; gone afterwards.
+        out: Where to.
+        kind: One of :data:`FORMATS`.
+        labels: The model's classes.
+    """
+    if kind == "jsonl":
+        os.replace(rows, out)
+        return
+    partial = rows.with_name(f"table.{kind}")
+    write = _write_csv if kind == "csv" else _write_parquet
+    write(rows, partial, labels)
+    os.replace(partial, out)
+    rows.unlink()
+
+
+def _batches(rows: Path, labels: Sequence[str]) -> Iterator[list[dict[str, Any]]]:
+    with rows.open("rb") as lines:
+        while batch := [flatten(json.loads(line), labels) for line in islice(lines, _BATCH)]:
+            yield batch
+
+
+def _write_csv(rows: Path, out: Path, labels: Sequence[str]) -> None:
+    with out.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, columns(labels))
+        writer.writeheader()
+        for batch in _batches(rows, labels):
+            for row in batch:
+                row["relevance"] = None if row["relevance"] is None else json.dumps(row["relevance"])
+                writer.writerow({name: _plain(value) for name, value in row.items()})
+
+
+def _plain(value: Any) -> Any:
+    return str(value).lower() if isinstance(value, bool) else value
+
+
+def _write_parquet(rows: Path, out: Path, labels: Sequence[str]) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    kinds: dict[str, Any] = {name: pa.float64() for name in columns(labels)}
+    kinds |= dict.fromkeys(("path", "member", "face", "state", "reason", "label"), pa.string())
+    kinds |= dict.fromkeys(("frame_id", "scored_frame_id"), pa.int64())
+    kinds |= dict.fromkeys(("ready", "primary", "abstained", "aligned"), pa.bool_())
+    kinds["relevance"] = pa.list_(pa.float64())
+    schema = pa.schema(list(kinds.items()))
+    with pq.ParquetWriter(out, schema, compression="zstd") as writer:
+        for batch in _batches(rows, labels):
+            writer.write_table(pa.Table.from_pylist(batch, schema=schema))

@@ -1,0 +1,1 @@
+"""What leaves the daemon: messages, their schema, and the socket they travel through."""

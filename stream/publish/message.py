@@ -1,0 +1,339 @@
+"""Message schema 1: what travels on ``faces/``, ``status/`` and ``event/``.
+
+No ZeroMQ here, so a subscriber in Python can use the same structs. A message on the wire is one frame,
+``b"faces/<source> " + body``: the space ends the topic, so ``cam1`` does not match ``cam10``. The body is JSON.
+
+Within a major version the schema only grows: readers ignore keys they do not know and take defaults for keys an older
+publisher does not send; a body of another major version is refused.
+
+NaN and infinity never reach the wire. Score maps that are not finite become null through :func:`scores`; a non-finite
+number anywhere else is refused by :func:`encode`.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+
+from stream.publish.rules import (
+    CAPTURE_CLOCKS,
+    DEGRADED,
+    EVENTS,
+    FACE_REASONS,
+    FACE_STATES,
+    REASONS,
+    MessageError,
+    check_faces,
+    check_source,
+    check_status,
+)
+
+__all__ = [
+    "CAPTURE_CLOCKS", "DEGRADED", "EVENTS", "EVENT_SCHEMA", "FACES_SCHEMA", "FACE_REASONS", "FACE_STATES", "REASONS",
+    "STATUS_SCHEMA", "Event", "Face", "Faces", "LatencyMs", "Message", "MessageError", "Model", "Quality", "StageMs",
+    "Status", "Window", "check_source", "decode", "decode_frame", "encode", "frame", "schema_path", "scores", "split",
+    "topic",
+]  # fmt: skip
+
+FACES_SCHEMA = "dfer.faces/1.0"
+STATUS_SCHEMA = "dfer.status/1.0"
+EVENT_SCHEMA = "dfer.event/1.0"
+
+_VERSION = re.compile(r"(?P<name>[a-z.]+)/(?P<major>\d+)\.(?P<minor>\d+)")
+
+
+class LatencyMs(msgspec.Struct, frozen=True):
+    """Where the time went, ms; null where a stage did not run for this frame."""
+
+    capture: float | None = None
+    detect: float | None = None
+    infer: float | None = None
+    total: float | None = None
+
+
+class Model(msgspec.Struct, frozen=True):
+    """Which model made the scores. ``calibration`` names how logits became probabilities, null if by plain softmax."""
+
+    name: str
+    sha256: str
+    precision: str
+    backend: str
+    labels: tuple[str, ...]
+    calibration: str | None = None
+
+
+class Window(msgspec.Struct, frozen=True):
+    """How full the window is: ``n`` of ``need`` samples seen over ``span_ms``, ``gaps`` of them repeats."""
+
+    n: int
+    need: int
+    span_ms: float
+    gaps: int = 0
+
+
+class Quality(msgspec.Struct, frozen=True):
+    """How good a look it was: ``size_px`` is the face's side in the frame; ``blur`` is 0 (sharp) to 1."""
+
+    size_px: float | None = None
+    blur: float | None = None
+    yaw_deg: float | None = None
+    pitch_deg: float | None = None
+
+
+class Face(msgspec.Struct):
+    """One face of one frame.
+
+    Attributes:
+        id: Never reused within a session.
+        state: One of :data:`FACE_STATES`.
+        age_frames: Frames since the track began.
+        primary: The driver or user: largest in the configured region of interest.
+        box: x, y, width, height, px.
+        score: The detector's, 0–1.
+        ready: The window is full and fresh.
+        reason: ``ok`` or why it is not ready, one of :data:`FACE_REASONS`.
+        logits: By class name, before calibration.
+        probs: By class name, calibrated; they speak for the window and sum to 1.
+        smoothed: ``probs`` smoothed over time.
+        now: By class name; this moment, from models that score single samples.
+        label: The class held by hysteresis; null if abstained or not ready.
+        confidence: ``smoothed`` of the held class, also while abstaining; null if not ready.
+        scored_frame_id: Which frame the scores speak for.
+        score_age_ms: How old they are.
+        window: How full the window is.
+        relevance: One number per sample of the window, oldest first, sums to 1.
+        quality: How good a look it was.
+        neutral_shift: By class name, what this person's neutral baseline adds to the logits; null if none does.
+    """
+
+    id: str
+    state: str
+    age_frames: int
+    primary: bool
+    box: tuple[float, float, float, float]
+    score: float
+    ready: bool
+    reason: str
+    window: Window
+    logits: dict[str, float] | None = None
+    probs: dict[str, float] | None = None
+    smoothed: dict[str, float] | None = None
+    now: dict[str, float] | None = None
+    label: str | None = None
+    confidence: float | None = None
+    scored_frame_id: int | None = None
+    score_age_ms: float | None = None
+    relevance: list[float] | None = None
+    quality: Quality = Quality()
+    neutral_shift: dict[str, float] | None = None
+
+
+class Faces(msgspec.Struct, kw_only=True):
+    """What one processed frame showed; also sent, twice a second and with no faces, while there is no camera.
+
+    ``rate_hz`` is the rate at which the publisher means to send right now, so that a subscriber of this topic alone can
+    judge freshness. ``t_capture_ns`` and ``t_publish_ns`` are CLOCK_MONOTONIC, comparable within one ``boot_id``.
+    """
+
+    source: str
+    session: str
+    seq: int
+    frame_id: int
+    dropped_total: int
+    t_publish_ns: int
+    boot_id: str
+    valid: bool
+    reason: str
+    rate_hz: float | None = None
+    t_capture_ns: int | None = None
+    t_capture_unix_ns: int | None = None
+    t_capture_src: str | None = None
+    degraded: list[str] = []
+    width: int | None = None
+    height: int | None = None
+    latency_ms: LatencyMs = LatencyMs()
+    model: Model | None = None
+    faces: list[Face] = []
+    schema: str = FACES_SCHEMA
+
+
+class StageMs(msgspec.Struct, frozen=True):
+    """Percentiles of one stage over its last ``n`` steps, ms."""
+
+    p50: float
+    p99: float
+    n: int
+
+
+class Status(msgspec.Struct, kw_only=True):
+    """The daemon's health, once a second and again, byte for byte, to every new subscriber.
+
+    ``state`` is ``ok``, ``degraded`` or ``starting``; ``camera`` is one of :data:`REASONS`. ``stale`` lists stages
+    whose heartbeat is overdue. ``rate_hz`` is the rate of these messages themselves, so that a subscriber of this topic
+    alone can judge freshness. ``temperature_c`` maps a thermal zone to °C, null where the machine shows none.
+    """
+
+    source: str
+    session: str
+    seq: int
+    boot_id: str
+    t_publish_ns: int
+    t_publish_unix_ns: int
+    uptime_s: float
+    state: str
+    camera: str
+    version: str
+    rate_hz: float | None = None
+    degraded: list[str] = []
+    stale: list[str] = []
+    declared_hz: float | None = None
+    rate_in_hz: float | None = None
+    rate_out_hz: float | None = None
+    frames_total: int = 0
+    published_total: int = 0
+    dropped_total: int = 0
+    refused_total: int = 0
+    reconnects_total: int = 0
+    backend_faults_total: int = 0
+    latency_ms: dict[str, StageMs] = {}
+    temperature_c: dict[str, float] | None = None
+    memory_mb: float | None = None
+    model: Model | None = None
+    note: str | None = None
+    schema: str = STATUS_SCHEMA
+
+
+class Event(msgspec.Struct, kw_only=True):
+    """A hint that something changed; always derivable from ``faces``."""
+
+    source: str
+    session: str
+    seq: int
+    boot_id: str
+    t_publish_ns: int
+    event: str
+    face: str | None = None
+    frame_id: int | None = None
+    schema: str = EVENT_SCHEMA
+
+
+Message = Faces | Status | Event
+_M = TypeVar("_M", Faces, Status, Event)
+
+_encoder = msgspec.json.Encoder()
+_decoders: dict[str, tuple[str, msgspec.json.Decoder[Any]]] = {
+    "faces": (FACES_SCHEMA, msgspec.json.Decoder(Faces)),
+    "status": (STATUS_SCHEMA, msgspec.json.Decoder(Status)),
+    "event": (EVENT_SCHEMA, msgspec.json.Decoder(Event)),
+}
+_topics: dict[type, str] = {Faces: "faces", Status: "status", Event: "event"}
+
+
+class _Head(msgspec.Struct):
+    schema: str
+
+
+_head_decoder = msgspec.json.Decoder(_Head)
+
+
+def topic(kind: str, source: str) -> bytes:
+    """The topic with the space that ends it, for example ``b"faces/cam0 "``: what a subscriber subscribes to."""
+    return f"{kind}/{source} ".encode()
+
+
+def schema_path(kind: str) -> Path:
+    """Where the JSON Schema of ``"faces"``, ``"status"`` or ``"event"`` lies."""
+    return Path(__file__).parent / "schema" / f"dfer.{kind}-1.json"
+
+
+def scores(labels: Sequence[str], values: Iterable[float]) -> dict[str, float] | None:
+    """Scores by class name, rounded to six decimals; null if one of them is not finite.
+
+    Args:
+        labels: C class names.
+        values: C numbers in their order; any float type.
+    """
+    numbers = [round(float(value), 6) for value in values]
+    if not math.isfinite(sum(numbers)):
+        return None
+    return dict(zip(labels, numbers, strict=True))
+
+
+def encode(message: Message) -> bytes:
+    """The message's body: one line of JSON.
+
+    Raises:
+        MessageError: If a number is not finite or a state or reason is not one of the schema's.
+    """
+    if isinstance(message, Faces):
+        check_faces(message)
+    elif isinstance(message, Status):
+        check_status(message)
+    elif message.event not in EVENTS:
+        raise MessageError(f"event must be one of {EVENTS}, not {message.event!r}")
+    return _encoder.encode(message)
+
+
+def frame(kind: str, source: str, body: bytes) -> bytes:
+    """The one frame that travels: topic, space, body."""
+    return topic(kind, source) + body
+
+
+def split(data: bytes) -> tuple[str, str, bytes]:
+    """Split a frame into kind, source and body.
+
+    Raises:
+        MessageError: If it has no topic of ours.
+    """
+    head, space, body = data.partition(b" ")
+    kind, slash, source = head.decode("utf-8", "replace").partition("/")
+    if not space or not slash or kind not in _decoders:
+        raise MessageError(f"not a dferstream message: it begins {data[:40]!r}; expected b'faces/<source> {{...'")
+    return kind, source, body
+
+
+def decode(body: bytes | str, cls: type[_M]) -> _M:
+    """Read a body of a known kind; keys it does not know are ignored.
+
+    Raises:
+        MessageError: If it is not JSON, lacks a field, or is of another major version.
+    """
+    kind = _topics[cls]
+    ours, decoder = _decoders[kind]
+    try:
+        head = _head_decoder.decode(body)
+    except msgspec.DecodeError as error:
+        raise MessageError(f"not a {kind} message: {error}") from error
+    _check_version(head.schema, ours)
+    try:
+        message: _M = decoder.decode(body)
+    except msgspec.DecodeError as error:
+        raise MessageError(f"not a {kind} message: {error}") from error
+    return message
+
+
+def decode_frame(data: bytes) -> Message:
+    """Read a whole frame, topic included.
+
+    Raises:
+        MessageError: As :func:`split` and :func:`decode`.
+    """
+    kind, _, body = split(data)
+    if kind == "faces":
+        return decode(body, Faces)
+    return decode(body, Status) if kind == "status" else decode(body, Event)
+
+
+def _check_version(found: str, ours: str) -> None:
+    theirs, mine = _VERSION.fullmatch(found), _VERSION.fullmatch(ours)
+    assert mine is not None
+    if theirs is None or theirs["name"] != mine["name"]:
+        raise MessageError(f"schema is {found!r}, expected {mine['name']}/{mine['major']}.x")
+    if theirs["major"] != mine["major"]:
+        side = "this reader" if int(theirs["major"]) > int(mine["major"]) else "the publisher"
+        raise MessageError(f"schema {found} is of another major version than {ours}: update {side}")

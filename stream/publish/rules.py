@@ -1,0 +1,110 @@
+"""What the schema asks of a message beyond its types: known states, reasons that fit, finite numbers."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from stream.publish.message import Face, Faces, Status
+
+REASONS = ("ok", "no_camera", "stalled", "frozen", "ended")
+"""``Faces.reason``. ``frozen`` only for live devices, ``ended`` only in the last message of a file."""
+
+DEGRADED = ("scheduler", "backend", "thermal")
+"""``Faces.degraded``."""
+
+FACE_STATES = ("new", "tracked", "coasting", "lost")
+"""``Face.state``."""
+
+FACE_REASONS = ("ok", "warming", "starved", "occluded")
+"""``Face.reason``; anything but ``ok`` means not ready."""
+
+EVENTS = ("face_new", "face_lost", "camera_lost", "camera_ok")
+"""``Event.event``."""
+
+CAPTURE_CLOCKS = ("driver", "arrival", "file")
+"""``Faces.t_capture_src``."""
+
+_SOURCE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+
+
+class MessageError(ValueError):
+    """A message that cannot be: the text names the field, or the version and what to do."""
+
+
+def check_source(name: str) -> str:
+    """Return `name` if it can be a source's name: letters, digits, ``_ . -``, at most 64, no space or slash.
+
+    Raises:
+        MessageError: If it cannot.
+    """
+    if not _SOURCE.fullmatch(name):
+        raise MessageError(
+            f"source name {name!r} must be 1 to 64 letters, digits, '_', '.' or '-', starting with a letter or digit"
+        )
+    return name
+
+
+def check_faces(message: Faces) -> None:
+    """Refuse a message that contradicts itself.
+
+    Raises:
+        MessageError: Naming the field.
+    """
+    if message.reason not in REASONS or message.valid != (message.reason == "ok"):
+        raise MessageError(f"reason must be 'ok' where valid, else one of {REASONS[1:]}; not {message.reason!r}")
+    if message.t_capture_src is not None and message.t_capture_src not in CAPTURE_CLOCKS:
+        raise MessageError(f"t_capture_src must be one of {CAPTURE_CLOCKS}, not {message.t_capture_src!r}")
+    if not set(message.degraded).issubset(DEGRADED):
+        raise MessageError(f"degraded may list {DEGRADED}, not {message.degraded}")
+    late = message.latency_ms
+    _finite("latency_ms", (late.capture, late.detect, late.infer, late.total))
+    _finite("rate_hz", (message.rate_hz,))
+    for face in message.faces:
+        _check_face(face)
+
+
+def _check_face(face: Face) -> None:
+    where = f"faces[{face.id}]"
+    if face.state not in FACE_STATES:
+        raise MessageError(f"{where}.state must be one of {FACE_STATES}, not {face.state!r}")
+    if face.reason not in FACE_REASONS or face.ready != (face.reason == "ok"):
+        raise MessageError(
+            f"{where}.reason must be 'ok' where ready, else one of {FACE_REASONS[1:]}; not {face.reason!r}"
+        )
+    if face.label is not None and not face.ready:
+        raise MessageError(f"{where} has a label before it is ready")
+    _finite(f"{where}.box", face.box)
+    _finite(where, (face.score, face.confidence, face.score_age_ms, face.window.span_ms))
+    look = face.quality
+    _finite(f"{where}.quality", (look.size_px, look.blur, look.yaw_deg, look.pitch_deg))
+    for name in ("logits", "probs", "smoothed", "now", "neutral_shift"):
+        values: dict[str, float] | None = getattr(face, name)
+        if values is not None:
+            _finite(f"{where}.{name}", values.values())
+    if face.relevance is not None:
+        _finite(f"{where}.relevance", face.relevance)
+
+
+def check_status(message: Status) -> None:
+    """Refuse a status that contradicts itself.
+
+    Raises:
+        MessageError: Naming the field.
+    """
+    if message.state not in ("ok", "degraded", "starting") or message.camera not in REASONS:
+        raise MessageError(f"state {message.state!r} or camera {message.camera!r} is not the schema's")
+    _finite("rates", (message.uptime_s, message.rate_hz, message.declared_hz, message.rate_in_hz, message.rate_out_hz))
+    _finite("memory_mb", (message.memory_mb,))
+    for name, stage in message.latency_ms.items():
+        _finite(f"latency_ms.{name}", (stage.p50, stage.p99))
+    _finite("temperature_c", (message.temperature_c or {}).values())
+
+
+def _finite(where: str, values: Iterable[float | None]) -> None:
+    # A sum is finite only if every term is; a sum of finite numbers overflows only beyond 1e308.
+    if not math.isfinite(sum(value for value in values if value is not None)):
+        raise MessageError(f"{where} holds a number that is not finite")

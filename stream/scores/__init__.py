@@ -1,0 +1,1 @@
+"""From a window's logits to a calm label."""

@@ -1,0 +1,177 @@
+"""Write a video with what was published about it drawn in.
+
+``python -m stream.show.overlay.annotate VIDEO RUN.jsonl OUT.mp4``, where ``RUN.jsonl`` is
+what ``dfer-stream run --source file://VIDEO --every-frame --json`` printed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from stream.show.overlay import OverlayError
+from stream.show.overlay.draw import draw
+from stream.subscribe.meter import Measured, StreamMeter
+
+Image = NDArray[np.uint8]
+
+
+def read_messages(path: Path) -> list[dict[str, Any]]:
+    """The ``faces/`` bodies of a recorded run, one JSON object per line.
+
+    Raises:
+        OverlayError: If a line is not one.
+    """
+    found = []
+    try:
+        rows = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise OverlayError(f"{path}: cannot be read as text: {error}") from error
+    for number, row in enumerate(rows, 1):
+        if not row.strip():
+            continue
+        try:
+            body = json.loads(row)
+        except json.JSONDecodeError as error:
+            raise OverlayError(f"{path}:{number}: not a line of JSON: {error.msg}") from error
+        if isinstance(body, dict) and str(body.get("schema", "")).startswith("dfer.faces/"):
+            found.append(body)
+    if not found:
+        raise OverlayError(f"{path}: no faces message; record one with 'dfer-stream run --source ... --json'")
+    return found
+
+
+def read_video(path: Path) -> Iterator[Image]:
+    """Frames of a file, ``(H, W, 3)`` uint8 RGB.
+
+    Raises:
+        OverlayError: If it does not open.
+    """
+    capture = cv2.VideoCapture(str(path))
+    if not capture.isOpened():
+        raise OverlayError(f"{path}: does not open as a video; check the path")
+    try:
+        while True:
+            ok, frame = capture.read()
+            if not ok:
+                return
+            yield np.asarray(cv2.cvtColor(frame, cv2.COLOR_BGR2RGB), np.uint8)
+    finally:
+        capture.release()
+
+
+def paired(
+    frames: Iterable[Image], messages: Iterable[Mapping[str, Any]]
+) -> Iterator[tuple[Image, Mapping[str, Any] | None, Measured]]:
+    """Each frame with its message; a frame that was dropped keeps the message before it.
+
+    Args:
+        frames: RGB frames, the first being ``frame_id`` 0.
+        messages: Decoded ``faces/`` bodies in the order of publishing.
+
+    Yields:
+        Frame, message (None before the first) and what the messages so far measured.
+    """
+    meter = StreamMeter()
+    waiting = iter(messages)
+    following = next(waiting, None)
+    current: Mapping[str, Any] | None = None
+    measured = meter.measured
+    for number, image in enumerate(frames):
+        while following is not None and int(following.get("frame_id") or 0) <= number:
+            # The message that ends a file says nothing about its last frame.
+            if following.get("reason") != "ended":
+                current, measured = following, meter.step(following)
+            following = next(waiting, None)
+        yield image, current, measured
+
+
+def annotated(frames: Iterable[Image], messages: Iterable[Mapping[str, Any]]) -> Iterator[Image]:
+    """Draw each frame's message onto it; frames and messages as in :func:`paired`.
+
+    Yields:
+        ``(H, W, 3)`` uint8 RGB, one per frame; as it came before the first message.
+    """
+    for image, message, measured in paired(frames, messages):
+        yield image if message is None else draw(image, message, measured)
+
+
+def write_video(pictures: Iterable[Image], out: Path, fps: float) -> int:
+    """Write pictures as MPEG-4; the file appears whole or not at all.
+
+    Args:
+        pictures: ``(H, W, 3)`` uint8 RGB, all of one size.
+        out: Where to, ending in ``.mp4``.
+        fps: Frames per second.
+
+    Returns:
+        How many were written.
+
+    Raises:
+        OverlayError: If there are none, or the file cannot be written.
+    """
+    if out.suffix.lower() != ".mp4":
+        raise OverlayError(f"{out}: the video's name must end in .mp4")
+    partial = out.with_name(f".{out.stem}.partial.mp4")
+    writer: cv2.VideoWriter | None = None
+    count = 0
+    try:
+        for picture in pictures:
+            if writer is None:
+                size = (picture.shape[1], picture.shape[0])
+                writer = cv2.VideoWriter(str(partial), cv2.VideoWriter.fourcc(*"mp4v"), fps, size)
+                if not writer.isOpened():
+                    raise OverlayError(f"{out}: cannot be written; check the folder")
+            writer.write(cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
+            count += 1
+        if writer is None:
+            raise OverlayError(f"{out}: there was no frame to write")
+        writer.release()
+        os.replace(partial, out)
+    finally:
+        if writer is not None:
+            writer.release()
+        partial.unlink(missing_ok=True)
+    return count
+
+
+def annotate_file(video: Path, run: Path, out: Path) -> int:
+    """Annotate a video file with a recorded run of it; returns the number of frames.
+
+    Raises:
+        OverlayError: If one of the files cannot be read or written.
+    """
+    messages = read_messages(run)
+    capture = cv2.VideoCapture(str(video))
+    fps = capture.get(cv2.CAP_PROP_FPS)
+    capture.release()
+    return write_video(annotated(read_video(video), messages), out, fps if 1 <= fps <= 240 else 30.0)
+
+
+def main() -> int:
+    """Command line."""
+    parser = argparse.ArgumentParser(prog="python -m stream.show.overlay.annotate", description=__doc__)
+    parser.add_argument("video", type=Path, help="the video that was run")
+    parser.add_argument("run", type=Path, help="what 'dfer-stream run --json' printed")
+    parser.add_argument("out", type=Path, help="the annotated video, ending in .mp4")
+    options = parser.parse_args()
+    try:
+        count = annotate_file(options.video, options.run, options.out)
+    except OverlayError as error:
+        print(f"annotate: {error}", file=sys.stderr)
+        return 1
+    print(f"{options.out}: {count} frames")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,150 @@
+"""Where messages go besides ZeroMQ: a line of JSON, the terminal, a window, a log. Each sees what was published."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import time
+from typing import Protocol, TextIO
+
+import cv2
+
+from stream.camera.frame import Frame
+from stream.publish.message import Event, Faces, Message, Status
+from stream.publish.publisher import Publisher
+
+
+class Sink(Protocol):
+    """Takes every message in the order it was published."""
+
+    def take(self, message: Message, body: bytes, frame: Frame | None) -> bool:
+        """Take a message.
+
+        Args:
+            message: What was published.
+            body: Its JSON body.
+            frame: The frame it speaks of, for ``faces`` of a live frame.
+
+        Returns:
+            False where the person watching asked to stop.
+        """
+
+    def close(self) -> None:
+        """Leave terminal, window or file as they should be."""
+
+
+class JsonLines:
+    """One line of JSON per message on standard output.
+
+    Args:
+        every_kind: Print ``status`` and ``event`` bodies too; else ``faces`` only.
+        out: Where to.
+    """
+
+    def __init__(self, every_kind: bool = False, out: TextIO | None = None) -> None:
+        self._every_kind, self._out = every_kind, out or sys.stdout
+
+    def take(self, message: Message, body: bytes, frame: Frame | None) -> bool:
+        """Print the body; a reader that went away ends the run."""
+        if not self._every_kind and not isinstance(message, Faces):
+            return True
+        try:
+            self._out.write(body.decode() + "\n")
+            self._out.flush()
+        except (BrokenPipeError, ValueError):
+            return False
+        return True
+
+    def close(self) -> None:
+        """Flush what is left, if anyone still reads."""
+        with contextlib.suppress(OSError, ValueError):
+            self._out.flush()
+
+
+class Pictures:
+    """Small JPEG frames on the publisher's own topic; made only where ``publish.with_frames`` asks for them by name.
+
+    Args:
+        publisher: Bound, with frames allowed.
+        width: Of the pictures, px; smaller frames keep their size.
+        hz: Most pictures per second.
+    """
+
+    def __init__(self, publisher: Publisher, width: int = 320, hz: float = 5.0) -> None:
+        self._publisher, self._width, self._period_ns = publisher, width, int(1e9 / hz)
+        self._last_ns: int | None = None
+
+    def take(self, message: Message, body: bytes, frame: Frame | None) -> bool:
+        """Publish the frame if one is due."""
+        now_ns = time.monotonic_ns()
+        if frame is None or (self._last_ns is not None and now_ns - self._last_ns < self._period_ns):
+            return True
+        self._last_ns = now_ns
+        height, width = frame.image.shape[:2]
+        scale = min(1.0, self._width / width)
+        small = cv2.resize(frame.image, (round(width * scale), round(height * scale)), interpolation=cv2.INTER_AREA)
+        made, jpeg = cv2.imencode(".jpg", cv2.cvtColor(small, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 80])
+        if made:
+            self._publisher.picture(jpeg.tobytes())
+        return True
+
+    def close(self) -> None:
+        """Nothing to undo."""
+
+
+class Log:
+    """Structured lines for a service's journal: changes when they happen, health every so often.
+
+    Args:
+        every_s: Between two lines of health, s.
+        out: Where to.
+    """
+
+    def __init__(self, every_s: float = 30.0, out: TextIO | None = None) -> None:
+        self._every_ns = int(every_s * 1e9)
+        self._out = out or sys.stderr
+        self._last_ns: int | None = None
+        self._state = ""
+
+    def take(self, message: Message, body: bytes, frame: Frame | None) -> bool:
+        """Log events as they come, status when it changes or is due."""
+        if isinstance(message, Event):
+            log_line(message.event, self._out, source=message.source, face=message.face, frame=message.frame_id)
+        elif isinstance(message, Status):
+            now_ns = time.monotonic_ns()
+            due = self._last_ns is None or now_ns - self._last_ns >= self._every_ns
+            state = f"{message.state}/{message.camera}"
+            if due or state != self._state:
+                self._last_ns, self._state = now_ns, state
+                log_line(
+                    "status",
+                    self._out,
+                    source=message.source,
+                    state=message.state,
+                    camera=message.camera,
+                    fps_in=message.rate_in_hz,
+                    fps_out=message.rate_out_hz,
+                    dropped=message.dropped_total,
+                    memory_mb=message.memory_mb,
+                    degraded=",".join(message.degraded) or None,
+                    note=message.note,
+                )
+        return True
+
+    def close(self) -> None:
+        """Nothing to undo."""
+
+
+def log_line(event: str, out: TextIO | None = None, **values: object) -> None:
+    """One line of ``key=value``; values with spaces are quoted, those that are None left out."""
+    parts = [f"event={event}"]
+    for key, value in values.items():
+        if value is not None:
+            text = f"{value:g}" if isinstance(value, float) else str(value)
+            parts.append(f"{key}={text}" if text and not any(c in text for c in ' "=') else f'{key}="{_escape(text)}"')
+    with contextlib.suppress(BrokenPipeError, ValueError):
+        print(" ".join(parts), file=out or sys.stderr, flush=True)
+
+
+def _escape(text: str) -> str:
+    return text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", " ")

@@ -1,0 +1,152 @@
+"""A small client: iterate over a source's messages, and ask whether they are fresh.
+
+    with Client("ipc:///run/dferstream/cam0.ipc") as client:
+        for message in client:
+            for face in message.faces:
+                print(face.id, face.label, face.confidence)
+
+One socket listens to one topic, because keeping only the newest message (``newest=True``) is a property of a socket.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+
+import zmq
+
+from stream.publish import endpoint as endpoints
+from stream.publish import keys
+from stream.publish.endpoint import EndpointError
+from stream.publish.message import Event, Message, MessageError, Status, decode_frame, split
+from stream.subscribe.freshness import Freshness, Verdict, boot_id
+
+STATUS_HZ = 1.0
+"""Rate of the status messages of a publisher that does not declare it."""
+_RECEIVE_BUFFER_BYTES = 16 * 1024
+_RECEIVE_MARK = 16
+
+
+class Client:
+    """A subscriber.
+
+    Args:
+        endpoint: Where the publisher is bound; None for this machine's only source, else ``tcp://127.0.0.1:5570``.
+        kind: ``"faces"``, ``"status"`` or ``"event"``.
+        source: Listen to this source alone; empty for every source of the endpoint.
+        newest: Keep only the newest message, for a reader slower than the publisher.
+        key: This subscriber's secret CURVE key file, for a publisher beyond this machine.
+        server_key: The publisher's public key file, needed with `key`.
+
+    Raises:
+        EndpointError: If the endpoint cannot be, or several sources run here and none is named.
+        KeyFileError: If a key cannot be used.
+    """
+
+    def __init__(
+        self,
+        endpoint: str | None = None,
+        kind: str = "faces",
+        source: str = "",
+        newest: bool = False,
+        key: Path | None = None,
+        server_key: Path | None = None,
+    ) -> None:
+        if (key is None) != (server_key is None):
+            raise EndpointError(
+                "an encrypted connection needs both keys: your own secret and the publisher's public one"
+            )
+        self.endpoint = endpoints.parse(endpoint or endpoints.default_connect(source)).uri
+        self.bad = 0
+        self._body = b""
+        self._own_boot = boot_id()
+        self._freshness: dict[str, Freshness] = {}
+        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context(io_threads=1)
+        self._socket = self._context.socket(zmq.SUB)
+        try:
+            self._socket.setsockopt(zmq.RCVHWM, _RECEIVE_MARK)
+            self._socket.setsockopt(zmq.RCVBUF, _RECEIVE_BUFFER_BYTES)
+            self._socket.setsockopt(zmq.LINGER, 0)
+            self._socket.setsockopt(zmq.CONFLATE, int(newest))
+            self._socket.setsockopt(zmq.RECONNECT_IVL_MAX, 1000)
+            self._socket.setsockopt(zmq.IPV6, int("[" in self.endpoint))
+            if key is not None and server_key is not None:
+                pair = keys.load_pair(key)
+                self._socket.curve_publickey, self._socket.curve_secretkey = pair.public, pair.secret
+                self._socket.curve_serverkey = keys.load_public(server_key)
+            self._socket.subscribe(f"{kind}/{source} ".encode() if source else f"{kind}/".encode())
+            self._socket.connect(self.endpoint)
+        except zmq.ZMQError as error:
+            self.close()
+            raise EndpointError(f"cannot connect to {self.endpoint}: {error}") from error
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def body(self) -> bytes:
+        """The newest message's body as it came, with the keys this version does not know."""
+        return self._body
+
+    def receive(self, timeout_s: float | None = None) -> Message | None:
+        """The next message, or None if none came in time.
+
+        A frame that is no message of this major version is counted in ``bad`` and passed over.
+
+        Args:
+            timeout_s: How long to wait, s; None for ever.
+        """
+        deadline_ns = None if timeout_s is None else time.monotonic_ns() + int(timeout_s * 1e9)
+        while True:
+            left_ms = None if deadline_ns is None else max(0, -(-(deadline_ns - time.monotonic_ns()) // 1_000_000))
+            if not self._socket.poll(left_ms):
+                return None
+            data = self._socket.recv(zmq.NOBLOCK)
+            try:
+                message = decode_frame(data)
+            except MessageError:
+                self.bad += 1
+                continue
+            self._body = split(data)[2]
+            self._observe(message, time.monotonic_ns())
+            return message
+
+    def freshness(self, source: str = "") -> Verdict:
+        """Whether a source is alive and on time now; without a name, that of the only one heard so far."""
+        judge = self._freshness.get(source) if source else next(iter(self._freshness.values()), None)
+        return (judge or Freshness()).judge(time.monotonic_ns())
+
+    def close(self) -> None:
+        """Disconnect."""
+        self._socket.close(linger=0)
+        self._context.term()
+
+    def __iter__(self) -> Iterator[Message]:
+        while True:
+            message = self.receive()
+            if message is not None:
+                yield message
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _observe(self, message: Message, now_ns: int) -> None:
+        if isinstance(message, Event):
+            # Events come when something happens: silence says nothing of the source.
+            return
+        rate = message.rate_hz or STATUS_HZ if isinstance(message, Status) else message.rate_hz
+        self._freshness.setdefault(message.source, Freshness(self._own_boot)).observe(
+            seq=message.seq,
+            session=message.session,
+            t_arrival_ns=now_ns,
+            t_publish_ns=message.t_publish_ns,
+            boot=message.boot_id,
+            rate_hz=rate,
+        )

@@ -1,0 +1,126 @@
+"""Encode beside the frames: where one step takes so long that frames would be dropped, a thread runs it.
+
+Tracking, publishing and the next frames go on meanwhile; the features join their windows on a later frame. The scores
+are the same, published a frame or two later, and ``scored_frame_id`` says which frame they speak for. Shorter steps
+stay where they are: their scores come out with the very frame that was sampled.
+"""
+
+from __future__ import annotations
+
+import time
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+
+from engine.backends import Features
+from stream.window.windows import FaceWindows, Hop
+
+END_SHARE = 0.8
+"""Share of the limit below which steps leave the thread again."""
+SMOOTHING = 0.3
+BACKENDS = ("openvino", "onnxruntime")
+"""Back ends that may be called from another thread; a GPU's context belongs to the thread that made it."""
+
+
+@dataclass(frozen=True)
+class Done:
+    """A finished step.
+
+    Attributes:
+        faces: Faces that were sampled.
+        elapsed_ms: Time encoding and scoring took, waiting for the thread's turn not included.
+    """
+
+    faces: int
+    elapsed_ms: float
+
+
+@dataclass(frozen=True)
+class _Encoded:
+    features: Features | None
+    elapsed_ms: float
+
+
+class Overlap:
+    """Runs steps of the windows, here or beside the frames; at most one at a time.
+
+    Args:
+        windows: Whose steps.
+        allowed: False keeps every step where it is: files whose scores must not depend on this machine's speed.
+    """
+
+    def __init__(self, windows: FaceWindows, allowed: bool = True) -> None:
+        self._windows, self._allowed = windows, allowed
+        self._executor: ThreadPoolExecutor | None = None
+        self._running: tuple[Hop, Future[_Encoded]] | None = None
+        self._step_ms: float | None = None
+        self.engaged = False
+
+    def step(self, hop: Hop, limit_ms: float) -> Done | None:
+        """Run a step, or begin it.
+
+        Args:
+            hop: The samples of this tick; the one before it has been taken by :meth:`collect`.
+            limit_ms: How long a step may take before frames are dropped.
+
+        Returns:
+            What was done, or None where it goes on beside the frames.
+
+        Raises:
+            BackendError: If the back end fails.
+        """
+        if self._running is not None:
+            raise RuntimeError("the step before was not collected")
+        if not self._engages(limit_ms):
+            return self._finish(hop, self._encode(hop))
+        if self._executor is None:
+            self._executor = ThreadPoolExecutor(1, "encode")
+        self._running = hop, self._executor.submit(self._encode, hop)
+        return None
+
+    def collect(self, wait: bool) -> Done | None:
+        """Take the result of a step beside the frames.
+
+        Args:
+            wait: Wait for it: the next step is due.
+
+        Returns:
+            What was done, or None where nothing is finished.
+
+        Raises:
+            BackendError: If the back end failed.
+        """
+        if self._running is None:
+            return None
+        hop, future = self._running
+        if not wait and not future.done():
+            return None
+        self._running = None
+        return self._finish(hop, future.result())
+
+    def close(self) -> None:
+        """Wait for what is running: nobody uses the back end afterwards."""
+        self._running = None
+        if self._executor is not None:
+            self._executor.shutdown(wait=True)
+            self._executor = None
+
+    def _engages(self, limit_ms: float) -> bool:
+        if not self._allowed or self._step_ms is None or self._windows.backend_name not in BACKENDS:
+            self.engaged = False
+        else:
+            self.engaged = self._step_ms > limit_ms * (END_SHARE if self.engaged else 1)
+        return self.engaged
+
+    def _encode(self, hop: Hop) -> _Encoded:
+        began = time.monotonic_ns()
+        features = self._windows.encode(hop)
+        return _Encoded(features, (time.monotonic_ns() - began) / 1e6)
+
+    def _finish(self, hop: Hop, encoded: _Encoded) -> Done:
+        began = time.monotonic_ns()
+        self._windows.finish(hop, encoded.features)
+        done = Done(hop.faces, encoded.elapsed_ms + (time.monotonic_ns() - began) / 1e6)
+        if hop.units:
+            before = done.elapsed_ms if self._step_ms is None else self._step_ms
+            self._step_ms = before + SMOOTHING * (done.elapsed_ms - before)
+        return done

@@ -1,0 +1,57 @@
+"""INT8: ranges from captured crops, and which rule takes them."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from engine.backends import open_backend
+from engine.build.build import BuildOptions, build
+from engine.build.parity import Bounds
+from engine.build.quantise import QuantiseError, divide, quantise, read_crops
+from engine.bundle.bundle import Bundle
+
+pytest.importorskip("nncf")
+
+
+def test_int8_is_built_from_captured_crops_and_gated(exported: Bundle, tmp_path: Path) -> None:
+    golden = exported.golden()
+    np.savez(tmp_path / "crops.npz", crops=golden.crops[:, 0])
+    options = BuildOptions(precision="int8", bounds=Bounds(0.2, 0.9), crops=tmp_path / "crops.npz")
+    built = build(exported.path, tmp_path / "engine", "openvino", options)
+    assert built.engine.precision == "int8"
+    assert built.engine.encoder.name == "encoder.xml"
+    backend = open_backend(built.engine.path)
+    assert backend.precision == "int8"
+    backend.close()
+    np.savez(tmp_path / "few.npz", crops=golden.crops[:3])
+    with pytest.raises(QuantiseError, match="3 crops"):
+        read_crops(tmp_path / "few.npz", exported)
+    (tmp_path / "text.npz").write_text("no archive")
+    with pytest.raises(QuantiseError, match=r"text\.npz"):
+        read_crops(tmp_path / "text.npz", exported)
+
+
+def test_int8_takes_the_ranges_that_come_nearer(exported: Bundle, tmp_path: Path) -> None:
+    said = quantise(exported, tmp_path)
+    errors = {name: float(error) for error, name in re.findall(r"features ([\d.]+) % from FP32 by ([a-z ]+)", said)}
+    assert sorted(errors) == ["the largest", "the mean largest"]
+    assert said.startswith(f"ranges by {min(errors, key=lambda name: errors[name])} value of a crop")
+    assert max(errors.values()) < 20
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["encoder.bin", "encoder.xml"]
+
+
+def test_crops_that_judge_ranges_do_not_give_them() -> None:
+    numbers = np.arange(1000)
+    crops = np.stack([numbers // 256, numbers % 256], 1).astype(np.uint8)
+    taken, judges = (part.astype(int) @ [256, 1] for part in divide(crops))
+    assert (len(taken), len(judges)) == (300, 250)
+    assert not np.isin(judges, taken).any()
+    # Captured crops are in the order of a recording: ranges come from all of it.
+    assert taken[0] < 10
+    assert taken[-1] > 990
+    few, same = divide(crops[:31])
+    assert np.array_equal(few, same)

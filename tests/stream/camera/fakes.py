@@ -1,0 +1,69 @@
+"""A camera at the driver seam, steered through a file: the capture process around it is the real one."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stream.camera.driver import Opened, Raw
+from stream.camera.frame import SourceLost
+from stream.camera.settings import CameraSettings
+from stream.camera.uri import SourceUri
+
+DRIVER = "tests.stream.camera.fakes:SteeredCamera"
+DYING = "tests.stream.camera.fakes:DyingCamera"
+
+
+def steer(path: Path, mode: str) -> None:
+    """Set the mode: ``ok``, ``absent``, ``hang``, ``hang_open``, ``freeze``, ``big``."""
+    draft = path.with_suffix(".draft")
+    draft.write_text(mode)
+    os.replace(draft, path)
+
+
+class SteeredCamera:
+    fps = 100.0
+
+    def __init__(self, uri: SourceUri, settings: CameraSettings) -> None:
+        self._script = Path(uri.target)
+        self._noise = np.random.default_rng(os.getpid())
+        self._still: NDArray[np.uint8] = self._noise.integers(0, 256, (48, 64, 3), np.uint8)
+
+    def open(self) -> Opened:
+        mode = self._script.read_text()
+        if mode == "hang_open":
+            time.sleep(1e6)
+        if mode == "absent":
+            raise SourceLost("not plugged in")
+        return Opened(64, 48, self.fps)
+
+    def read(self) -> Raw:
+        time.sleep(1 / self.fps)
+        mode = self._script.read_text()
+        if mode == "hang":
+            time.sleep(1e6)
+        if mode == "absent":
+            raise SourceLost("unplugged")
+        if mode != "freeze":
+            shape = (96, 128, 3) if mode == "big" else (48, 64, 3)
+            self._still = self._noise.integers(0, 256, shape, np.uint8)
+        return Raw(self._still, time.monotonic_ns(), "driver")
+
+    def close(self) -> None:
+        return
+
+
+class DyingCamera(SteeredCamera):
+    """Its third frame kills the capture process, as a crashing driver would."""
+
+    frames = 0
+
+    def read(self) -> Raw:
+        self.frames += 1
+        if self.frames == 3:
+            os.abort()
+        return super().read()

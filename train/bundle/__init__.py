@@ -1,0 +1,1 @@
+"""Models as bundles: a trained run, random weights, and what a configuration costs."""

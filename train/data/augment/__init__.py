@@ -1,0 +1,1 @@
+"""How clips and stills are varied, composed and mixed."""

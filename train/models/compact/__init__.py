@@ -1,0 +1,1 @@
+"""Encoders of grey stills: the default model's, the one that teaches it, and how they grow."""

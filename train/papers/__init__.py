@@ -1,0 +1,1 @@
+"""The papers' ablation tables: their figures, and runs beside them."""

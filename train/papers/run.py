@@ -1,0 +1,160 @@
+"""``dfer-train table N``: an ablation table of a paper, run over a data set and printed beside the paper's figures."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table as Grid
+
+from train.config import load_config, merge
+from train.evaluation.evaluate import influence_scores
+from train.evaluation.heldout import predict_run
+from train.evaluation.metrics import mean_and_sd
+from train.papers.tables import Row, Table
+from train.recipes import recipe
+from train.settings import RunConfig
+from train.training.checkpoint import write_text
+from train.training.distributed import Processes
+from train.training.fit import fit
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A row as measured here, per cent.
+
+    Attributes:
+        row: The paper's row.
+        uar: Per fold.
+        war: Per fold.
+    """
+
+    row: Row
+    uar: tuple[float, ...]
+    war: tuple[float, ...]
+
+
+def row_config(table: Table, row: Row, fold: int, base: Mapping[str, Any], flags: Sequence[str]) -> RunConfig:
+    """The run of one row and fold.
+
+    Args:
+        table: The table.
+        row: Its row.
+        fold: From 1.
+        base: Nested settings of data, encoder and weights, over the recipe.
+        flags: Assignments that win over all but the row's options.
+    """
+    model = {"name": table.model, "encoder": row.encoder or table.encoder}
+    pretrained = bool(base.get("model", {}).get("weights"))
+    values = merge(merge(recipe(table.model, pretrained), {"model": model}), base)
+    config = load_config(None, flags, merge(values, {"data": {"fold": fold}}))
+    options = {**config.model.options, **row.options}
+    return dataclasses.replace(config, model=dataclasses.replace(config.model, options=options))
+
+
+def run_table(
+    table: Table,
+    base: Mapping[str, Any],
+    flags: Sequence[str],
+    out: Path,
+    processes: Processes,
+    folds: Sequence[int] | None = None,
+    only: Sequence[str] = (),
+    say: Callable[[str], None] = print,
+) -> list[Measured]:
+    """Train and test every row that is not quoted; finished rows are taken from `out`, broken ones resumed.
+
+    Args:
+        table: The table.
+        base: Nested settings over the recipe.
+        flags: Assignments.
+        out: A folder per configuration and fold.
+        processes: This process among all.
+        folds: Other folds than the paper's.
+        only: Run rows whose name contains one of these; all if empty.
+        say: Where lines of progress go.
+
+    Returns:
+        The rows run, in order.
+    """
+    measured = []
+    for row in table.rows:
+        if not row.run or (only and not any(word in row.name for word in only)):
+            continue
+        uar, war = [], []
+        for fold in folds or table.folds:
+            config = row_config(table, row, fold, base, flags)
+            folder = out / f"{_slug(config)}-fold{fold}"
+            result = _tested(config, folder, processes, row, say)
+            uar.append(100 * result[0])
+            war.append(100 * result[1])
+            say(f"{row.name}, fold {fold}: UAR {uar[-1]:.2f} WAR {war[-1]:.2f}")
+        measured.append(Measured(row, tuple(uar), tuple(war)))
+    return measured
+
+
+def _tested(
+    config: RunConfig, folder: Path, processes: Processes, row: Row, say: Callable[[str], None]
+) -> tuple[float, float]:
+    """UAR and WAR of one run on its test part, trained where that is not done yet."""
+    name = "result.json" if row.influence is None else f"result-{row.influence[0]}-{row.influence[1]}.json"
+    note = folder / name
+    if note.is_file():
+        values = json.loads(note.read_text("utf-8"))
+        return float(values["uar"]), float(values["war"])
+    done = folder / "trained"
+    if not done.is_file():
+        say(f"training {folder.name}")
+        run = fit(config, folder, processes, resume=True, quiet=not processes.first)
+        if run.interrupted:
+            raise KeyboardInterrupt
+        if processes.first:
+            write_text(done, "")
+        processes.wait()
+    found = predict_run(folder, processes.device)
+    result = found.scores() if row.influence is None else influence_scores(found)[row.influence]
+    if processes.first:
+        write_text(note, json.dumps({"uar": result.uar, "war": result.war, "clips": len(found.target)}))
+    return result.uar, result.war
+
+
+def _slug(config: RunConfig) -> str:
+    import hashlib
+
+    values = config.to_dict()
+    for key in ("fold", "workers", "verify"):
+        values["data"].pop(key)
+    digest = hashlib.sha256(json.dumps(values, sort_keys=True, default=str).encode()).hexdigest()[:10]
+    return f"{config.model.name}-{config.model.encoder}-{digest}"
+
+
+def print_table(table: Table, measured: Sequence[Measured], console: Console, where: str) -> None:
+    """Print measured rows beside the paper's.
+
+    Args:
+        table: The table.
+        measured: Rows that were run.
+        console: Where to.
+        where: The data they were run on, for the headline; synthetic data is named so.
+    """
+    grid = Grid(title=f"{table.model}, Table {table.number}: {table.title}")
+    grid.add_column("row")
+    for head in (f"UAR paper ({table.dataset})", "WAR paper", f"UAR here ({where})", "WAR here"):
+        grid.add_column(head, justify="right")
+    by_name = {m.row.name: m for m in measured}
+    for row in table.rows:
+        paper = [f"{v:.2f}" if v is not None else "–" for v in (row.uar, row.war)]
+        here = by_name.get(row.name)
+        ours = [_cell(here.uar), _cell(here.war)] if here else ["quoted" if not row.run else "not run"] * 2
+        grid.add_row(row.name, *paper, *ours)
+    console.print(grid)
+
+
+def _cell(values: Sequence[float]) -> str:
+    mean, deviation = mean_and_sd(values)
+    return f"{mean:.2f}" if len(values) == 1 else f"{mean:.2f} ± {deviation:.2f}"
