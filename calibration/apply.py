@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from engine.errors import DferError
+
 FORMAT = "dferstream.calibration"
 FORMAT_VERSION = 1
 METHODS = ("none", "temperature", "vector")
@@ -22,7 +24,7 @@ METHODS = ("none", "temperature", "vector")
 Floats = npt.NDArray[np.floating]
 
 
-class CalibrationError(ValueError):
+class CalibrationError(DferError):
     """A calibration that cannot be used; the message says which field and what to do."""
 
 

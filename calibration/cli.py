@@ -45,7 +45,7 @@ def build_parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command: 0, or 2 with one line where something cannot be used."""
     args = build_parser().parse_args(argv)
-    return guarded("dfer-calibrate", lambda: _run(args), 2)
+    return guarded("dfer-calibrate", lambda: _run(args))
 
 
 def _run(args: argparse.Namespace) -> int:

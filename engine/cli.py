@@ -74,7 +74,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit status: 0, 1 after an error of ours, 130 after Ctrl-C.
     """
     args = _parser().parse_args(arguments)
-    return guarded("dfer-engine", lambda: _run(args), 1)
+    return guarded("dfer-engine", lambda: _run(args))
 
 
 def _run(args: argparse.Namespace) -> int:

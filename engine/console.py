@@ -1,12 +1,135 @@
-"""What every command of the project does when the system refuses: one line with a remedy, and no traceback."""
+"""The one runner of every command of the four programs: arguments in, an exit code of one table out.
+
+A command is a module with ``add_arguments(parser)`` and ``run(args) -> int``. Whatever can be mended is one line with
+its remedy on standard error, never a traceback.
+"""
 
 from __future__ import annotations
 
+import argparse
+import difflib
+import enum
 import errno
+import importlib
 import os
+import re
 import select
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from engine.errors import DferError
+
+
+class Exit(enum.IntEnum):
+    """What a program's end says; the same in all four."""
+
+    DONE = 0
+    """All that was asked for, or a reader that had seen enough."""
+    PARTLY = 1
+    """Ended, but something that was asked for failed and is named; the rest is kept."""
+    REFUSED = 2
+    """Arguments, settings, files or this machine do not allow it; nothing was left half-written."""
+    INTERRUPTED = 130
+    """Stopped by Ctrl-C."""
+
+
+@dataclass(frozen=True)
+class Command:
+    """One command of a program.
+
+    Attributes:
+        module: Dotted name of the module with ``add_arguments`` and ``run``; imported only where the command is meant.
+        summary: What it does, one line.
+        examples: Shown under its help; the first line under the program's.
+    """
+
+    module: str
+    summary: str
+    examples: str
+
+
+@dataclass(frozen=True)
+class Program:
+    """A program with commands.
+
+    Attributes:
+        name: As it is called.
+        about: What it is for.
+        commands: By name.
+    """
+
+    name: str
+    about: str
+    commands: dict[str, Command]
+
+    def main(self, argv: Sequence[str] | None = None) -> int:
+        """Run the command line.
+
+        Args:
+            argv: Arguments; those of the process if not given.
+
+        Returns:
+            An :class:`Exit` code, or the command's own.
+        """
+        arguments = list(sys.argv[1:] if argv is None else argv)
+        parser = argparse.ArgumentParser(
+            prog=self.name,
+            description=self.about,
+            epilog="examples:\n" + "\n".join(f"  {c.examples.splitlines()[0]}" for c in self.commands.values()),
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+        # Only the command that is meant is imported: `listen` must not wait for a model runtime.
+        wanted = next((argument for argument in arguments if argument in self.commands), None)
+        subparsers: dict[str, argparse.ArgumentParser] = {}
+        runners: dict[str, Callable[[argparse.Namespace], int]] = {}
+        for name, command in self.commands.items():
+            sub = subparsers[name] = commands.add_parser(
+                name,
+                help=command.summary,
+                description=command.summary[:1].upper() + command.summary[1:] + ".",
+                epilog=_examples(command.examples),
+                formatter_class=argparse.RawDescriptionHelpFormatter,
+                allow_abbrev=False,
+            )
+            if name == wanted:
+                loaded = importlib.import_module(command.module)
+                loaded.add_arguments(sub)
+                runners[name] = loaded.run
+        args, unknown = parser.parse_known_args(arguments)
+        if unknown:
+            sub = subparsers[args.command]
+            print(f"{sub.prog}: unknown argument {unknown[0]}{_nearest(unknown[0], sub)}", file=sys.stderr)
+            return Exit.REFUSED
+        return guarded(f"{self.name} {args.command}", lambda: runners[args.command](args))
+
+
+def guarded(name: str, command: Callable[[], int]) -> int:
+    """Run a command and turn what a person can mend into one line and an :class:`Exit` code.
+
+    Args:
+        name: Program and command, which begin the line.
+        command: Runs it and returns the exit code.
+    """
+    try:
+        code = command()
+        # Here rather than at exit, where Python can only complain.
+        sys.stdout.flush()
+        return code
+    except DferError as error:
+        print(f"{name}: {error}", file=sys.stderr)
+        return Exit.REFUSED
+    except KeyboardInterrupt:
+        print(f"{name}: stopped", file=sys.stderr)
+        return Exit.INTERRUPTED
+    except OSError as error:
+        if isinstance(error, BrokenPipeError) and _reader_left():
+            os.dup2(os.open(os.devnull, os.O_WRONLY), _STDOUT)
+            return Exit.DONE
+        print(f"{name}: {explain(error)}", file=sys.stderr)
+        return Exit.REFUSED
+
 
 _STDOUT = 1
 _REMEDIES = {
@@ -28,28 +151,16 @@ def explain(error: OSError) -> str:
     return f"{said}; {remedy}" if remedy else said
 
 
-def guarded(program: str, command: Callable[[], int], refused: int) -> int:
-    """Run a command of a command line.
+def _examples(text: str) -> str:
+    lines = text.splitlines()
+    return f"example: {text}" if len(lines) == 1 else text
 
-    Args:
-        program: Its name, which begins the line.
-        command: Runs it and returns the exit code.
-        refused: Exit code where the system refused something: a full disk, a file that may not be read.
 
-    Returns:
-        The command's exit code; `refused`; 0 where whoever read its output has seen enough, as ``| head`` has.
-    """
-    try:
-        code = command()
-        # Here rather than at exit, where Python can only complain.
-        sys.stdout.flush()
-        return code
-    except OSError as error:
-        if isinstance(error, BrokenPipeError) and _reader_left():
-            os.dup2(os.open(os.devnull, os.O_WRONLY), _STDOUT)
-            return 0
-        print(f"{program}: {explain(error)}", file=sys.stderr)
-        return refused
+def _nearest(argument: str, parser: argparse.ArgumentParser) -> str:
+    """The flag that was probably meant."""
+    flags = re.findall(r"--[a-z][\w.-]*", parser.format_help())
+    near = difflib.get_close_matches(argument.partition("=")[0], flags, 1, 0.5)
+    return f"; did you mean {near[0]}?" if near else f"; {parser.prog} --help lists what there is"
 
 
 def _reader_left() -> bool:

@@ -11,10 +11,11 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.errors import DferError
 from engine.spec import ModelSpec
 
 
-class CropError(ValueError):
+class CropError(DferError):
     """Crops that do not fit the model: the message says which shape and dtype it takes."""
 
 

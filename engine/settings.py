@@ -22,6 +22,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
+from engine.errors import DferError
+
 if sys.version_info >= (3, 11):
     import tomllib
 else:
@@ -34,7 +36,7 @@ _T = TypeVar("_T")
 _WORDS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
 
 
-class ConfigError(ValueError):
+class ConfigError(DferError):
     """A setting that cannot be used; the message names where it came from and what it must be."""
 
 
@@ -144,7 +146,6 @@ def load(
     file: Path | None = None,
     environ: Mapping[str, str] | None = None,
     flags: Mapping[str, str] | None = None,
-    errors: tuple[type[Exception], ...] = (ValueError,),
 ) -> Loaded[_T]:
     """Settings from a TOML file, an environment and flags.
 
@@ -153,7 +154,6 @@ def load(
         file: A TOML file, or None.
         environ: Environment variables; those of other programs are passed over.
         flags: Text by key, as given on the command line.
-        errors: What sections raise when a value will not do.
 
     Raises:
         ConfigError: On an unknown key, a value of the wrong type or out of range, or an unreadable file.
@@ -178,7 +178,7 @@ def load(
     for key, text in (flags or {}).items():
         entry = _known(key, known, "the command line")
         values[key], origins[key] = parse_text(entry, text, f"flag {entry.flag}"), f"flag {entry.flag}"
-    return Loaded(_build(cls, values, "", origins, errors), origins)
+    return Loaded(_build(cls, values, "", origins), origins)
 
 
 def parse_text(entry: Entry, text: str, where: str) -> Any:
@@ -239,19 +239,18 @@ def _build(
     values: Mapping[str, Any],
     prefix: str,
     origins: Mapping[str, str],
-    errors: tuple[type[Exception], ...],
 ) -> _T:
     hints = typing.get_type_hints(cls)
     given: dict[str, Any] = {}
     for field in dataclasses.fields(cls):  # type: ignore[arg-type]
         key = prefix + field.name
         if dataclasses.is_dataclass(hints[field.name]):
-            given[field.name] = _build(hints[field.name], values, key + ".", origins, errors)
+            given[field.name] = _build(hints[field.name], values, key + ".", origins)
         elif key in values:
             given[field.name] = values[key]
     try:
         return cls(**given)
-    except errors as error:
+    except DferError as error:
         places = sorted({origins[key] for key in origins if key.startswith(prefix)})
         section = f"[{prefix[:-1]}] " if prefix else ""
         raise ConfigError(f"{section}{error}" + (f" (from {', '.join(places)})" if places else "")) from error

@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from engine.errors import DferError
+
 SEVEN_CLASSES: tuple[str, ...] = ("happiness", "sadness", "neutral", "anger", "surprise", "disgust", "fear")
 """The seven basic classes in DFEW's order."""
 
@@ -35,7 +37,7 @@ CLIP_MEAN: tuple[float, float, float] = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD: tuple[float, float, float] = (0.26862954, 0.26130258, 0.27577711)
 
 
-class SpecError(ValueError):
+class SpecError(DferError):
     """A model spec that cannot be: the message names the field and what it must be."""
 
 

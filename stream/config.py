@@ -198,7 +198,7 @@ def load(
     file: Path | None, environ: Mapping[str, str] | None = None, flags: Mapping[str, str] | None = None
 ) -> Loaded[Settings]:
     """Settings of this program from a file, an environment and flags by key; see :func:`engine.settings.load`."""
-    return settings.load(Settings, file, environ, flags, (ValueError, CameraError))
+    return settings.load(Settings, file, environ, flags)
 
 
 def public_value(key: str, value: Any) -> Any:

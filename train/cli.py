@@ -24,7 +24,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         Exit status: 0 done, 1 an error that is said in one line, 130 interrupted.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
-    return guarded("dfer-train", lambda: _run(words), 1)
+    return guarded("dfer-train", lambda: _run(words))
 
 
 def _run(words: list[str]) -> int:

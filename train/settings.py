@@ -8,10 +8,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from engine.errors import DferError
 from train.data.augment.sequence import AugmentSettings
 
 
-class ConfigError(ValueError):
+class ConfigError(DferError):
     """A configuration that cannot be; the message names the key and what it must be."""
 
 

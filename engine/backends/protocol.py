@@ -10,11 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.bundle.bundle import Golden
+from engine.errors import DferError
 from engine.ring import FeatureRing
 from engine.spec import ModelSpec
 
 
-class BackendError(RuntimeError):
+class BackendError(DferError):
     """A back end that cannot be opened or has failed: the message says which, why and what to do."""
 
 

@@ -25,6 +25,7 @@ from engine.bundle.engine_directory import (
     open_artefact,
     write_manifest,
 )
+from engine.errors import DferError
 
 PRECISIONS = {
     "tensorrt": ("fp16", "fp32"),
@@ -38,7 +39,7 @@ _TIMED_MIN, _TIMED_MAX, _TIMED_MS = 3, 12, 1500.0
 """Timed rounds per precision, at least and at most, and the time after which fewer are enough."""
 
 
-class BuildError(ValueError):
+class BuildError(DferError):
     """An engine that cannot be built: says what to do instead."""
 
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from engine.backends.protocol import Backend
 from engine.bundle.bundle import Golden
 from engine.bundle.golden import softmax
+from engine.errors import DferError
 
 MIN_WINDOWS = 200
 """Fewer windows prove nothing about a share of 99 %."""
@@ -18,7 +19,7 @@ MIN_WINDOWS = 200
 _BATCHES = (1, 2, 3, 8, 5, 4)
 
 
-class ParityError(ValueError):
+class ParityError(DferError):
     """An engine that does not reproduce its golden vectors, with the figures."""
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.bundle.bundle import Bundle
+from engine.errors import DferError
 from engine.preprocess import check_batch
 from engine.telemetry import forbid_telemetry
 
@@ -20,7 +21,7 @@ _IN_FLOAT = ("Add", "Subtract", "Multiply", "Divide", "Power", "Sqrt", "ReduceMe
 _LAYERS = ("Convolution", "GroupConvolution", "MatMul")
 
 
-class QuantiseError(ValueError):
+class QuantiseError(DferError):
     """Quantisation that cannot be done: says what is missing."""
 
 

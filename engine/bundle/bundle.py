@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.errors import DferError
 from engine.spec import ModelSpec, SpecError
 
 FORMAT = "dferstream.bundle"
@@ -31,7 +32,7 @@ REQUIRED_FILES = ("encoder.onnx", "head.onnx", "golden.npz")
 _KEYS = {"format", "format_version", "spec", "provenance", "metrics", "files", "sha256"}
 
 
-class BundleError(ValueError):
+class BundleError(DferError):
     """A directory that is no usable bundle: the message names the file and says what to do."""
 
 

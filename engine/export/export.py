@@ -26,6 +26,7 @@ from torch import Tensor, nn
 
 from engine.bundle import golden
 from engine.bundle.bundle import Bundle, write_bundle
+from engine.errors import DferError
 from engine.graph import onnx_file as graph
 from engine.graph.check import contract
 from engine.spec import ModelSpec
@@ -34,7 +35,7 @@ OPSETS = (18, 23)
 """18 is what TensorRT 10.3's parser knows; 23 has an Attention operator, for TensorRT 10.14 and newer."""
 
 
-class ExportError(ValueError):
+class ExportError(DferError):
     """A module that does not keep the contract of the graphs."""
 
 

@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from onnx import numpy_helper
 from onnx.external_data_helper import load_external_data_for_model
 
+from engine.errors import DferError
+
 WEIGHT_MAP = "dferstream.weights"
 """Metadata key: JSON from a checkpoint's parameter name to [initializer, whether it is stored transposed]."""
 
@@ -24,7 +26,7 @@ _PAGE = 4096
 _PAGE_FROM = 1 << 16
 
 
-class GraphError(ValueError):
+class GraphError(DferError):
     """A graph that cannot be read or does not have the expected form."""
 
 

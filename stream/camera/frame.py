@@ -7,11 +7,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.errors import DferError
+
 SOURCES_OF_TIME = ("driver", "arrival", "file")
 """Where ``t_capture_ns`` comes from: the driver's own stamp, the return of ``read``, the file's time line."""
 
 
-class CameraError(Exception):
+class CameraError(DferError):
     """A source that cannot work as configured; the message carries the remedy."""
 
 

@@ -27,6 +27,7 @@ from rich.table import Table
 from engine.bench.timing import bare_openvino_ms, calibration_loop_ms
 from engine.bundle.bundle import BundleError
 from engine.bundle.engine_directory import open_artefact
+from engine.errors import DferError
 from stream.camera.paths import demo_clip_path
 from stream.model import DEFAULT_BUNDLE
 from stream.publish.message import Faces, decode
@@ -119,7 +120,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-class BenchError(RuntimeError):
+class BenchError(DferError):
     """A case that did not run; the message holds what the daemon said."""
 
 

@@ -30,6 +30,7 @@ from rich.text import Text
 from engine.arguments import count, seconds
 from engine.bundle.bundle import BundleError
 from engine.bundle.engine_directory import open_artefact
+from engine.errors import DferError
 from engine.spec import ModelSpec
 from stream.camera.camera import Camera
 from stream.camera.frame import CameraError, Frame
@@ -47,7 +48,7 @@ MOST_CROPS = 100_000
 WAIT_S = 0.25
 
 
-class CaptureError(RuntimeError):
+class CaptureError(DferError):
     """A capture that cannot begin or end well; the message carries the remedy."""
 
 

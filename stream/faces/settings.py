@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, fields
 
+from engine.errors import DferError
 
-class FaceSettingsError(ValueError):
+
+class FaceSettingsError(DferError):
     """A face setting out of its range; the message names the field and the range."""
 
 

@@ -11,13 +11,15 @@ import stat
 from dataclasses import dataclass
 from pathlib import Path
 
+from engine.errors import DferError
+
 RUNTIME_DIRECTORY = Path("/run/dferstream")
 DEFAULT_TCP = "tcp://127.0.0.1:5570"
 _MOST_PATH = 107  # sun_path holds 108 bytes, its closing zero included.
 _TCP = re.compile(r"tcp://(?P<host>\[[^\]]+\]|[^:/]+):(?P<port>\d+|\*)")
 
 
-class EndpointError(ValueError):
+class EndpointError(DferError):
     """An endpoint that cannot be bound or connected to; the message says what to do."""
 
 

@@ -17,10 +17,12 @@ from pathlib import Path
 
 import zmq.auth
 
+from engine.errors import DferError
+
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 
 
-class KeyFileError(ValueError):
+class KeyFileError(DferError):
     """A key file that is missing, malformed or readable by everyone; the message says what to do."""
 
 

@@ -7,6 +7,8 @@ import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from engine.errors import DferError
+
 if TYPE_CHECKING:
     from stream.publish.message import Face, Faces, Status
 
@@ -31,7 +33,7 @@ CAPTURE_CLOCKS = ("driver", "arrival", "file")
 _SOURCE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 
 
-class MessageError(ValueError):
+class MessageError(DferError):
     """A message that cannot be: the text names the field, or the version and what to do."""
 
 

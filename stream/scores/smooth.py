@@ -17,10 +17,12 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from engine.errors import DferError
+
 Floats = npt.NDArray[np.floating]
 
 
-class SmoothError(ValueError):
+class SmoothError(DferError):
     """A setting or a score that cannot be used; the message names it."""
 
 

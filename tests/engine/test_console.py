@@ -55,7 +55,7 @@ def _raises(error: OSError) -> Callable[[], int]:
 
 def test_another_broken_pipe_is_an_error(capsys: pytest.CaptureFixture[str]) -> None:
     # A process of ours that died must not look like a reader that left.
-    assert guarded("dfer-test", _raises(BrokenPipeError(errno.EPIPE, "Broken pipe")), 2) == 2
+    assert guarded("dfer-test", _raises(BrokenPipeError(errno.EPIPE, "Broken pipe"))) == 2
     assert capsys.readouterr().err == "dfer-test: Broken pipe\n"
 
 
@@ -75,4 +75,4 @@ def test_a_full_disk_promises_whole_files_and_not_whole_lines() -> None:
 
 
 def test_a_commands_own_exit_code_is_kept() -> None:
-    assert guarded("dfer-test", lambda: 7, 2) == 7
+    assert guarded("dfer-test", lambda: 7) == 7

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from stream.cli import COMMANDS, main
+from stream.cli import PROGRAM, main
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
-@pytest.mark.parametrize("command", sorted(COMMANDS))
+@pytest.mark.parametrize("command", sorted(PROGRAM.commands))
 def test_help_teaches_every_command(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         main([command, "--help"])

@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from engine.errors import DferError
 from engine.spec import SpecError, canonical_class
 
 
-class DataError(Exception):
+class DataError(DferError):
     """A data set that cannot be used as asked; the message names the path and the remedy."""
 
 

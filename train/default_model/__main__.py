@@ -1,10 +1,10 @@
 """The default model from its data to its bundle: ``python -m train.default_model --data <folder with FER+>``.
 
 Stages: ``encoder`` (:mod:`train.default_model.fit`, resumable), ``deepen`` (two more blocks and a second, calmer run
-from the first one's weights, resumable too), ``blend`` (weights between the two), ``teacher`` (another encoder, which starts
-from a network that knows faces), ``distil`` (the blend goes on learning, from votes and from what it and the teacher
-say of the very crops), ``patience`` (more of the same, from all three), ``polish`` (again, at a lower rate and with
-nearly all stills), ``finish`` (once more, from four), ``average`` (the mean of the weights in which the last three
+from the first one's weights, resumable too), ``blend`` (weights between the two), ``teacher`` (another encoder, which
+starts from a network that knows faces), ``distil`` (the blend goes on learning, from votes and from what it and the
+teacher say of the very crops), ``patience`` (more of the same, from all three), ``polish`` (again, at a lower rate and
+with nearly all stills), ``finish`` (once more, from four), ``average`` (the mean of the weights in which the last three
 ended), ``head`` (on features of the frozen encoder), ``bundle`` (export, measure through the exported graphs, card),
 ``calibrate`` (``dfer-stream score`` of the dev faces, then ``dfer-calibrate fit``, each as a user would run it).
 """

@@ -24,6 +24,7 @@ import torch
 from numpy.typing import NDArray
 from torch import distributed, nn
 
+from engine.errors import DferError
 from engine.spec import SEVEN_CLASSES, CropGeometry
 from train.data.augment.still import crop_matrices, render
 from train.data.layouts.ferplus import FacesError, Stills, hold_out, load_split
@@ -71,7 +72,7 @@ NUMBERS = {
 """Fields of :class:`~train.default_model.run.FitConfig` that are options of the command line."""
 
 
-class SettingsError(ValueError):
+class SettingsError(DferError):
     """Settings that do not go together or that this machine cannot meet: the message names the remedy."""
 
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file
 
 from engine.bundle.bundle import Bundle, write_bundle
+from engine.errors import DferError
 from engine.export.export import export_bundle
 from engine.spec import CropGeometry
 from stream.faces.tracking.tracker import FaceTracker
@@ -24,7 +25,7 @@ DEMO_CLIP = Path(__file__).parents[2] / "stream" / "demo" / "clip.mp4"
 BUNDLE_LIMIT = 15_000_000
 
 
-class ShipError(RuntimeError):
+class ShipError(DferError):
     """A bundle that may not be shipped: the message says why."""
 
 

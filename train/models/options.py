@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from engine.errors import DferError
 from engine.spec import CLIP_MEAN, CLIP_STD, SEVEN_CLASSES, CropGeometry
 
 
-class OptionError(ValueError):
+class OptionError(DferError):
     """A model option that cannot be: the message names the option and what it must be."""
 
 

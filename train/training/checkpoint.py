@@ -19,10 +19,12 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from engine.errors import DferError
+
 FORMAT = "dferstream.checkpoint/1"
 
 
-class CheckpointError(Exception):
+class CheckpointError(DferError):
     """A checkpoint that cannot be written or used; the message names the file and the remedy."""
 
 

@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.errors import DferError
+
 # name -> (path inside the mediapipe package, sha256, input side px, input value range)
 MODELS: dict[str, tuple[str, str, int, tuple[float, float]]] = {
     "short": (
@@ -38,7 +40,7 @@ MODELS: dict[str, tuple[str, str, int, tuple[float, float]]] = {
 }
 
 
-class FaceModelError(RuntimeError):
+class FaceModelError(DferError):
     """A face model is missing or not the one this code decodes; the message says what to install."""
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import Delaunay
 
+from engine.errors import DferError
 from tests.scenes.demo.expression import INNER_LOWER, INNER_UPPER, IRIS_RIMS, FaceFrame
 
 SCALE = 4  # working pixels per pixel of the photograph, about 1.7 per pixel of the clip
@@ -22,7 +23,7 @@ _HEAD = (
 _COLLAR_Y = 222.0
 
 
-class DemoError(RuntimeError):
+class DemoError(DferError):
     """The demo clip could not be made; the message says what to do."""
 
 

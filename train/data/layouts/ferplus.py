@@ -20,6 +20,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.errors import DferError
 from engine.spec import SEVEN_CLASSES, canonical_class
 from stream.offline.faces import CropAligner
 
@@ -30,7 +31,7 @@ STILL_PX = 48
 CACHE_VERSION = 3
 
 
-class FacesError(RuntimeError):
+class FacesError(DferError):
     """Training stills that cannot be read: the message names the file and the remedy."""
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from engine.errors import DferError
 
-class ClipSizeError(ValueError):
+
+class ClipSizeError(DferError):
     """A CLIP size that cannot be: the message names the field."""
 
 

@@ -10,13 +10,14 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from engine.errors import DferError
 from train.models.attention import PreNormLayer
 from train.models.clip.size import ClipSize
 from train.models.clip.vision import initialise
 from train.models.precision import LayerNorm
 
 
-class PromptTooLongError(ValueError):
+class PromptTooLongError(DferError):
     """A text that, with its contexts, exceeds what the text transformer can read."""
 
 

@@ -18,6 +18,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from engine.errors import DferError
 from train.models.clip.layouts import infer_size, to_project_names
 from train.models.clip.size import ClipSize
 from train.models.clip.text import TextTransformer
@@ -31,7 +32,7 @@ _NAMES = (
 )
 
 
-class ClipWeightsError(RuntimeError):
+class ClipWeightsError(DferError):
     """CLIP weights that cannot be used: the message says what is wrong with which file and what to do."""
 
 

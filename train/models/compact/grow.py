@@ -12,10 +12,12 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from engine.errors import DferError
+
 PREFIX = "encoder.blocks."
 
 
-class GrowError(ValueError):
+class GrowError(DferError):
     """Weights that do not fit into the encoder they are to start: the message names the block."""
 
 

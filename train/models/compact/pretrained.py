@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
+from engine.errors import DferError
 from train.models.compact.separable import SeparableEncoder, pad_same
 
 NAME = "faceres-deep"
@@ -39,7 +40,7 @@ _FILTER = 1.4
 """Norm of every filter after reading, about that of fresh ones. Batch normalisation makes it free."""
 
 
-class PretrainedError(RuntimeError):
+class PretrainedError(DferError):
     """Start weights that are missing, broken or not the known ones: the message names the remedy."""
 
 
