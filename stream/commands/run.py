@@ -14,7 +14,7 @@ from types import FrameType
 from calibration.apply import CalibrationError
 from engine.arguments import count, seconds
 from engine.backends import BackendError
-from engine.bundle.bundle import BundleError
+from engine.bundle import BundleError
 from stream.camera.camera import Camera
 from stream.camera.frame import CameraError
 from stream.config import ConfigError, Settings, add_flags, load_settings

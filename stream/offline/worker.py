@@ -24,7 +24,7 @@ import msgspec  # noqa: E402
 
 from calibration.apply import CalibrationError  # noqa: E402
 from engine.backends import BackendError  # noqa: E402
-from engine.bundle.bundle import BundleError  # noqa: E402
+from engine.bundle import BundleError  # noqa: E402
 from stream.camera.driver import Opened  # noqa: E402
 from stream.camera.frame import CameraError  # noqa: E402
 from stream.config import ConfigError, Settings, load  # noqa: E402

@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from engine.bundle.bundle import Bundle, BundleError
+from engine.bundle import Bundle, BundleError
 from engine.export.export import ExportError, export_bundle
 from engine.spec import ModelSpec
 from train.models.clip.size import ClipSize
