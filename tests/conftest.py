@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import signal
 from pathlib import Path
@@ -18,6 +19,8 @@ from engine.spec import SEVEN_CLASSES, CropGeometry, ModelSpec
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from engine.bundle import Bundle
 
 # Shared machines stall for seconds; how long one example takes says nothing about the code.
 settings.register_profile("dferstream", deadline=None, max_examples=60)
@@ -92,6 +95,18 @@ def small_bundle(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Pa
         if name not in made:
             made[name] = make_bundle(tmp_path_factory.mktemp("bundles") / name, *cadences[name])
         return made[name]
+
+    return get
+
+
+@pytest.fixture(scope="session")
+def random_model(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Bundle]:
+    """Bundles by the name of a paper's model: tiny, random weights of seed 0; do not alter them."""
+    from train.bundle.random_bundle import random_bundle
+
+    @functools.cache
+    def get(name: str) -> Bundle:
+        return random_bundle(name, "tiny", tmp_path_factory.mktemp("models") / name)
 
     return get
 

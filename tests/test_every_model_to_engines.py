@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -50,8 +51,12 @@ def half_stays_correct(bundle: Bundle) -> str:
 
 @pytest.mark.parametrize("outlier_heavy", [False, True])
 @pytest.mark.parametrize("name", MODELS)
-def test_small_models_build_prove_and_stay_correct_in_half(name: str, outlier_heavy: bool, tmp_path: Path) -> None:
-    bundle = random_bundle(name, "tiny", tmp_path / "bundle", outlier_heavy=outlier_heavy)
+def test_small_models_build_prove_and_stay_correct_in_half(
+    name: str, outlier_heavy: bool, tmp_path: Path, random_model: Callable[[str], Bundle]
+) -> None:
+    bundle = (
+        random_bundle(name, "tiny", tmp_path / "heavy", outlier_heavy=True) if outlier_heavy else random_model(name)
+    )
     to_engines(bundle, tmp_path)
     half_stays_correct(bundle)
     for part in ("encoder", "head"):

@@ -5,6 +5,7 @@ So the trainer's model, the exported graphs, the back end, the feature ring and 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,10 @@ import torch
 
 from calibration.apply import softmax
 from engine.backends import open_backend
-from engine.export.export import export_bundle
+from engine.bundle import Bundle
 from engine.spec import ModelSpec
 from stream.window.windows import FaceWindows
-from train.bundle.random_bundle import smooth_crops
+from train.bundle.random_bundle import random_bundle, smooth_crops
 from train.models.registry import build
 from train.models.window import ExpressionModel
 
@@ -27,23 +28,23 @@ MODELS: dict[str, dict[str, Any]] = {
     "dk-clip": {},
     "clip-guided": {},
 }
+"""Options by model; those without any are the suite's shared bundles."""
 EXTRA = 7
 
 
 @pytest.fixture(scope="module", params=MODELS)
-def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[ExpressionModel, Path]:
-    """A model with random weights and label embeddings, and its bundle."""
+def exported(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, random_model: Callable[[str], Bundle]
+) -> tuple[ExpressionModel, Path]:
+    """A model with random weights, and its bundle."""
     torch.set_num_threads(1)
-    torch.manual_seed(0)
-    name = request.param.partition(",")[0]
-    model = build(name, "tiny", {"heads": 2, **MODELS[request.param]}, text_side="labels").eval()
-    path = tmp_path_factory.mktemp("bundle") / "model"
-    spec = model.spec()
-    crops = smooth_crops(spec, 8, 1)
-    export_bundle(
-        model.runtime_encoder(), model.runtime_head(), spec, path, golden_crops=crops, provenance={}, metrics={}
-    )
-    return model.eval(), path
+    name, options = request.param.partition(",")[0], MODELS[request.param]
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = build(name, "tiny", options).eval()
+    if options:
+        return model, random_bundle(name, "tiny", tmp_path_factory.mktemp("bundle") / "model", options=options).path
+    return model, random_model(name).path
 
 
 def window_frames(spec: ModelSpec, count: int) -> list[int]:
