@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 from calibration.apply import Calibration
 from calibration.neutral import NeutralBaseline
-from stream.config import ScoreSettings
 from stream.publish.message import scores
+from stream.scores.settings import ScoreSettings
 from stream.scores.smooth import Smoother
 from stream.window.windows import WindowScore
 
