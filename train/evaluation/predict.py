@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from calibration.metrics import Scores, score
 from train.data.dataset import Batch, ClipDataset
 from train.data.loading import evaluation_loader
-from train.evaluation.metrics import Scores, score
 from train.models.window import ExpressionModel, WindowOutput
 from train.training.checkpoint import CheckpointError
 from train.training.loop import normalise
