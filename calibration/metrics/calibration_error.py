@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from calibration.apply import CalibrationError, Floats
 from calibration.metrics.recognition import Labels
+from calibration.metrics.selective import Steps
 
 BINS = 15
 """Bins of a calibration error, as in Guo et al. 2017."""
@@ -34,10 +35,20 @@ def reliability(confidence: Floats, correct: npt.NDArray[np.bool_], bins: int = 
     """Bins of equal mass: sorted by confidence and cut into `bins` parts whose sizes differ by one at most.
 
     Equal mass, because equal widths leave most bins nearly empty and their error noise (Nguyen and O'Connor 2015).
+    Answers of one confidence are never parted, or the order of rows would decide which of them are right where: all
+    of them lie in the bin of the middle one, so that where many are tied there are fewer bins, of unequal size.
     """
-    order = np.argsort(confidence, kind="stable")
-    parts = np.array_split(order, min(bins, len(order)))
-    return [Bin(float(confidence[p].mean()), float(correct[p].mean()), len(p)) for p in parts if len(p)]
+    steps = Steps.of(confidence, correct)
+    middle = np.cumsum(steps.count) - (steps.count + 1) // 2
+    parts = np.array_split(np.arange(len(confidence)), bins)
+    bin_of = np.searchsorted(np.cumsum([len(part) for part in parts]), middle, side="right")
+    made = []
+    for each in np.unique(bin_of):
+        here = bin_of == each
+        count = int(steps.count[here].sum())
+        total = float((steps.confidence[here] * steps.count[here]).sum())
+        made.append(Bin(total / count, float(steps.right[here].sum() / count), count))
+    return made
 
 
 def ece(probs: Floats, labels: Labels, bins: int = BINS) -> float:
