@@ -58,6 +58,19 @@ class SlotMeta:
     base_ns: int = 0
 
 
+@dataclass(frozen=True, eq=False)
+class SlotFrame:
+    """The newest frame as it lies in the slot.
+
+    Attributes:
+        image: ``(H, W, 3)`` uint8 RGB view, valid until the next ``take``.
+        meta: What travels with it.
+    """
+
+    image: NDArray[np.uint8]
+    meta: SlotMeta
+
+
 _FIELDS = len(fields(SlotMeta))
 
 
@@ -153,13 +166,8 @@ class Slot:
         finally:
             fcntl.lockf(self.fd, fcntl.LOCK_UN)
 
-    def take(self) -> tuple[NDArray[np.uint8], SlotMeta] | None:
-        """Take the newest frame, at most once.
-
-        Returns:
-            A view ``(H, W, 3)`` uint8, valid until the next ``take``, with its data; None if there is no new
-            frame.
-        """
+    def take(self) -> SlotFrame | None:
+        """Take the newest frame, at most once; None if there is no new one."""
         if not self.full or not self._lock_soon():
             return None
         try:
@@ -171,7 +179,7 @@ class Slot:
             fcntl.lockf(self.fd, fcntl.LOCK_UN)
         base = _META + middle * _META_WORDS
         values = [int(v) for v in self._words[base : base + _FIELDS + 2]]
-        return self._image(middle, *values[_FIELDS:]), SlotMeta(*values[:_FIELDS])
+        return SlotFrame(self._image(middle, *values[_FIELDS:]), SlotMeta(*values[:_FIELDS]))
 
     def _lock_soon(self) -> bool:
         # The writer holds the lock for microseconds; one that was stopped inside must not hang the reader.

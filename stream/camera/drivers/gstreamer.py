@@ -22,8 +22,8 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from stream.camera.driver import Opened, Raw
-from stream.camera.frame import CameraError, SourceEnded, SourceLost
+from stream.camera.driver import Opened, Raw, SourceEnded, SourceLost
+from stream.camera.frame import CameraError
 from stream.camera.settings import CameraSettings
 from stream.camera.uri import SourceUri
 

@@ -9,8 +9,8 @@ import time
 import cv2
 import numpy as np
 
-from stream.camera.driver import Opened, Raw
-from stream.camera.frame import CameraError, SourceLost
+from stream.camera.driver import Opened, Raw, SourceLost
+from stream.camera.frame import CameraError
 from stream.camera.settings import CameraSettings
 from stream.camera.uri import SourceUri
 
