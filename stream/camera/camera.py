@@ -112,7 +112,7 @@ class Camera:
             CameraError: If a file cannot be played, or the source can never work.
         """
         if self._started:
-            raise CameraError("this camera was started before: make a new one")
+            raise CameraError("this camera was started before", "make a new one")
         self._started = True
         self._spawn()
         if not self.uri.is_file:
@@ -145,7 +145,7 @@ class Camera:
             CameraError: If the source cannot work as configured, or this camera is not started or closed.
         """
         if not self._started or self._closed:
-            raise CameraError("this camera is not running: call start() first, and not after close()")
+            raise CameraError("this camera is not running", "call start() first, and not after close()")
         limit_ns = time.monotonic_ns() + round(timeout_s * 1e9)
         entered = self.state
         while True:
@@ -287,5 +287,5 @@ class Camera:
         self._file_restarts += 1
         if self.uri.is_file and self._file_restarts > _FILE_RESTARTS:
             self.close()
-            raise CameraError(f"{self.uri} cannot be read on: {self._message}; check the file and its disk")
+            raise CameraError(f"{self.uri} cannot be read on: {self._message}", "check the file and its disk")
         self._spawn_ns = time.monotonic_ns() + self._backoff.fail()

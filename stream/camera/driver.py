@@ -91,7 +91,7 @@ def to_rgb(raw: Raw, target: NDArray[np.uint8]) -> None:
     """
     image = raw.image
     if image.dtype != np.uint8:
-        raise CameraError(f"the source gives {image.dtype} pixels: ask for an 8 bit format (camera.fourcc)")
+        raise CameraError(f"the source gives {image.dtype} pixels", "ask for an 8 bit format (camera.fourcc)")
     channels = 1 if image.ndim == 2 else image.shape[2]
     if channels == 3 and raw.rgb:
         np.copyto(target, image)
@@ -102,5 +102,5 @@ def to_rgb(raw: Raw, target: NDArray[np.uint8]) -> None:
         4: cv2.COLOR_RGBA2RGB if raw.rgb else cv2.COLOR_BGRA2RGB,
     }
     if channels not in codes:
-        raise CameraError(f"the source gives {channels} channels: ask for grey or colour (camera.fourcc)")
+        raise CameraError(f"the source gives {channels} channels", "ask for grey or colour (camera.fourcc)")
     cv2.cvtColor(image, codes[channels], dst=target)

@@ -99,7 +99,9 @@ class Slot:
             os.ftruncate(fd, _BYTES)
             slot = cls(fd)
         except OSError as error:
-            raise CameraError(f"no shared memory for frames ({error}): raise the memory or file-size limit") from error
+            raise CameraError(
+                f"no shared memory for frames ({error})", "raise the memory or file-size limit"
+            ) from error
         slot._words[_STATE] = _pack(0, 1, 2, False)
         return slot
 
@@ -148,7 +150,9 @@ class Slot:
             CameraError: If the frame is larger than the slot allows.
         """
         if height * width * 3 > MAX_FRAME_BYTES:
-            raise CameraError(f"a frame of {width}x{height} px is too large: at most 8192x6144; ask for a smaller one")
+            raise CameraError(
+                f"a frame of {width}x{height} px is too large: at most 8192x6144", "ask for a smaller one"
+            )
         return self._image(int(self._words[_STATE]) & 3, height, width)
 
     def commit(self, meta: SlotMeta, height: int, width: int) -> None:

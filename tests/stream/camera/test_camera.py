@@ -187,7 +187,7 @@ def test_a_hundred_unplugs_leave_nothing_behind(script: Path) -> None:
 def unplug(script: Path, cycles: int) -> None:
     """Half of the cycles lose the device, every tenth hangs: the capture process itself is replaced."""
     me = psutil.Process()
-    with Camera(f"v4l2://{script}", settings(stall_ms=150, restart_ms=150)) as camera:
+    with Camera(f"v4l2://{script}", settings(stall_ms=150, restart_ms=500)) as camera:
         read_until(camera, lambda: camera.state == "ok")
         sizes = []
         for cycle in range(cycles):
