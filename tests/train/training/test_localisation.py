@@ -22,8 +22,9 @@ from train.evaluation.evaluate import Evaluation, summarise
 from train.evaluation.predict import predict
 from train.models.clip.size import ClipSize
 from train.models.clip.vision import VisionTransformer
+from train.models.options import TgDferConfig
 from train.models.registry import build
-from train.models.tg_dfer import SingleFrames, TgDfer, TgDferConfig
+from train.models.tg_dfer import SingleFrames, TgDfer
 from train.models.window import ExpressionModel, WindowOutput
 from train.settings import DataSettings
 from train.training.distributed import Processes
