@@ -19,7 +19,8 @@ from stream.camera.frame import CameraError
 from stream.camera.settings import CameraSettings
 from stream.camera.uri import parse_uri
 from stream.faces.settings import FaceSettings
-from stream.publish.message import MessageError, check_source
+from stream.publish.message import MessageError
+from stream.publish.rules import check_source
 from stream.scores.settings import ScoreSettings
 
 SHORT_FLAGS: dict[str, str] = {
