@@ -24,9 +24,10 @@ import psutil
 from rich.console import Console
 from rich.table import Table
 
+from engine.arguments import count, seconds
 from engine.bench.timing import bare_openvino_ms, calibration_loop_ms
-from engine.bundle.bundle import BundleError
 from engine.bundle.engine_directory import open_artefact
+from engine.console import Exit
 from engine.errors import DferError
 from stream.camera.paths import demo_clip_path
 from stream.model import DEFAULT_BUNDLE
@@ -89,10 +90,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="bundle or engine directory (default: the built-in one); repeatable",
     )
     parser.add_argument(
-        "--seconds", type=float, default=15.0, help="length of each case played in real time [%(default)s]"
+        "--seconds", type=seconds, default=15.0, help="length of each case played in real time [%(default)s]"
     )
     parser.add_argument(
-        "--frames", type=int, default=1500, help="frames of the case played without waiting [%(default)s]"
+        "--frames", type=count(), default=1500, help="frames of the case played without waiting [%(default)s]"
     )
     parser.add_argument(
         "--every-frame-encoded", action="store_true", help="also a case that encodes every camera frame"
@@ -102,23 +103,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Measure and print; 0, or 2 where a case cannot run."""
-    console = Console(stderr=args.json)
-    try:
-        if args.out is not None and not args.out.absolute().parent.is_dir():
-            raise BenchError(f"--out {args.out}: the folder does not exist: make it, or name another file")
-        report = measure(args, console)
-    except (BundleError, BenchError) as error:
-        print(f"dfer-stream bench: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        return 130
-    text = json.dumps(report, indent=2)
+    """Measure and print."""
+    if args.out is not None and not args.out.absolute().parent.is_dir():
+        raise BenchError(f"--out {args.out}: the folder does not exist", "make it, or name another file")
+    text = json.dumps(measure(args, Console(stderr=args.json)), indent=2)
     if args.out is not None:
         args.out.write_text(text + "\n", "utf-8")
     if args.json:
         print(text)
-    return 0
+    return Exit.DONE
 
 
 class BenchError(DferError):
