@@ -22,7 +22,7 @@ BACKENDS = ("openvino", "onnxruntime")
 
 
 @dataclass(frozen=True)
-class Done:
+class StepResult:
     """A finished step.
 
     Attributes:
@@ -55,7 +55,7 @@ class Overlap:
         self._step_ms: float | None = None
         self.engaged = False
 
-    def step(self, hop: Hop, limit_ms: float) -> Done | None:
+    def step(self, hop: Hop, limit_ms: float) -> StepResult | None:
         """Run a step, or begin it.
 
         Args:
@@ -77,7 +77,7 @@ class Overlap:
         self._running = hop, self._executor.submit(self._encode, hop)
         return None
 
-    def collect(self, wait: bool) -> Done | None:
+    def collect(self, wait: bool) -> StepResult | None:
         """Take the result of a step beside the frames.
 
         Args:
@@ -116,10 +116,10 @@ class Overlap:
         features = self._windows.encode(hop)
         return _Encoded(features, (time.monotonic_ns() - began) / 1e6)
 
-    def _finish(self, hop: Hop, encoded: _Encoded) -> Done:
+    def _finish(self, hop: Hop, encoded: _Encoded) -> StepResult:
         began = time.monotonic_ns()
         self._windows.finish(hop, encoded.features)
-        done = Done(hop.faces, encoded.elapsed_ms + (time.monotonic_ns() - began) / 1e6)
+        done = StepResult(hop.faces, encoded.elapsed_ms + (time.monotonic_ns() - began) / 1e6)
         if hop.units:
             before = done.elapsed_ms if self._step_ms is None else self._step_ms
             self._step_ms = before + SMOOTHING * (done.elapsed_ms - before)

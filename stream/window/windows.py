@@ -132,9 +132,9 @@ class FaceWindows:
         return self._backend.name
 
     @property
-    def encoded(self) -> int:
-        """Faces that hold a window."""
-        return len(self._faces)
+    def encode_hz(self) -> float:
+        """Samples per second of each face."""
+        return self.spec.sample_hz * self.stride
 
     def observe(self, face_ids: Iterable[str], t_ns: int, gap_limit_ns: int) -> list[str]:
         """Note which faces this frame shows; a face unseen for longer than the limit starts its window anew.
