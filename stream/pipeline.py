@@ -25,8 +25,9 @@ from stream.scores.scorer import Scorer
 from stream.window.clock import SampleClock
 from stream.window.crop import crop_face
 from stream.window.overlap import Overlap, StepResult
+from stream.window.result import WindowReport
 from stream.window.scheduler import Scheduler
-from stream.window.windows import FaceWindows, Hop, WindowState
+from stream.window.windows import EncodeBatch, FaceWindows
 
 GAP_MIN_NS = 250_000_000
 GAP_PERIODS = 2.5
@@ -149,8 +150,8 @@ class Pipeline:
         degraded: list[str] = []
         done = self._account(self._overlap.collect(wait=tick is not None))
         if tick is not None and visible:
-            hop, degraded = self._sample(tick, visible, primary, frame)
-            done = self._account(self._overlap.step(hop, self._limit_ms(period_ns, detected - started))) or done
+            batch, degraded = self._sample(tick, visible, primary, frame)
+            done = self._account(self._overlap.step(batch, self._limit_ms(period_ns, detected - started))) or done
 
         faces = [self._describe(face, face.id == primary, t_ns) for face in tracked.faces]
         lost = [face.id for face in tracked.faces if face.state == "lost"]
@@ -197,18 +198,18 @@ class Pipeline:
 
     def _sample(
         self, tick: int, visible: Sequence[TrackedFace], primary: str | None, frame: Frame
-    ) -> tuple[Hop, list[str]]:
+    ) -> tuple[EncodeBatch, list[str]]:
         """Crop this tick's faces; returns the work and what is degraded."""
         chosen = set(self._scheduler.choose([face.id for face in visible], primary))
         crops = {}
         for face in visible:
             if face.id in chosen and face.points5 is not None:
                 crops[face.id] = crop_face(frame.image, face.points5, self._windows.spec.crop)
-        hop = self._windows.begin(tick, crops, frame.t_capture_ns, frame.seq)
-        return hop, ["scheduler"] if len(chosen) < len(visible) else []
+        batch = self._windows.begin(tick, crops, frame.t_capture_ns, frame.seq)
+        return batch, ["scheduler"] if len(chosen) < len(visible) else []
 
     def _describe(self, face: TrackedFace, primary: bool, t_ns: int) -> Face:
-        window = self._windows.state(face.id)
+        window = self._windows.report(face.id)
         scored = None if window.score is None else self._scorer.step(face.id, window.score, window.score.full)
         reason = _reason(face, window)
         described = Face(
@@ -243,7 +244,7 @@ def _observed(face: TrackedFace) -> bool:
     return face.state in ("new", "tracked") and face.points5 is not None
 
 
-def _reason(face: TrackedFace, window: WindowState) -> str:
+def _reason(face: TrackedFace, window: WindowReport) -> str:
     if not _observed(face):
         return "occluded"
     if not window.full or window.score is None or not window.score.full:
