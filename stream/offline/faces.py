@@ -18,11 +18,11 @@ from calibration.apply import Calibration
 from engine.backends import Backend, BackendError
 from engine.preprocess import stack_units
 from engine.spec import CropGeometry
+from stream.assemble import LoadedModel
 from stream.faces import FaceTracker
 from stream.faces.nets.landmarks import LandmarkNet
 from stream.faces.nets.regions import Region, five_points, region_of_landmarks
 from stream.faces.tracking.turns import tiles
-from stream.model import LoadedModel
 from stream.offline.inputs import Item, Problem, read_images
 from stream.offline.rows import StillRow
 from stream.publish.message import scores

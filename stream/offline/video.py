@@ -14,18 +14,17 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from stream.assemble import LoadedModel, build_pipeline
 from stream.camera.driver import Driver, Opened, SourceEnded, to_rgb
 from stream.camera.drivers import open_driver
 from stream.camera.frame import CameraError, Frame
 from stream.camera.settings import CameraSettings
 from stream.camera.uri import SourceUri
-from stream.commands.run import build_pipeline
 from stream.config import Settings
 from stream.envelope import Envelope
 from stream.faces import FaceTracker
-from stream.model import LoadedModel
 from stream.offline.rows import VideoRow, encode
-from stream.pipeline import Seen
+from stream.pipeline import FrameResult
 from stream.show.overlay.annotate import write_video
 from stream.show.overlay.draw import draw
 from stream.show.overlay.timeline import save_png, timeline
@@ -64,6 +63,7 @@ class Pictures:
     timeline: Path | None = None
 
 
+Steps = Iterator[tuple[Frame, FrameResult]]
 Progress = Callable[[Watched, Opened], None]
 """Takes what came of a video so far and what the file declares."""
 
@@ -160,9 +160,9 @@ class VideoScorer:
                 fps = frames.opened.fps
                 write_video(self._drawn(steps, history), pictures.annotated, fps if 1 <= fps <= 240 else 25.0)
             else:
-                for frame, seen in steps:
+                for frame, result in steps:
                     if pictures.timeline is not None:
-                        history.append(_moment(frame, seen))
+                        history.append(_moment(frame, result))
         finally:
             frames.close()
         if pictures.timeline is not None:
@@ -170,30 +170,28 @@ class VideoScorer:
         watched.problem = frames.problem
         return watched
 
-    def _steps(
-        self, path: str, frames: VideoFrames, out: BinaryIO, watched: Watched, progress: Progress
-    ) -> Iterator[tuple[Frame, Seen]]:
+    def _steps(self, path: str, frames: VideoFrames, out: BinaryIO, watched: Watched, progress: Progress) -> Steps:
         self._tracker.begin()
-        pipeline = build_pipeline(self._settings, self._model, self._tracker)[0]
+        pipeline = build_pipeline(self._settings, self._model, self._tracker)
         for frame in frames:
-            seen = pipeline.step(frame)
+            result = pipeline.step(frame)
             t_s = round(frame.t_capture_ns / 1e9, 6)
-            for face in seen.faces:
+            for face in result.faces:
                 out.write(encode(VideoRow.of(path, t_s, frame.seq, face)))
             watched.frames, watched.media_s = frame.seq + 1, t_s
-            watched.rows += len(seen.faces)
+            watched.rows += len(result.faces)
             progress(watched, frames.opened)
-            yield frame, seen
+            yield frame, result
 
-    def _drawn(self, steps: Iterator[tuple[Frame, Seen]], history: list[dict[str, Any]]) -> Iterator[NDArray[np.uint8]]:
+    def _drawn(self, steps: Steps, history: list[dict[str, Any]]) -> Iterator[NDArray[np.uint8]]:
         envelope = Envelope("score", self._model.identity())
-        for frame, seen in steps:
-            history.append(_moment(frame, seen))
-            message = envelope.faces(frame, seen, frame.t_arrival_ns, 0, None, [])
+        for frame, result in steps:
+            history.append(_moment(frame, result))
+            message = envelope.faces(frame, result, frame.t_arrival_ns, time.monotonic_ns(), 0, None, [])
             yield draw(frame.image, msgspec.to_builtins(message))
 
 
-def _moment(frame: Frame, seen: Seen) -> dict[str, Any]:
+def _moment(frame: Frame, result: FrameResult) -> dict[str, Any]:
     """What a timeline needs of a frame; far less than the message, of which a long video has many."""
     faces = [
         {
@@ -204,6 +202,6 @@ def _moment(frame: Frame, seen: Seen) -> dict[str, Any]:
             "label": face.label,
             "ready": face.ready,
         }
-        for face in seen.faces
+        for face in result.faces
     ]
     return {"t_capture_ns": frame.t_capture_ns, "t_publish_ns": frame.t_capture_ns, "valid": True, "faces": faces}

@@ -25,11 +25,11 @@ import msgspec  # noqa: E402
 from calibration.apply import CalibrationError  # noqa: E402
 from engine.backends import BackendError  # noqa: E402
 from engine.bundle.bundle import BundleError  # noqa: E402
+from stream.assemble import LoadedModel, load_model  # noqa: E402
 from stream.camera.driver import Opened  # noqa: E402
 from stream.camera.frame import CameraError  # noqa: E402
 from stream.config import ConfigError, Settings, load  # noqa: E402
 from stream.faces import FaceModelError, FaceTracker  # noqa: E402
-from stream.model import LoadedModel, load_model  # noqa: E402
 from stream.offline.faces import CropAligner, FoundFace, StillFinder, StillScorer, find_faces  # noqa: E402
 from stream.offline.inputs import Problem  # noqa: E402
 from stream.offline.protocol import Answer, Order, Progressed, Ready, Refused, Scored, Setup  # noqa: E402
