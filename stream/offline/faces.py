@@ -17,7 +17,6 @@ from calibration.apply import Calibration
 from engine.backends import Backend, BackendError
 from engine.preprocess import stack_units
 from engine.spec import CropGeometry
-from stream.config import ScoreSettings
 from stream.faces import FaceTracker
 from stream.faces.tracking.turns import tiles
 from stream.model import LoadedModel
@@ -25,6 +24,7 @@ from stream.offline.align import CropAligner
 from stream.offline.inputs import ImageFile, Item, Problem, read_images
 from stream.offline.rows import StillRow
 from stream.publish.message import scores
+from stream.scores.settings import ScoreSettings
 from stream.scores.smooth import Smoother
 from stream.window.crop import crop_face
 
