@@ -28,8 +28,8 @@ from engine.bench.timing import bare_openvino_ms, calibration_loop_ms
 from engine.bundle.bundle import BundleError
 from engine.bundle.engine_directory import open_artefact
 from engine.errors import DferError
+from stream.assemble import DEFAULT_BUNDLE
 from stream.camera.paths import demo_clip_path
-from stream.model import DEFAULT_BUNDLE
 from stream.publish.message import Faces
 from stream.publish.wire import decode
 

@@ -32,13 +32,13 @@ from engine.bundle.bundle import BundleError
 from engine.bundle.engine_directory import open_artefact
 from engine.errors import DferError
 from engine.spec import ModelSpec
+from stream.assemble import DEFAULT_BUNDLE
 from stream.camera.camera import Camera
 from stream.camera.frame import CameraError, Frame
 from stream.config import ConfigError, Settings, add_flags, load_settings
 from stream.faces import FaceTracker, TrackedFace
 from stream.faces.nets.models import FaceModelError
 from stream.faces.primary import primary_face
-from stream.model import DEFAULT_BUNDLE
 from stream.show.overlay import OverlayError
 from stream.window.clock import SampleClock
 from stream.window.crop import crop_face

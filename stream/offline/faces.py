@@ -17,9 +17,9 @@ from calibration.apply import Calibration
 from engine.backends import Backend, BackendError
 from engine.preprocess import stack_units
 from engine.spec import CropGeometry
+from stream.assemble import LoadedModel
 from stream.faces import FaceTracker
 from stream.faces.tracking.turns import tiles
-from stream.model import LoadedModel
 from stream.offline.align import CropAligner
 from stream.offline.inputs import ImageFile, Item, Problem, read_images
 from stream.offline.rows import StillRow

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,23 +12,22 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from stream.assemble import LoadedModel, build_pipeline
 from stream.camera.driver import Opened
 from stream.camera.frame import Frame
 from stream.camera.recording import Recording
-from stream.commands.run import build_pipeline
 from stream.config import Settings
 from stream.envelope import Envelope
 from stream.faces import FaceTracker
-from stream.model import LoadedModel
 from stream.offline.rows import VideoRow, encode
-from stream.pipeline import Seen
+from stream.pipeline import FrameResult
 from stream.show.overlay.annotate import write_video
 from stream.show.overlay.draw import draw
 from stream.show.overlay.timeline import save_png, timeline
 
 
 @dataclass
-class VideoResult:
+class VideoSummary:
     """What came of a video.
 
     Attributes:
@@ -56,7 +56,8 @@ class OverlayFiles:
     timeline: Path | None = None
 
 
-Progress = Callable[[VideoResult, Opened], None]
+Steps = Iterator[tuple[Frame, FrameResult]]
+Progress = Callable[[VideoSummary, Opened], None]
 """Takes what came of a video so far and what the file declares."""
 
 
@@ -73,7 +74,7 @@ class VideoScorer:
         self._model, self._tracker = model, tracker
         self._settings = replace(settings, camera=replace(settings.camera, every_frame=True))
 
-    def score(self, path: str, out: BinaryIO, overlays: OverlayFiles, progress: Progress) -> VideoResult:
+    def score(self, path: str, out: BinaryIO, overlays: OverlayFiles, progress: Progress) -> VideoSummary:
         """Score a video, writing its rows as it goes.
 
         Args:
@@ -87,46 +88,46 @@ class VideoScorer:
             BackendError: If the back end failed.
             OverlayError: If a picture cannot be written.
         """
-        result = VideoResult()
+        summary = VideoSummary()
         history: list[dict[str, Any]] = []
         with Recording(path, self._settings.camera) as recording:
-            steps = self._steps(path, recording, out, result, progress)
+            steps = self._steps(path, recording, out, summary, progress)
             if overlays.annotated is not None:
                 write_video(self._drawn(steps, history), overlays.annotated, recording.opened.fps)
             else:
-                for frame, seen in steps:
+                for frame, result in steps:
                     if overlays.timeline is not None:
-                        history.append(_moment(frame, seen))
+                        history.append(_moment(frame, result))
         if overlays.timeline is not None:
             save_png(timeline(history), overlays.timeline)
         if recording.problem is not None:
-            result.problem = f"{recording.problem}, their rows are kept"
-        return result
+            summary.problem = f"{recording.problem}, their rows are kept"
+        return summary
 
     def _steps(
-        self, path: str, recording: Recording, out: BinaryIO, result: VideoResult, progress: Progress
-    ) -> Iterator[tuple[Frame, Seen]]:
+        self, path: str, recording: Recording, out: BinaryIO, summary: VideoSummary, progress: Progress
+    ) -> Steps:
         self._tracker.begin()
-        pipeline = build_pipeline(self._settings, self._model, self._tracker)[0]
+        pipeline = build_pipeline(self._settings, self._model, self._tracker)
         for frame in recording:
-            seen = pipeline.step(frame)
+            result = pipeline.step(frame)
             t_s = round(frame.t_capture_ns / 1e9, 6)
-            for face in seen.faces:
+            for face in result.faces:
                 out.write(encode(VideoRow.of(path, t_s, frame.seq, face)))
-            result.frames, result.media_s = frame.seq + 1, t_s
-            result.rows += len(seen.faces)
-            progress(result, recording.opened)
-            yield frame, seen
+            summary.frames, summary.media_s = frame.seq + 1, t_s
+            summary.rows += len(result.faces)
+            progress(summary, recording.opened)
+            yield frame, result
 
-    def _drawn(self, steps: Iterator[tuple[Frame, Seen]], history: list[dict[str, Any]]) -> Iterator[NDArray[np.uint8]]:
+    def _drawn(self, steps: Steps, history: list[dict[str, Any]]) -> Iterator[NDArray[np.uint8]]:
         envelope = Envelope("score", self._model.identity())
-        for frame, seen in steps:
-            history.append(_moment(frame, seen))
-            message = envelope.faces(frame, seen, frame.t_arrival_ns, 0, None, [])
+        for frame, result in steps:
+            history.append(_moment(frame, result))
+            message = envelope.faces(frame, result, frame.t_arrival_ns, time.monotonic_ns(), 0, None, [])
             yield draw(frame.image, msgspec.to_builtins(message))
 
 
-def _moment(frame: Frame, seen: Seen) -> dict[str, Any]:
+def _moment(frame: Frame, result: FrameResult) -> dict[str, Any]:
     """What a timeline needs of a frame; far less than the message, of which a long video has many."""
     faces = [
         {
@@ -137,6 +138,6 @@ def _moment(frame: Frame, seen: Seen) -> dict[str, Any]:
             "label": face.label,
             "ready": face.ready,
         }
-        for face in seen.faces
+        for face in result.faces
     ]
     return {"t_capture_ns": frame.t_capture_ns, "t_publish_ns": frame.t_capture_ns, "valid": True, "faces": faces}

@@ -23,17 +23,17 @@ os.environ.update(OPENCV_LOG_LEVEL="OFF", OPENCV_FFMPEG_LOGLEVEL="16")
 import msgspec  # noqa: E402
 
 from engine.errors import DferError  # noqa: E402
+from stream.assemble import LoadedModel, load_model  # noqa: E402
 from stream.camera.driver import Opened  # noqa: E402
 from stream.camera.frame import CameraError  # noqa: E402
 from stream.config import Settings, load  # noqa: E402
 from stream.faces import FaceTracker  # noqa: E402
-from stream.model import LoadedModel, load_model  # noqa: E402
 from stream.offline.align import CropAligner  # noqa: E402
 from stream.offline.faces import FoundFace, StillFinder, StillScorer, find_faces  # noqa: E402
 from stream.offline.inputs import Problem  # noqa: E402
 from stream.offline.protocol import Answer, Order, Progressed, Ready, Refused, Scored, Setup  # noqa: E402
 from stream.offline.rows import encode  # noqa: E402
-from stream.offline.video import OverlayFiles, VideoResult, VideoScorer  # noqa: E402
+from stream.offline.video import OverlayFiles, VideoScorer, VideoSummary  # noqa: E402
 from stream.show.overlay import OverlayError  # noqa: E402
 
 REPORT_EVERY_NS = 200_000_000
@@ -86,8 +86,8 @@ class Worker:
         item, number = order.item, order.number
         overlays = OverlayFiles(_path(order.annotated), _path(order.timeline))
 
-        def progress(result: VideoResult, opened: Opened) -> None:
-            self._report(number, result.frames / opened.frames if opened.frames else 0.0)
+        def progress(summary: VideoSummary, opened: Opened) -> None:
+            self._report(number, summary.frames / opened.frames if opened.frames else 0.0)
 
         log = DecoderLog()
         try:

@@ -12,7 +12,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 from engine.backends import Features
-from stream.window.windows import FaceWindows, Hop
+from stream.window.windows import EncodeBatch, FaceWindows
 
 END_SHARE = 0.8
 """Share of the limit below which steps leave the thread again."""
@@ -22,7 +22,7 @@ BACKENDS = ("openvino", "onnxruntime")
 
 
 @dataclass(frozen=True)
-class Done:
+class StepResult:
     """A finished step.
 
     Attributes:
@@ -51,15 +51,15 @@ class Overlap:
     def __init__(self, windows: FaceWindows, allowed: bool = True) -> None:
         self._windows, self._allowed = windows, allowed
         self._executor: ThreadPoolExecutor | None = None
-        self._running: tuple[Hop, Future[_Encoded]] | None = None
+        self._running: tuple[EncodeBatch, Future[_Encoded]] | None = None
         self._step_ms: float | None = None
         self.engaged = False
 
-    def step(self, hop: Hop, limit_ms: float) -> Done | None:
+    def step(self, batch: EncodeBatch, limit_ms: float) -> StepResult | None:
         """Run a step, or begin it.
 
         Args:
-            hop: The samples of this tick; the one before it has been taken by :meth:`collect`.
+            batch: The samples of this tick; the one before it has been taken by :meth:`collect`.
             limit_ms: How long a step may take before frames are dropped.
 
         Returns:
@@ -71,13 +71,13 @@ class Overlap:
         if self._running is not None:
             raise RuntimeError("the step before was not collected")
         if not self._engages(limit_ms):
-            return self._finish(hop, self._encode(hop))
+            return self._finish(batch, self._encode(batch))
         if self._executor is None:
             self._executor = ThreadPoolExecutor(1, "encode")
-        self._running = hop, self._executor.submit(self._encode, hop)
+        self._running = batch, self._executor.submit(self._encode, batch)
         return None
 
-    def collect(self, wait: bool) -> Done | None:
+    def collect(self, wait: bool) -> StepResult | None:
         """Take the result of a step beside the frames.
 
         Args:
@@ -91,11 +91,11 @@ class Overlap:
         """
         if self._running is None:
             return None
-        hop, future = self._running
+        batch, future = self._running
         if not wait and not future.done():
             return None
         self._running = None
-        return self._finish(hop, future.result())
+        return self._finish(batch, future.result())
 
     def close(self) -> None:
         """Wait for what is running: nobody uses the back end afterwards."""
@@ -111,16 +111,16 @@ class Overlap:
             self.engaged = self._step_ms > limit_ms * (END_SHARE if self.engaged else 1)
         return self.engaged
 
-    def _encode(self, hop: Hop) -> _Encoded:
+    def _encode(self, batch: EncodeBatch) -> _Encoded:
         began = time.monotonic_ns()
-        features = self._windows.encode(hop)
+        features = self._windows.encode(batch)
         return _Encoded(features, (time.monotonic_ns() - began) / 1e6)
 
-    def _finish(self, hop: Hop, encoded: _Encoded) -> Done:
+    def _finish(self, batch: EncodeBatch, encoded: _Encoded) -> StepResult:
         began = time.monotonic_ns()
-        self._windows.finish(hop, encoded.features)
-        done = Done(hop.faces, encoded.elapsed_ms + (time.monotonic_ns() - began) / 1e6)
-        if hop.units:
+        self._windows.finish(batch, encoded.features)
+        done = StepResult(batch.faces, encoded.elapsed_ms + (time.monotonic_ns() - began) / 1e6)
+        if batch.units:
             before = done.elapsed_ms if self._step_ms is None else self._step_ms
             self._step_ms = before + SMOOTHING * (done.elapsed_ms - before)
         return done

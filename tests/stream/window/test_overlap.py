@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from engine.backends import Backend, BackendError, Features, HeadOutput, open_backend
 from engine.ring import FeatureRing
 from stream.window.overlap import Overlap
-from stream.window.windows import FaceWindows, WindowScore
+from stream.window.result import WindowScore
+from stream.window.windows import FaceWindows
 
 CROPS = np.random.default_rng(3).integers(0, 256, (64, 32, 32, 3), dtype=np.uint8)
 
@@ -61,10 +62,10 @@ def play(backend: Backend, allowed: bool, ticks: int, limit_ms: float) -> tuple[
         overlap.collect(wait=sampled)
         if sampled:
             overlap.step(windows.begin(frame // 2, {"a": CROPS[frame // 2]}, frame, frame), limit_ms)
-        if (score := windows.state("a").score) is not None:
+        if (score := windows.report("a").score) is not None:
             scores[score.frame_id] = score
     overlap.collect(wait=True)
-    if (score := windows.state("a").score) is not None:
+    if (score := windows.report("a").score) is not None:
         scores[score.frame_id] = score
     overlap.close()
     return scores, overlap
@@ -90,13 +91,13 @@ def test_frames_go_on_while_a_step_runs(backend: Backend) -> None:
     assert overlap.step(windows.begin(1, {"a": CROPS[1]}, 1, 4), 50) is None
     assert overlap.collect(wait=False) is None
     assert time.monotonic() - began < 0.08
-    score = windows.state("a").score
+    score = windows.report("a").score
     assert score is not None
     assert score.frame_id == 0
     done = overlap.collect(wait=True)
     assert done is not None
     assert done.elapsed_ms >= 100
-    score = windows.state("a").score
+    score = windows.report("a").score
     assert score is not None
     assert score.frame_id == 4
     slow.delay_s = 0
@@ -129,7 +130,7 @@ def test_a_failing_device_is_heard_of_when_the_result_is_due(backend: Backend) -
     windows.replace_backend(backend)
     assert overlap.collect(wait=True) is None
     overlap.step(windows.begin(3, {"a": CROPS[3]}, 3, 3), 1000)
-    assert windows.state("a").n == 1
+    assert windows.report("a").n == 1
     overlap.close()
 
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from engine.bundle.bundle import Bundle
+from stream.assemble import DEFAULT_BUNDLE, encode_stride, load_model
 from stream.config import ConfigError, ModelSettings
-from stream.model import DEFAULT_BUNDLE, encode_stride, load_model
 from stream.pipeline import FramePeriod
 
 
