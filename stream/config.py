@@ -14,15 +14,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from calibration.neutral import NeutralSettings
 from engine import settings
 from engine.settings import ConfigError, Loaded
 from stream.camera.frame import CameraError
 from stream.camera.settings import CameraSettings
 from stream.camera.uri import parse_uri
 from stream.faces.settings import FaceSettings
-from stream.publish.message import MessageError, check_source
-from stream.scores.smooth import SmoothSettings
+from stream.publish.message import MessageError
+from stream.publish.rules import check_source
+from stream.scores.settings import ScoreSettings
 
 __all__ = ["ConfigError", "Settings", "add_flags", "load_settings"]
 
@@ -125,19 +125,6 @@ class PublishSettings:
             )
         if not 0.1 <= self.status_hz <= 10:
             raise ConfigError(f"status_hz must be 0.1..10, not {self.status_hz}")
-
-
-@dataclass(frozen=True)
-class ScoreSettings:
-    """How scores become labels: calibration, a person's neutral baseline, smoothing, hysteresis, abstention.
-
-    Attributes:
-        calibrate: Apply the bundle's calibration, if it has one.
-    """
-
-    calibrate: bool = True
-    neutral: NeutralSettings = field(default_factory=NeutralSettings)
-    calm: SmoothSettings = field(default_factory=SmoothSettings)
 
 
 @dataclass(frozen=True)

@@ -21,8 +21,9 @@ from stream.health.machine import memory_mb, temperatures_c
 from stream.health.notify import Notifier
 from stream.model import LoadedModel
 from stream.pipeline import Pipeline, Seen
-from stream.publish.message import Faces, Message, Status, encode
+from stream.publish.message import Faces, Message, Status
 from stream.publish.publisher import Publisher
+from stream.publish.wire import encode
 from stream.show.sinks import Sink, log_line
 from stream.window.windows import FaceWindows
 

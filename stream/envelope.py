@@ -4,19 +4,11 @@ from __future__ import annotations
 
 import time
 import uuid
-from pathlib import Path
 
 from stream.camera.frame import Frame
 from stream.pipeline import Seen
 from stream.publish.message import Event, Faces, LatencyMs, Model
-
-
-def boot_id() -> str:
-    """This boot's id: monotonic times of two messages compare only where it is equal."""
-    try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    except OSError:
-        return "unknown"
+from stream.publish.wire import boot_id
 
 
 class Envelope:
@@ -30,7 +22,7 @@ class Envelope:
     def __init__(self, source: str, model: Model) -> None:
         self.source, self.model = source, model
         self.session = str(uuid.uuid4())
-        self.boot_id = boot_id()
+        self.boot_id = boot_id() or "unknown"
         self._seq = {"faces": 0, "status": 0, "event": 0}
         self._last_frame_id = 0
 

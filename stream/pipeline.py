@@ -16,7 +16,7 @@ from engine.spec import ModelSpec
 from stream.camera.frame import Frame
 from stream.faces import FaceTracker, TrackedFace
 from stream.faces.primary import Box, primary_face
-from stream.publish.message import Face, Quality, Window
+from stream.publish.message import Face, Quality, WindowFill
 from stream.scores.scorer import Scorer
 from stream.window.clock import SampleClock
 from stream.window.crop import crop_face
@@ -208,10 +208,10 @@ class Pipeline:
             score=round(float(face.score), 4),
             ready=reason == "ok",
             reason=reason,
-            window=Window(window.n, window.need, round(window.span_ms, 1), window.gaps),
+            window=WindowFill(window.n, window.need, round(window.span_ms, 1), window.gaps),
             quality=Quality(
                 size_px=_round(face.size_px, 1),
-                blur=_blur(face.blur),
+                blur=_blur(face.sharpness),
                 yaw_deg=_round(face.yaw_deg, 1),
                 pitch_deg=_round(face.pitch_deg, 1),
             ),

@@ -30,7 +30,8 @@ from engine.bundle.engine_directory import open_artefact
 from engine.errors import DferError
 from stream.camera.paths import demo_clip_path
 from stream.model import DEFAULT_BUNDLE
-from stream.publish.message import Faces, decode
+from stream.publish.message import Faces
+from stream.publish.wire import decode
 
 STAGES = ("capture", "detect", "infer", "total")
 WARM_MESSAGES = 30

@@ -10,10 +10,9 @@ from typing import TextIO
 
 from engine.arguments import count, seconds
 from stream.publish.endpoint import EndpointError
-from stream.publish.keys import KeyFileError
 from stream.publish.message import Event, Face, Faces, Message
 from stream.subscribe.client import Client
-from stream.subscribe.freshness import Verdict
+from stream.subscribe.freshness import FreshnessReport
 
 NOTHING_AFTER_S = 3.0
 _BAR = 20
@@ -52,7 +51,7 @@ def run(args: argparse.Namespace, out: TextIO | None = None, err: TextIO | None 
     out, err = out or sys.stdout, err or sys.stderr
     try:
         client = Client(args.endpoint, args.topic, args.source, args.newest, args.key, args.server_key)
-    except (EndpointError, KeyFileError) as error:
+    except EndpointError as error:
         print(f"dfer-stream listen: {error}", file=err)
         return 2
     with client:
@@ -82,7 +81,7 @@ def describe(message: Message) -> str:
     return "\n".join(lines + ["  " + _face(face) for face in message.faces])
 
 
-def freshness_line(verdict: Verdict) -> str:
+def freshness_line(verdict: FreshnessReport) -> str:
     """What a verdict means, for people."""
     if verdict.age_ms is None:
         return "nothing heard yet"

@@ -25,7 +25,6 @@ from stream.health.notify import Notifier
 from stream.model import LoadedModel, load_model
 from stream.pipeline import Pipeline
 from stream.publish.endpoint import EndpointError
-from stream.publish.keys import KeyFileError
 from stream.publish.publisher import Publisher
 from stream.scores.scorer import Scorer
 from stream.show.overlay import OverlayError
@@ -41,7 +40,6 @@ REFUSALS = (
     ConfigError,
     EndpointError,
     FaceModelError,
-    KeyFileError,
     OverlayError,
 )
 """Errors that carry their remedy: one line and exit code 2."""

@@ -18,7 +18,6 @@ from calibration.apply import Calibration
 from engine.backends import Backend, BackendError
 from engine.preprocess import stack_units
 from engine.spec import CropGeometry
-from stream.config import ScoreSettings
 from stream.faces import FaceTracker
 from stream.faces.nets.landmarks import LandmarkNet
 from stream.faces.nets.regions import Region, five_points, region_of_landmarks
@@ -27,6 +26,7 @@ from stream.model import LoadedModel
 from stream.offline.inputs import Item, Problem, read_images
 from stream.offline.rows import StillRow
 from stream.publish.message import scores
+from stream.scores.settings import ScoreSettings
 from stream.scores.smooth import Smoother
 from stream.window.crop import crop_face
 

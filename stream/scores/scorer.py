@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 from calibration.apply import Calibration
 from calibration.neutral import NeutralBaseline
-from stream.config import ScoreSettings
 from stream.publish.message import scores
+from stream.scores.settings import ScoreSettings
 from stream.scores.smooth import Smoother
 from stream.window.windows import WindowScore
 
@@ -63,7 +63,7 @@ class Scorer:
         shift = self._neutral.step(face_id, score.logits, score.t_ns) if full else None
         probs = self._calibration.probs(score.logits, shift)
         now = None if score.now is None else self._calibration.probs(score.now, shift)
-        calm = self._smoother.step(face_id, probs, score.t_ns) if full else None
+        smooth = self._smoother.step(face_id, probs, score.t_ns) if full else None
         held = FaceScores(
             t_ns=score.t_ns,
             frame_id=score.frame_id,
@@ -71,9 +71,9 @@ class Scorer:
             probs=scores(self._labels, probs.tolist()),
             now=None if now is None else scores(self._labels, now.tolist()),
             relevance=[round(float(value), 5) for value in score.relevance],
-            smoothed=None if calm is None else scores(self._labels, calm.smoothed.tolist()),
-            label=None if calm is None else calm.label,
-            confidence=None if calm is None else round(calm.confidence, 6),
+            smoothed=None if smooth is None else scores(self._labels, smooth.smoothed.tolist()),
+            label=None if smooth is None else smooth.label,
+            confidence=None if smooth is None else round(smooth.confidence, 6),
             neutral_shift=None if shift is None else scores(self._labels, shift.tolist()),
         )
         self._held[face_id] = held

@@ -11,10 +11,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from calibration.metrics import Scores, score
 from engine.errors import DferError
 from train.data.dataset import Batch, ClipDataset
 from train.data.loading import evaluation_loader
-from train.evaluation.metrics import Scores, score
 from train.files import replace_file
 from train.models.window import ExpressionModel, WindowOutput
 

@@ -14,8 +14,9 @@ from msgspec.structs import replace
 
 from stream.commands import listen
 from stream.publish.endpoint import EndpointError
-from stream.publish.message import Event, Faces, Status, encode
+from stream.publish.message import Event, Faces, Status
 from stream.publish.publisher import Publisher
+from stream.publish.wire import encode
 from stream.subscribe.client import Client
 from tests.subscribers.feed import status
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from stream.offline.faces import CropAligner
 
-CLIP = Path(__file__).parents[4] / "stream" / "demo" / "clip.mp4"
+CLIP = Path(__file__).parents[3] / "stream" / "demo" / "clip.mp4"
 SIDE = 160
 
 

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from engine.spec import SEVEN_CLASSES
 from stream.publish import message as m
+from stream.publish import rules, wire
 
 finite = st.floats(allow_nan=False, allow_infinity=False, width=32)
 uint = st.integers(0, 2**53)
@@ -38,7 +39,7 @@ def face(draw: st.DrawFn) -> m.Face:
         score=draw(share),
         ready=ready,
         reason="ok" if ready else draw(st.sampled_from(m.FACE_REASONS[1:])),
-        window=m.Window(draw(uint), draw(uint), draw(st.floats(0, 1e6)), draw(uint)),
+        window=m.WindowFill(draw(uint), draw(uint), draw(st.floats(0, 1e6)), draw(uint)),
         logits=draw(maps(finite)),
         probs=draw(maps(share)),
         smoothed=draw(maps(share)),
@@ -117,7 +118,7 @@ events = st.builds(
 
 
 def validator(kind: str) -> Any:
-    schema = json.loads(m.schema_path(kind).read_text())
+    schema = json.loads(wire.schema_path(kind).read_text())
     jsonschema.Draft202012Validator.check_schema(schema)
     return jsonschema.Draft202012Validator(schema)
 
@@ -151,23 +152,23 @@ def plain_face(**changes: Any) -> m.Face:
         "score": 0.9,
         "ready": True,
         "reason": "ok",
-        "window": m.Window(16, 16, 1875.0),
+        "window": m.WindowFill(16, 16, 1875.0),
     }
     return m.Face(**(values | changes))
 
 
 @given(faces() | statuses | events)
 def test_what_is_encoded_fits_the_schema_and_comes_back_equal(message: m.Message) -> None:
-    body = m.encode(message)
+    body = wire.encode(message)
     kind = type(message).__name__.lower()
     VALIDATORS[kind].validate(json.loads(body))
     assert b"\n" not in body
-    assert m.decode_frame(m.frame(kind, message.source, body)) == message
+    assert wire.decode_frame(wire.topic(kind, message.source) + body) == message
 
 
 @given(faces(), st.dictionaries(names.map("x_".__add__), st.none() | text | uint, min_size=1, max_size=3))
 def test_keys_of_a_later_minor_version_are_ignored(message: m.Faces, later: dict[str, Any]) -> None:
-    tree = json.loads(m.encode(message))
+    tree = json.loads(wire.encode(message))
     tree |= later
     tree["schema"] = "dfer.faces/1.9"
     tree["latency_ms"]["x_later"] = 1
@@ -175,17 +176,17 @@ def test_keys_of_a_later_minor_version_are_ignored(message: m.Faces, later: dict
         one |= later
         one["state"] = "a_later_state"
     VALIDATORS["faces"].validate(tree)
-    read = m.decode(json.dumps(tree), m.Faces)
+    read = wire.decode(json.dumps(tree), m.Faces)
     assert read.seq == message.seq
     assert [one.probs for one in read.faces] == [one.probs for one in message.faces]
 
 
 def test_keys_an_older_publisher_does_not_send_take_defaults() -> None:
-    tree = json.loads(m.encode(plain_faces(faces=[plain_face()])))
+    tree = json.loads(wire.encode(plain_faces(faces=[plain_face()])))
     for name in ("rate_hz", "degraded", "latency_ms", "model"):
         del tree[name]
     del tree["faces"][0]["neutral_shift"]
-    assert m.decode(json.dumps(tree), m.Faces) == plain_faces(faces=[plain_face()])
+    assert wire.decode(json.dumps(tree), m.Faces) == plain_faces(faces=[plain_face()])
 
 
 @pytest.mark.parametrize(
@@ -198,22 +199,22 @@ def test_keys_an_older_publisher_does_not_send_take_defaults() -> None:
     ],
 )
 def test_another_major_version_is_refused(schema: str, words: str) -> None:
-    body = m.encode(plain_faces()).replace(b"dfer.faces/1.0", schema.encode())
+    body = wire.encode(plain_faces()).replace(b"dfer.faces/1.0", schema.encode())
     with pytest.raises(m.MessageError, match=words):
-        m.decode(body, m.Faces)
+        wire.decode(body, m.Faces)
     assert not VALIDATORS["faces"].is_valid(json.loads(body))
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"[]", b'{"schema":"dfer.faces/1.0"}', b'{"schema":1}', b"\xff"])
 def test_what_is_no_message_is_refused(body: bytes) -> None:
     with pytest.raises(m.MessageError, match="not a faces message"):
-        m.decode(body, m.Faces)
+        wire.decode(body, m.Faces)
 
 
 @pytest.mark.parametrize("data", [b"", b"faces/cam1", b"other/cam1 {}", b"faces {}", b"\xff\xfe/x {}"])
 def test_what_has_no_topic_of_ours_is_refused(data: bytes) -> None:
     with pytest.raises(m.MessageError, match="not a dferstream message"):
-        m.decode_frame(data)
+        wire.decode_frame(data)
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
@@ -224,18 +225,18 @@ def test_no_number_that_is_not_finite_reaches_the_wire(bad: float) -> None:
         {"score": bad},
         {"confidence": bad},
         {"score_age_ms": bad},
-        {"window": m.Window(1, 2, bad)},
+        {"window": m.WindowFill(1, 2, bad)},
         {"relevance": [0.5, bad]},
         {"quality": m.Quality(pitch_deg=bad)},
         *({name: classes | {"fear": bad}} for name in ("logits", "probs", "smoothed", "now", "neutral_shift")),
     ]
     for changes in changed:
         with pytest.raises(m.MessageError, match=r"faces\[f1\].*not finite"):
-            m.encode(plain_faces(faces=[plain_face(**changes)]))
+            wire.encode(plain_faces(faces=[plain_face(**changes)]))
     with pytest.raises(m.MessageError, match="latency_ms"):
-        m.encode(plain_faces(latency_ms=m.LatencyMs(detect=bad)))
+        wire.encode(plain_faces(latency_ms=m.LatencyMs(detect=bad)))
     with pytest.raises(m.MessageError, match="rate_hz"):
-        m.encode(plain_faces(rate_hz=bad))
+        wire.encode(plain_faces(rate_hz=bad))
     assert m.scores(SEVEN_CLASSES, [0.1] * 6 + [bad]) is None
 
 
@@ -261,11 +262,11 @@ def test_scores_are_by_name_and_rounded() -> None:
 )
 def test_contradictions_are_refused_before_they_are_sent(changes: dict[str, Any]) -> None:
     with pytest.raises(m.MessageError):
-        m.encode(plain_faces(**changes))
+        wire.encode(plain_faces(**changes))
 
 
 def test_the_schema_refuses_a_label_before_ready_and_a_valid_message_without_capture_time() -> None:
-    tree = json.loads(m.encode(plain_faces(faces=[plain_face(label="fear", confidence=0.9)])))
+    tree = json.loads(wire.encode(plain_faces(faces=[plain_face(label="fear", confidence=0.9)])))
     early = json.loads(json.dumps(tree))
     early["faces"][0] |= {"ready": False, "reason": "warming"}
     assert not VALIDATORS["faces"].is_valid(early)
@@ -283,18 +284,18 @@ def test_schema_files_name_every_field() -> None:
     defs = VALIDATORS["faces"].schema["$defs"]
     assert set(defs["face"]["properties"]) == fields(m.Face)
     assert set(defs["model"]["properties"]) == fields(m.Model)
-    assert set(defs["face"]["properties"]["window"]["properties"]) == fields(m.Window)
+    assert set(defs["face"]["properties"]["window"]["properties"]) == fields(m.WindowFill)
     assert set(defs["face"]["properties"]["quality"]["properties"]) == fields(m.Quality)
 
 
 def test_a_topic_ends_with_a_space_so_that_cam1_is_not_cam10() -> None:
-    assert m.topic("faces", "cam1") == b"faces/cam1 "
-    assert not m.frame("faces", "cam10", b"{}").startswith(m.topic("faces", "cam1"))
+    assert wire.topic("faces", "cam1") == b"faces/cam1 "
+    assert not wire.topic("faces", "cam10").startswith(wire.topic("faces", "cam1"))
     for name in ("cam 1", "a/b", "", "ü", "x" * 65, ".x"):
         with pytest.raises(m.MessageError, match="source name"):
-            m.check_source(name)
+            rules.check_source(name)
 
 
 def test_a_subscriber_can_use_the_structs_without_zeromq() -> None:
-    code = "import sys; sys.modules['zmq'] = None; import stream.publish.message, stream.subscribe.freshness"
+    code = "import sys; sys.modules['zmq'] = None; import stream.publish.wire, stream.subscribe.freshness"
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
