@@ -11,9 +11,8 @@ import numpy as np
 
 from calibration import apply
 from calibration.apply import Calibration
-from engine.backends import Artefact, Backend, BackendError, open_backend
-from engine.bundle.bundle import Bundle, BundleError
-from engine.bundle.engine_directory import EngineDirectory, open_artefact
+from engine.backends import Backend, BackendError, open_artefact, open_backend
+from engine.bundle import Artefact, Bundle, BundleError, EngineDirectory
 from engine.settings import SettingsError
 from engine.spec import ModelSpec
 from stream.config import ModelSettings, Settings

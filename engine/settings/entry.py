@@ -68,7 +68,7 @@ def entries(cls: type, prefix: str = "", hidden: frozenset[str] | None = None) -
     Raises:
         SettingsError: If a field is undocumented or of a type that no text can set.
     """
-    hints, docs = typing.get_type_hints(cls), _attribute_docs(cls)
+    hints, docs = typing.get_type_hints(cls), attribute_docs(cls)
     left_out: frozenset[str] = getattr(cls, "HIDDEN", frozenset()) if hidden is None else hidden
     found: list[Entry] = []
     for field in dataclasses.fields(cls):
@@ -125,7 +125,7 @@ def find(key: str, known: Mapping[str, Entry], where: str) -> tuple[Entry, str]:
     raise SettingsError(f"{where}: unknown setting {key}", f"did you mean {hint}?" if hint else "")
 
 
-def _attribute_docs(cls: type) -> dict[str, str]:
+def attribute_docs(cls: type) -> dict[str, str]:
     """What a Google-style docstring's ``Attributes:`` section says of each field, one paragraph each."""
     text = inspect.cleandoc(cls.__doc__ or "")
     _, found, body = text.partition("Attributes:\n")

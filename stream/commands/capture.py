@@ -28,8 +28,8 @@ from rich.live import Live
 from rich.text import Text
 
 from engine.arguments import count, seconds
-from engine.bundle.bundle import BundleError
-from engine.bundle.engine_directory import open_artefact
+from engine.backends import open_artefact
+from engine.bundle import BundleError
 from engine.errors import DferError
 from engine.settings import SettingsError
 from engine.spec import ModelSpec
