@@ -224,7 +224,7 @@ class Pipeline:
             window=WindowFill(window.n, window.need, round(window.span_ms, 1), window.gaps),
             quality=Quality(
                 size_px=_round(face.size_px, 1),
-                blur=_blur(face.blur),
+                blur=_blur(face.sharpness),
                 yaw_deg=_round(face.yaw_deg, 1),
                 pitch_deg=_round(face.pitch_deg, 1),
             ),

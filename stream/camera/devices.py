@@ -166,8 +166,8 @@ def describe_devices(devices: list[Device]) -> str:
     """
     if not devices:
         raise CameraError(
-            "no camera found under /dev/video*: plug one in, pass it into the container"
-            " (--device /dev/video0), or try --source demo://"
+            "no camera found under /dev/video*",
+            "plug one in, pass it into the container (--device /dev/video0), or try --source demo://",
         )
     lines = []
     for device in devices:

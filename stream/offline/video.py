@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream.assemble import LoadedModel, build_pipeline
-from stream.camera.driver import Driver, Opened, to_rgb
-from stream.camera.drivers.file import open_file
-from stream.camera.frame import CameraError, Frame, SourceEnded
+from stream.camera.driver import Driver, Opened, SourceEnded, to_rgb
+from stream.camera.drivers import open_driver
+from stream.camera.frame import CameraError, Frame
 from stream.camera.settings import CameraSettings
 from stream.camera.uri import SourceUri
 from stream.config import Settings
@@ -84,7 +84,7 @@ class VideoFrames:
     def __init__(self, path: str, settings: CameraSettings) -> None:
         self.problem: str | None = None
         self.decoded = 0
-        self._driver: Driver = open_file(SourceUri("file", path, path), replace(settings, loop=False))
+        self._driver: Driver = open_driver(SourceUri("file", path, path), replace(settings, loop=False, driver=None))
         try:
             self.opened: Opened = self._driver.open()
         except BaseException:

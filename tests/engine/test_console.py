@@ -18,7 +18,7 @@ COMMANDS = {
     "dfer-stream config": ("stream.cli", "config", "show"),
     "dfer-stream doctor": ("stream.cli", "doctor"),
     "dfer-engine": ("engine.cli", "inspect", str(BUNDLE)),
-    "dfer-train": ("train.cli", "inspect", "tg-dfer", "--encoder", "tiny"),
+    "dfer-train inspect": ("train.cli", "inspect", "tg-dfer", "--encoder", "tiny"),
 }
 
 
@@ -33,7 +33,7 @@ def test_a_full_disk_under_the_output_is_one_line(name: str) -> None:
 
 
 # dfer-train prints through rich, which ends such a process itself, as silently, with 1.
-@pytest.mark.parametrize("name", [name for name in COMMANDS if name != "dfer-train"])
+@pytest.mark.parametrize("name", [name for name in COMMANDS if not name.startswith("dfer-train")])
 def test_a_reader_that_has_seen_enough_is_no_error(name: str) -> None:
     readable, writable = os.pipe()
     os.close(readable)

@@ -96,7 +96,7 @@ def slot_ms(rounds: int = 300) -> tuple[float, float]:
         t1 = time.monotonic_ns()
         taken = slot.take()
         assert taken is not None
-        np.array(taken[0])
+        np.array(taken.image)
         times.append((t1 - t0, time.monotonic_ns() - t1))
     write, read = np.median(times, axis=0) / 1e6
     return float(write), float(read)

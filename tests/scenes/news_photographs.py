@@ -24,7 +24,7 @@ from engine.bundle.bundle import Bundle
 from engine.spec import SEVEN_CLASSES, CropGeometry, canonical_class
 from stream.offline.faces import CropAligner
 from stream.window.crop import crop_face
-from train.default_model.measure import bootstrap, still_logits
+from train.default_model.measure import accuracy, still_logits
 
 PEERS = {
     "mini_xception": (64, ("anger", "disgust", "fear", "happiness", "sadness", "surprise", "neutral")),
@@ -97,13 +97,14 @@ def compare(bundle: Path, photographs: Path, peers: Path, limit: int | None = No
     backend = open_backend(opened, threads=1)
     crops = np.stack([crop_face(i, p, opened.spec.crop) for i, p in zip(images, points, strict=True)])[:, None]
     report: dict[str, Any] = {"n": len(truth)}
-    report["bundle"] = bootstrap(still_logits(backend, crops, opened.spec.window), truth, 500)
+    logits = still_logits(backend, crops, opened.spec.window)
+    report["bundle"] = accuracy(logits, truth, SEVEN_CLASSES, 500)
     backend.close()
     for name, (size, _) in PEERS.items():
         for margin in MARGINS:
             geometry = widen(opened.spec.crop, margin, size)
             scores = peer_logits(peers / f"{name}.onnx", images, points, geometry)
-            report[f"{name} x{margin}"] = bootstrap(scores, truth, 500)
+            report[f"{name} x{margin}"] = accuracy(scores, truth, SEVEN_CLASSES, 500)
     return report
 
 

@@ -82,7 +82,7 @@ def test_mistakes_are_one_line_and_a_status(
     words: list[str], message: str, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert main(words) == 1
+    assert main(words) == 2
     error = capsys.readouterr().err
     assert message in error
     assert "Traceback" not in error

@@ -47,7 +47,7 @@ def test_flags_win_over_the_file_and_the_file_over_the_recipe(tmp_path: Path) ->
         ("loop.select=best", "must be one of best-on-validation"),
         ("data.validation=0.0", "needs data.validation above 0"),
         ("optim.betas=[0.9]", "must have 2 values"),
-        ("augment.flip=2.0", "flip is a probability"),
+        ("augment.flip=2.0", "augment.flip must be 0..1"),
         ("loop.batch", "needs section.key=value"),
         ("loop.batch.x=1", "must be of type int|is no table"),
     ],

@@ -6,9 +6,7 @@ range of a trained model; its scores mean nothing.
 
 from __future__ import annotations
 
-import argparse
-import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -17,15 +15,15 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from engine.bundle.bundle import Bundle, BundleError
-from engine.export.export import ExportError, export_bundle
+from engine.bundle.bundle import Bundle
+from engine.export.export import export_bundle
 from engine.spec import ModelSpec
 from train.models.clip.size import ClipSize
 from train.models.clip.vision import VisionTransformer
 from train.models.exchange import InteractionExchange, MessageExchange
-from train.models.options import OptionError
 from train.models.precision import LayerNorm
-from train.models.registry import add_model_arguments, build, parse_overrides
+from train.models.registry import build
+from train.settings import ConfigError
 
 CONSTANTS = (20.0, -35.0, 60.0, -100.0)
 """Values that four channels of every token get ahead of the first layer; the others deviate by about 1."""
@@ -60,7 +58,7 @@ def random_bundle(
         The bundle, opened and verified.
 
     Raises:
-        OptionError: On unknown names or options, or outliers asked of an encoder that is no transformer.
+        ConfigError: On unknown names or options, or outliers asked of an encoder that is no transformer.
         BundleError: If something that is no bundle stands at ``out``.
     """
     with torch.random.fork_rng(devices=[]):
@@ -69,7 +67,7 @@ def random_bundle(
     if outlier_heavy:
         visions = [m for m in model.modules() if isinstance(m, VisionTransformer)]
         if not visions:
-            raise OptionError("outliers need a CLIP image encoder: take a vit encoder")
+            raise ConfigError("outliers need a CLIP image encoder: take a vit encoder")
         make_outlier_heavy(visions[0], seed)
     spec = model.spec()
     shown = encoder if isinstance(encoder, str) else "custom"
@@ -163,40 +161,3 @@ def smooth_crops(spec: ModelSpec, units: int, seed: int) -> NDArray[np.uint8]:
     fine = nn.functional.interpolate(coarse.flatten(0, 1), (size, size), mode="bicubic").clamp(0, 1)
     images = (fine * 255).round().to(torch.uint8).reshape(units, spec.unit, 3, size, size)
     return cast("NDArray[np.uint8]", images.permute(0, 1, 3, 4, 2).contiguous().numpy())
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the command's arguments."""
-    add_model_arguments(parser)
-    parser.add_argument("out", metavar="OUT", help="the bundle's directory")
-    parser.add_argument("--seed", type=int, default=0, help="equal seeds give equal bundles")
-    parser.add_argument("--outlier-heavy", action="store_true", help="activations with a trained CLIP's outliers")
-
-
-def run(arguments: argparse.Namespace) -> int:
-    """Run the command; 0, or 2 after one line on what is wrong."""
-    try:
-        bundle = random_bundle(
-            arguments.model,
-            arguments.encoder,
-            arguments.out,
-            arguments.seed,
-            parse_overrides(arguments.overrides),
-            arguments.outlier_heavy,
-        )
-    except (OptionError, ExportError, BundleError, ValueError, OSError) as error:
-        print(f"dfer-train random-bundle: {error}", file=sys.stderr)
-        return 2
-    print(f"{bundle.path}: {bundle.spec.name}, random weights, sha256 {bundle.sha256[:12]}")
-    return 0
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """The command on its own."""
-    parser = argparse.ArgumentParser("dfer-train random-bundle", description=(__doc__ or "").splitlines()[0])
-    add_arguments(parser)
-    return run(parser.parse_args(argv))
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())

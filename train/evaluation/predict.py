@@ -11,9 +11,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from calibration.metrics import Scores, score
 from train.data.dataset import Batch, ClipDataset
 from train.data.loading import evaluation_loader
-from train.evaluation.metrics import Scores, score
+from train.files import replace_file
 from train.models.window import ExpressionModel, WindowOutput
 from train.training.checkpoint import CheckpointError
 from train.training.loop import normalise
@@ -63,9 +64,7 @@ class Predictions:
     def save(self, path: Path) -> None:
         """Write everything as one ``.npz``, nothing pickled."""
         values = {f.name: np.asarray(getattr(self, f.name)) for f in fields(self)}
-        temporary = path.with_name(f".{path.name}.partial.npz")
-        np.savez_compressed(temporary, **values)  # type: ignore[arg-type]
-        temporary.replace(path)
+        replace_file(path, lambda temporary: np.savez_compressed(temporary, **values))  # type: ignore[arg-type]
 
     @classmethod
     def load(cls, path: Path) -> Predictions:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import difflib
 import typing
@@ -10,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from engine.spec import canonical_class
@@ -20,19 +20,10 @@ from train.models.clip.text import TextTransformer
 from train.models.clip.tokenizer import ByteTokens, ClipTokens, Tokenizer
 from train.models.clip.vision import VisionTransformer
 from train.models.clip.weights import ClipWeights, load_text, load_vision, read_clip
-from train.models.options import ModelOptions, OptionError
+from train.models.options import OPTIONS, ClipGuidedConfig, DkClipConfig, ModelOptions, TgDferConfig
 from train.models.text_side import ClipTexts, PromptSet
 from train.models.window import ExpressionModel
-
-CONFIGS: dict[str, type[ModelOptions]] = {
-    "tg-dfer": tg_dfer.TgDferConfig,
-    "dk-clip": dk_clip.DkClipConfig,
-    "clip-guided": clip_guided.ClipGuidedConfig,
-}
-"""Configuration of each model, by the model's name."""
-
-ENCODERS: tuple[str, ...] = (*SIZES, "compact")
-"""Names an encoder may have."""
+from train.settings import ConfigError, ModelSettings
 
 
 def configure(name: str, options: Mapping[str, Any] | None = None) -> ModelOptions:
@@ -46,9 +37,9 @@ def configure(name: str, options: Mapping[str, Any] | None = None) -> ModelOptio
         The configuration, checked.
 
     Raises:
-        OptionError: On an unknown model or option, with the nearest known name, or a value out of range.
+        ConfigError: On an unknown model or option, with the nearest known name, or a value out of range.
     """
-    config = CONFIGS[_known("model", name, CONFIGS)]
+    config = OPTIONS[_known("model", name, OPTIONS)]
     types = typing.get_type_hints(config)
     values = {}
     for key, value in (options or {}).items():
@@ -57,28 +48,19 @@ def configure(name: str, options: Mapping[str, Any] | None = None) -> ModelOptio
     return config(**values)
 
 
-def add_model_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare what names a model on a command line: ``MODEL``, ``--encoder``, ``--set`` (:func:`parse_overrides`)."""
-    parser.add_argument("model", metavar="MODEL", help=", ".join(CONFIGS))
-    parser.add_argument("--encoder", default="vit-b-32", metavar="NAME", help=", ".join(ENCODERS))
-    parser.add_argument(
-        "--set", dest="overrides", action="append", default=[], metavar="KEY=VALUE", help="an option of the model"
-    )
-
-
 def parse_overrides(pairs: Sequence[str]) -> dict[str, str]:
     """Split ``key=value`` flags.
 
     Raises:
-        OptionError: If one has no ``=`` or a key comes twice.
+        ConfigError: If one has no ``=`` or a key comes twice.
     """
     values: dict[str, str] = {}
     for pair in pairs:
         key, equals, value = pair.partition("=")
         if not equals or not key:
-            raise OptionError(f"--set takes key=value, not {pair!r}")
+            raise ConfigError(f"--set takes key=value, not {pair!r}")
         if key.strip() in values:
-            raise OptionError(f"--set {key.strip()} is given twice")
+            raise ConfigError(f"--set {key.strip()} is given twice")
         values[key.strip()] = value.strip()
     return values
 
@@ -94,7 +76,7 @@ def build(
 
     Args:
         name: ``tg-dfer``, ``dk-clip`` or ``clip-guided``.
-        encoder: One of :data:`ENCODERS`, or a CLIP size.
+        encoder: One of :data:`train.models.options.ENCODERS`, or a CLIP size.
         options: The model's options by field, see :func:`configure`.
         weights: Where CLIP's weights and tokenizer are, see :func:`train.models.clip.weights.read_clip`; random if
             not given.
@@ -105,12 +87,12 @@ def build(
         The model, its frozen parts frozen.
 
     Raises:
-        OptionError: On an unknown name or a combination that cannot be.
+        ConfigError: On an unknown name or a combination that cannot be.
         train.models.clip.weights.ClipWeightsError: If the weights cannot be used.
     """
     config = configure(name, options)
     if text_side not in ("auto", "clip", "labels"):
-        raise OptionError(f"text side must be auto, clip or labels, not {text_side!r}")
+        raise ConfigError(f"text side must be auto, clip or labels, not {text_side!r}")
     if encoder == "compact":
         return _build_compact(config, weights, text_side)
     size = encoder if isinstance(encoder, ClipSize) else SIZES[_known("encoder", encoder, SIZES)]
@@ -118,7 +100,7 @@ def build(
     if read is not None and read.size != size:
         differ = [f.name for f in dataclasses.fields(size) if getattr(size, f.name) != getattr(read.size, f.name)]
         told = ", ".join(f"{n} {getattr(read.size, n)} for {getattr(size, n)}" for n in differ)
-        raise OptionError(f"{read.source} is no {encoder}: it has {told}")
+        raise ConfigError(f"{read.source} is no {encoder}: it has {told}")
     config = dataclasses.replace(config, crop=dataclasses.replace(config.crop, size_px=size.image_px))
     sets, exchange = _parts(config, size)
     text = None
@@ -135,6 +117,23 @@ def build(
     return model
 
 
+def build_model(settings: ModelSettings, labels: tuple[str, ...], seed: int) -> ExpressionModel:
+    """Make the model of a run, with reproducible initial weights.
+
+    Args:
+        settings: Which one.
+        labels: Class names in the order of the logits.
+        seed: Of the initial weights; the same in every process.
+
+    Raises:
+        ConfigError: On an unknown name or option.
+        train.models.clip.weights.ClipWeightsError: If CLIP's weights cannot be used.
+    """
+    torch.manual_seed(seed)
+    options = {**settings.options, "labels": tuple(labels)}
+    return build(settings.name, settings.encoder, options, settings.weights or None, settings.text_side)
+
+
 def set_image_encoder(backbone: nn.Module, config: ModelOptions) -> None:
     """Freeze, tune or update an image encoder as configured.
 
@@ -145,13 +144,13 @@ def set_image_encoder(backbone: nn.Module, config: ModelOptions) -> None:
         config: With ``image_encoder`` and ``lora_rank``.
 
     Raises:
-        OptionError: If updates are asked of an encoder that is no transformer, or are too large.
+        ConfigError: If updates are asked of an encoder that is no transformer, or are too large.
     """
     if config.image_encoder == "tuned":
         return
     if config.image_encoder == "lora":
         if not isinstance(backbone, VisionTransformer):
-            raise OptionError("image_encoder=lora needs a CLIP image encoder: take frozen or tuned")
+            raise ConfigError("image_encoder=lora needs a CLIP image encoder: take frozen or tuned")
         add_lora(backbone, config.lora_rank)
         return
     for name, parameter in backbone.named_parameters():
@@ -160,23 +159,23 @@ def set_image_encoder(backbone: nn.Module, config: ModelOptions) -> None:
 
 
 def _parts(config: ModelOptions, size: ClipSize) -> tuple[dict[str, PromptSet], Callable[[], nn.Module] | None]:
-    if isinstance(config, tg_dfer.TgDferConfig):
+    if isinstance(config, TgDferConfig):
         return tg_dfer.prompt_sets(config), None
-    if isinstance(config, dk_clip.DkClipConfig):
+    if isinstance(config, DkClipConfig):
         return dk_clip.prompt_sets(config), dk_clip.exchange_of(config, size.width, size.heads)
-    if isinstance(config, clip_guided.ClipGuidedConfig):
+    if isinstance(config, ClipGuidedConfig):
         return clip_guided.prompt_sets(config), clip_guided.exchange_of(config, size.width, size.heads)
-    raise OptionError(f"no model is configured by {type(config).__name__}")
+    raise ConfigError(f"no model is configured by {type(config).__name__}")
 
 
 def _assemble(config: ModelOptions, vision: VisionTransformer, text: nn.Module | None) -> ExpressionModel:
-    if isinstance(config, tg_dfer.TgDferConfig):
+    if isinstance(config, TgDferConfig):
         return tg_dfer.TgDfer(config, vision, vision.size.joint, text)
-    if isinstance(config, dk_clip.DkClipConfig):
+    if isinstance(config, DkClipConfig):
         return dk_clip.DkClip(config, vision, text)
-    if isinstance(config, clip_guided.ClipGuidedConfig):
+    if isinstance(config, ClipGuidedConfig):
         return clip_guided.ClipGuided(config, vision, text)
-    raise OptionError(f"no model is configured by {type(config).__name__}")
+    raise ConfigError(f"no model is configured by {type(config).__name__}")
 
 
 def _text_side(
@@ -189,12 +188,12 @@ def _text_side(
 
 
 def _build_compact(config: ModelOptions, weights: str | Path | None, text_side: str) -> ExpressionModel:
-    if not isinstance(config, tg_dfer.TgDferConfig):
-        raise OptionError(
+    if not isinstance(config, TgDferConfig):
+        raise ConfigError(
             "encoder compact has no layers in which frames exchange tokens: take tg-dfer, or a vit encoder"
         )
     if weights is not None or text_side == "clip":
-        raise OptionError("encoder compact has no CLIP behind it: give neither CLIP weights nor text side clip")
+        raise ConfigError("encoder compact has no CLIP behind it: give neither CLIP weights nor text side clip")
     from train.models.compact.encoder import CompactEncoder, EncoderConfig
 
     shape = EncoderConfig()
@@ -211,7 +210,7 @@ def _known(what: str, name: str, known: typing.Iterable[str]) -> str:
     if name in names:
         return name
     near = difflib.get_close_matches(name, names, n=1)
-    raise OptionError(
+    raise ConfigError(
         f"unknown {what} {name!r}" + (f": did you mean {near[0]!r}?" if near else f"; known: {', '.join(names)}")
     )
 
@@ -229,17 +228,17 @@ def _typed(key: str, value: Any, kind: Any) -> Any:
             return True
         if str(value).lower() in ("false", "no", "off", "0"):
             return False
-        raise OptionError(f"{key} must be true or false, not {value!r}")
+        raise ConfigError(f"{key} must be true or false, not {value!r}")
     if kind is str and isinstance(value, str):
         return value
     if isinstance(value, bool) or not isinstance(value, str | int | float) or kind is str:
-        raise OptionError(f"{key} must be {_word(kind)}, not {value!r}")
+        raise ConfigError(f"{key} must be {_word(kind)}, not {value!r}")
     try:
         number = kind(value)
     except ValueError as error:
-        raise OptionError(f"{key} must be {_word(kind)}, not {value!r}") from error
+        raise ConfigError(f"{key} must be {_word(kind)}, not {value!r}") from error
     if kind is int and isinstance(value, float) and number != value:
-        raise OptionError(f"{key} must be {_word(kind)}, not {value!r}")
+        raise ConfigError(f"{key} must be {_word(kind)}, not {value!r}")
     return number
 
 

@@ -12,14 +12,14 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table as Grid
 
+from calibration.metrics import mean_and_sd
 from train.config import load_config, merge
 from train.evaluation.evaluate import influence_scores
 from train.evaluation.heldout import predict_run
-from train.evaluation.metrics import mean_and_sd
+from train.files import write_text
 from train.papers.tables import Row, Table
 from train.recipes import recipe
 from train.settings import RunConfig
-from train.training.checkpoint import write_text
 from train.training.distributed import Processes
 from train.training.fit import fit
 

@@ -24,7 +24,7 @@ from engine.bundle.engine_directory import cpu_name
 from engine.spec import SEVEN_CLASSES
 from train.data.dataset import Batch
 from train.data.loading import StepSampler
-from train.models.build import build_model
+from train.models.registry import build_model
 from train.settings import ConfigError, RunConfig
 from train.training.distributed import Processes
 from train.training.loop import Trainer, training_mode

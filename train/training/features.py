@@ -18,9 +18,10 @@ from torch.utils.data import Dataset
 
 from train.data.dataset import ClipDataset, Sample, pack, unpack
 from train.data.loading import evaluation_loader
+from train.files import write_text
 from train.models.window import ExpressionModel
 from train.settings import ConfigError
-from train.training.checkpoint import tensors_sha256, write_text
+from train.training.checkpoint import tensors_sha256
 from train.training.loop import normalise
 
 

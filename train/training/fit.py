@@ -20,7 +20,8 @@ from train.data.dataset import Batch, ClipDataset, Sample, pack
 from train.data.loading import StepSampler, balanced_weights, evaluation_loader, training_loader
 from train.data.parts import Parts, data_labels, load_parts
 from train.data.record import DataReport
-from train.models.build import build_model
+from train.files import write_text
+from train.models.registry import build_model
 from train.models.window import ExpressionModel
 from train.settings import ConfigError, RunConfig
 from train.training import checkpoint
@@ -187,9 +188,9 @@ def _write_run(
     settled = dataclasses.replace(
         config, model=dataclasses.replace(config.model, options={**config.model.options, "labels": list(spec.labels)})
     )
-    checkpoint.write_text(out / "config.json", json.dumps(settled.to_dict(), indent=1))
-    checkpoint.write_text(out / "spec.json", json.dumps(spec.to_dict(), indent=1))
-    checkpoint.write_text(out / "data-report.json", json.dumps([r.to_dict() for r in reports], indent=1))
+    write_text(out / "config.json", json.dumps(settled.to_dict(), indent=1))
+    write_text(out / "spec.json", json.dumps(spec.to_dict(), indent=1))
+    write_text(out / "data-report.json", json.dumps([r.to_dict() for r in reports], indent=1))
 
 
 def read_run(out: Path) -> RunConfig:

@@ -22,10 +22,11 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+from calibration.metrics import Scores, score_confusion
 from train.data.augment.mixing import mix_clips
 from train.data.dataset import Batch
 from train.data.loading import StepSampler
-from train.evaluation.metrics import Scores, scores
+from train.files import write_text
 from train.models.window import ExpressionModel, WindowOutput
 from train.settings import ConfigError, RunConfig
 from train.training import checkpoint
@@ -243,7 +244,7 @@ class Trainer:
                 pairs = batch.target * classes + output.logits.argmax(dim=-1)
                 counts += torch.bincount(pairs.cpu(), minlength=classes**2).reshape(classes, classes)
         counts = self.processes.total(counts).cpu()
-        return scores(counts.numpy().astype(np.int64), self.labels)
+        return score_confusion(counts.numpy().astype(np.int64), self.labels)
 
     @contextlib.contextmanager
     def averaged(self) -> Iterator[None]:
@@ -270,7 +271,7 @@ class Trainer:
             tensors |= {f"average.{name}": t for name, t in self.average.shadow.items()}
             facts["average_updates"] = self.average.updates
         checkpoint.save_tensors(self.out / "state.safetensors", tensors, facts)
-        checkpoint.write_text(self.out / "history.json", json.dumps(self.progress.history, indent=1))
+        write_text(self.out / "history.json", json.dumps(self.progress.history, indent=1))
 
     def save_weights(self, name: str, row: dict[str, Any]) -> None:
         """Write weights for use: trained tensors (averaged where there is an average)."""

@@ -9,8 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from stream.camera.driver import Opened, Raw
-from stream.camera.frame import SourceLost
+from stream.camera.driver import Opened, Raw, SourceLost
 from stream.camera.settings import CameraSettings
 from stream.camera.uri import SourceUri
 

@@ -120,7 +120,7 @@ def test_read_returns_at_the_stall_not_at_its_timeout(script: Path) -> None:
 
 def test_a_hanging_open_is_killed_and_tried_again(script: Path) -> None:
     steer(script, "hang_open")
-    with Camera(f"v4l2://{script}", settings(open_timeout_ms=600)) as camera:
+    with Camera(f"v4l2://{script}", settings(open_timeout_ms=300)) as camera:
         read_until(camera, lambda: camera.stats.restarts >= 1)
         assert camera.state == "no_camera"
         steer(script, "ok")
@@ -128,7 +128,7 @@ def test_a_hanging_open_is_killed_and_tried_again(script: Path) -> None:
 
 
 def test_a_frozen_camera_is_told_and_recovers(script: Path) -> None:
-    with Camera(f"v4l2://{script}", settings(frozen_ms=300, restart_ms=4000)) as camera:
+    with Camera(f"v4l2://{script}", settings(frozen_ms=200, restart_ms=1500)) as camera:
         read_until(camera, lambda: camera.stats.delivered >= 3)
         steer(script, "freeze")
         read_until(camera, lambda: camera.state == "frozen")
@@ -187,7 +187,7 @@ def test_a_hundred_unplugs_leave_nothing_behind(script: Path) -> None:
 def unplug(script: Path, cycles: int) -> None:
     """Half of the cycles lose the device, every tenth hangs: the capture process itself is replaced."""
     me = psutil.Process()
-    with Camera(f"v4l2://{script}", settings(stall_ms=150, restart_ms=150)) as camera:
+    with Camera(f"v4l2://{script}", settings(stall_ms=150, restart_ms=500)) as camera:
         read_until(camera, lambda: camera.state == "ok")
         sizes = []
         for cycle in range(cycles):

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from train.bundle import inspect
+from train.cli import main
 
 
 @pytest.mark.parametrize(
@@ -68,11 +69,11 @@ def test_prepended_prompt_widens_the_head() -> None:
 
 
 def test_command_prints_json_and_tables(capsys: pytest.CaptureFixture[str]) -> None:
-    assert inspect.main(["dk-clip", "--encoder", "tiny", "--set", "snippets=8", "--json"]) == 0
+    assert main(["inspect", "dk-clip", "--encoder", "tiny", "--set", "snippets=8", "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
     assert told["shapes"]["features of a window"] == [1, 8, 5 * 32]
     assert told["parameters"] == sum(part["parameters"] for part in told["parts"])
-    assert inspect.main(["clip-guided", "--encoder", "tiny"]) == 0
+    assert main(["inspect", "clip-guided", "--encoder", "tiny"]) == 0
     shown = capsys.readouterr().out
     assert "encoder.vision.exchange" in shown
     assert "multiply-adds, whole window" in shown
@@ -84,11 +85,11 @@ def test_command_prints_json_and_tables(capsys: pytest.CaptureFixture[str]) -> N
         (["tg-def"], "did you mean 'tg-dfer'?"),
         (["tg-dfer", "--encoder", "vit-b-23"], "did you mean 'vit-b-32'?"),
         (["dk-clip", "--set", "tresholt=1"], "did you mean 'threshold'?"),
-        (["dk-clip", "--set", "threshold=2"], "threshold must be 0.0..1.0, not 2.0"),
+        (["dk-clip", "--set", "threshold=2"], "threshold must be 0..1, not 2"),
     ],
 )
 def test_command_refuses_in_one_line(arguments: list[str], told: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert inspect.main(arguments) == 2
+    assert main(["inspect", *arguments]) == 2
     error = capsys.readouterr().err
     assert told in error
     assert error.count("\n") == 1

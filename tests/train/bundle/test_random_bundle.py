@@ -10,6 +10,7 @@ import torch
 
 from engine.bundle.bundle import Bundle
 from train.bundle import random_bundle
+from train.cli import main
 from train.models.clip.size import SIZES
 from train.models.clip.vision import VisionTransformer
 from train.models.registry import build
@@ -72,7 +73,7 @@ def test_equal_seeds_give_equal_crops_and_frames_drift() -> None:
 
 
 def test_command_refuses_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert random_bundle.main(["tg-dfre", str(tmp_path / "b")]) == 2
+    assert main(["random-bundle", "tg-dfre", str(tmp_path / "b")]) == 2
     error = capsys.readouterr().err
     assert "did you mean 'tg-dfer'?" in error
     assert error.count("\n") == 1

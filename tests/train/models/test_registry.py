@@ -12,9 +12,10 @@ from train.models.clip.lora import LoraLinear, add_lora, merge_lora
 from train.models.clip.size import ClipSize
 from train.models.clip.vision import VisionTransformer
 from train.models.clip.weights import ClipWeightsError
-from train.models.options import OptionError
+from train.models.options import DkClipConfig, TgDferConfig
 from train.models.prompts import action_units
 from train.models.registry import build, configure, parse_overrides
+from train.settings import ConfigError
 
 LAYER = [
     f"{part}.{kind}"
@@ -156,7 +157,7 @@ def test_merged_lora_computes_the_same_and_too_high_a_rank_is_refused() -> None:
     assert {n for n, _ in merged.named_parameters()} == VISION
     assert not torch.allclose(vision(frames), before, atol=1e-3)
     torch.testing.assert_close(merged(frames), vision(frames), atol=1e-5, rtol=1e-5)
-    with pytest.raises(OptionError, match="4 %.*lower rank"):
+    with pytest.raises(ConfigError, match="4 %.*lower rank"):
         add_lora(VisionTransformer(size), 64)
 
 
@@ -181,7 +182,7 @@ def test_published_weights_fill_the_model_and_leave_exchange_modules(tmp_path: P
     state = model.state_dict()
     torch.testing.assert_close(state["encoder.vision.projection.weight"], hf.visual_projection.weight.detach())
     assert float(state["window_head.logit_scale"]) == pytest.approx(float(hf.logit_scale.detach()))
-    with pytest.raises(OptionError, match="it has patch_px 16 for 32|it has image_px"):
+    with pytest.raises(ConfigError, match="it has patch_px 16 for 32|it has image_px"):
         build("clip-guided", "vit-b-32", weights=tmp_path)
 
 
@@ -191,23 +192,23 @@ def test_options_are_typed_and_unknown_ones_refused_with_the_nearest_name() -> N
     )
     config = configure("tg-dfer", values)
     assert (config.labels, config.mean) == (("happiness", "fear"), (0.0, 0.0, 0.0))
-    assert isinstance(config, tg_dfer.TgDferConfig)
+    assert isinstance(config, TgDferConfig)
     assert (config.fine_depth, config.prompt_learnable, config.temperature) == (2, False, 0.02)
-    with pytest.raises(OptionError, match="unknown tg-dfer option 'fine_dept': did you mean 'fine_depth'"):
+    with pytest.raises(ConfigError, match="unknown tg-dfer option 'fine_dept': did you mean 'fine_depth'"):
         configure("tg-dfer", {"fine_dept": 1})
-    with pytest.raises(OptionError, match="unknown model 'tgdfer': did you mean 'tg-dfer'"):
+    with pytest.raises(ConfigError, match="unknown model 'tgdfer': did you mean 'tg-dfer'"):
         configure("tgdfer")
-    with pytest.raises(OptionError, match="fine_depth must be a whole number, not 'two'"):
+    with pytest.raises(ConfigError, match="fine_depth must be a whole number, not 'two'"):
         configure("tg-dfer", {"fine_depth": "two"})
-    with pytest.raises(OptionError, match="fine_depth must be a whole number, not 1.5"):
+    with pytest.raises(ConfigError, match="fine_depth must be a whole number, not 1.5"):
         configure("tg-dfer", {"fine_depth": 1.5})
-    with pytest.raises(OptionError, match="interfit must be true or false"):
+    with pytest.raises(ConfigError, match="interfit must be true or false"):
         configure("clip-guided", {"interfit": "maybe"})
-    with pytest.raises(OptionError, match="takes key=value"):
+    with pytest.raises(ConfigError, match="takes key=value"):
         parse_overrides(["fine_depth"])
-    with pytest.raises(OptionError, match="given twice"):
+    with pytest.raises(ConfigError, match="given twice"):
         parse_overrides(["a=1", "a=2"])
-    with pytest.raises(OptionError, match="take tg-dfer"):
+    with pytest.raises(ConfigError, match="take tg-dfer"):
         build("dk-clip", "compact")
 
 
@@ -217,11 +218,11 @@ def test_prompts_follow_the_tables() -> None:
         "Happiness with cheek raiser, lip corner puller or lip part.", "Neutral", "Contempt",
     ]  # fmt: skip
     assert action_units(labels, "and")[0] == "Happiness with cheek raiser, lip corner puller and lip part."
-    sets = tg_dfer.prompt_sets(tg_dfer.TgDferConfig(prompt_text="descriptors"))
+    sets = tg_dfer.prompt_sets(TgDferConfig(prompt_text="descriptors"))
     assert sets["fine"].contexts == 8
     assert len(set(sets["fine"].texts)) == 7
     assert sets["coarse"].texts[0] == "happiness"
-    assert dk_clip.prompt_sets(dk_clip.DkClipConfig(prompt_text="names", contexts=4))["classes"].contexts == 4
+    assert dk_clip.prompt_sets(DkClipConfig(prompt_text="names", contexts=4))["classes"].contexts == 4
 
 
 def test_compact_encoder_takes_tg_dfer_with_label_embeddings() -> None:
@@ -233,5 +234,5 @@ def test_compact_encoder_takes_tg_dfer_with_label_embeddings() -> None:
     assert output.logits.shape == (2, 7)
     assert (spec.mean, spec.std) == ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
     assert not any(p.requires_grad for p in model.encoder.parameters())
-    with pytest.raises(OptionError, match="lora needs a CLIP image encoder"):
+    with pytest.raises(ConfigError, match="lora needs a CLIP image encoder"):
         build("tg-dfer", "compact", {"image_encoder": "lora"})

@@ -4,8 +4,9 @@ import pytest
 import torch
 from torch import nn
 
-from train.models.options import OptionError
-from train.models.tg_dfer import TgDfer, TgDferConfig, TgDferHead, overlap_matrix, segment_starts
+from train.models.options import TgDferConfig
+from train.models.tg_dfer import TgDfer, TgDferHead, overlap_matrix, segment_starts
+from train.settings import ConfigError
 
 SMALL = {"heads": 2, "head_width": 8}
 
@@ -116,5 +117,5 @@ def test_newest_frame_is_scored_alone() -> None:
 
 
 def test_unknown_choice_is_refused_by_name() -> None:
-    with pytest.raises(OptionError, match="visual_prompt must be one of none, add, prepend"):
+    with pytest.raises(ConfigError, match="visual_prompt must be one of none, add, prepend"):
         TgDferConfig(visual_prompt="both")

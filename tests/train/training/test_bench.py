@@ -50,7 +50,7 @@ def test_the_command_prints_json_and_refuses_what_cannot_be_measured(capsys: pyt
     settings = ["--set", "model.text_side=labels", "--set", "model.options.heads=2", "--set", "loop.batch=2"]
     assert main([*words, *settings, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["encoder"] == "tiny"
-    assert main([*words[:5], "--steps", "0", *words[7:], *settings]) == 1
+    assert main([*words[:5], "--steps", "0", *words[7:], *settings]) == 2
     assert "one step or more" in capsys.readouterr().err
     with pytest.raises(ConfigError, match="without torchrun"):
         measure_step(load_config(None, TINY, recipe("tg-dfer")), Processes(0, 2, torch.device("cpu")))

@@ -11,10 +11,11 @@ from safetensors.torch import save_file
 from transformers import CLIPConfig, CLIPModel
 
 from train.models.clip.size import SIZES
-from train.models.clip.text import Prompts, PromptTooLongError, TextTransformer
+from train.models.clip.text import Prompts, TextTransformer
 from train.models.clip.tokenizer import ByteTokens, ClipTokens
 from train.models.clip.vision import VisionTransformer
 from train.models.clip.weights import ClipWeights, ClipWeightsError, load_text, load_vision, read_clip
+from train.settings import ConfigError
 
 VOCABULARY = 300
 
@@ -270,5 +271,5 @@ def test_plain_prompts_are_kept_until_the_encoder_changes() -> None:
 
 
 def test_too_long_text_is_refused() -> None:
-    with pytest.raises(PromptTooLongError, match="8 contexts exceed the 10"):
+    with pytest.raises(ConfigError, match="8 contexts exceed the 10"):
         Prompts([[1, 2, 3, 9, 0, 0, 0, 0, 0, 0]], 8, contexts=8)

@@ -9,7 +9,7 @@ import numpy.typing as npt
 from scipy.optimize import minimize, minimize_scalar
 
 from calibration.apply import Calibration, CalibrationError, Floats, softmax
-from calibration.metrics import Labels, check
+from calibration.metrics import Labels, check, nll, nll_of_logits
 
 # Vector scaling moves the ranking; pulled to plain temperature it may do so only as far as the data insist.
 RIDGE = 1e-2
@@ -32,7 +32,7 @@ def fit_temperature(logits: Floats, labels: Labels) -> float:
     scores = _checked(logits, labels)
 
     def loss(log_t: float) -> float:
-        return _nll(scores / np.exp(log_t), labels)
+        return nll_of_logits(scores / np.exp(log_t), labels)
 
     found = minimize_scalar(loss, bounds=_LOG_T, method="bounded", options={"xatol": 1e-6})
     return float(np.exp(found.x))
@@ -64,9 +64,8 @@ def fit_vector(
         probs = softmax(scores * scale + bias)
         error = (probs - truth) / count
         pull = values - np.r_[np.full(classes, start), np.zeros(classes)]
-        likelihood = -np.log(np.maximum(probs[np.arange(count), labels], 1e-300)).mean()
         slope = np.r_[(error * scores).sum(axis=0) * scale, error.sum(axis=0)] + 2 * ridge * pull
-        return likelihood + ridge * float(pull @ pull), slope
+        return nll(probs, labels) + ridge * float(pull @ pull), slope
 
     found = minimize(loss, np.r_[np.full(classes, start), np.zeros(classes)], jac=True, method="L-BFGS-B")
     return np.exp(found.x[:classes]), found.x[classes:]
@@ -100,7 +99,9 @@ def folds(groups: npt.NDArray[np.integer], count: int = 5, seed: int = 0) -> npt
     """
     names, sizes = np.unique(groups, return_counts=True)
     if len(names) < count:
-        raise CalibrationError(f"{count} folds need at least {count} groups, there are {len(names)}")
+        raise CalibrationError(
+            f"{count} folds need at least {count} groups, there are {len(names)}", "give fewer --folds, or more people"
+        )
     rng = np.random.default_rng(seed)
     # Largest groups first into the emptiest fold; ties in random order.
     order = rng.permutation(len(names))
@@ -128,9 +129,3 @@ def _checked(logits: Floats, labels: Labels) -> npt.NDArray[np.float64]:
     scores = np.asarray(logits, dtype=np.float64)
     check(scores, labels)
     return scores
-
-
-def _nll(scores: npt.NDArray[np.float64], labels: Labels) -> float:
-    top = scores.max(axis=1)
-    logsum = top + np.log(np.exp(scores - top[:, None]).sum(axis=1))
-    return float((logsum - scores[np.arange(len(labels)), labels]).mean())

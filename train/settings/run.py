@@ -1,79 +1,14 @@
-"""The settings of a run: frozen dataclasses, checked on construction, each documented here and nowhere else."""
+"""A whole run: its model, loss, optimizer and loop, and what these ask of one another."""
 
 from __future__ import annotations
 
 import dataclasses
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from engine.errors import DferError
-from train.data.augment.sequence import AugmentSettings
-
-
-class ConfigError(DferError):
-    """A configuration that cannot be; the message names the key and what it must be."""
-
-
-def _choice(name: str, value: str, allowed: Sequence[str]) -> None:
-    if value not in allowed:
-        raise ConfigError(f"{name} must be one of {', '.join(allowed)}, not {value!r}")
-
-
-def _range(name: str, value: float, low: float, high: float) -> None:
-    if not (math.isfinite(value) and low <= value <= high):
-        raise ConfigError(f"{name} must be {low:g}..{high:g}, not {value:g}")
-
-
-@dataclass(frozen=True)
-class DataSettings:
-    """What is trained on.
-
-    Attributes:
-        source: ``dfew``, ``ferv39k``, ``mafw``, ``clips`` or ``synthetic``.
-        root: The data set's folder (or CSV file); not needed for ``synthetic``.
-        fold: From 1.
-        split: ``official``, or ``grouped``: all clips dealt anew into `folds` folds by group.
-        folds: Number of folds of a grouped split.
-        validation: Share of the training clips cut off for validation, by group where groups are known; 0: none.
-        padding: ``oldest-first`` as the daemon pads, or ``paper-protocol`` (repeat the last frame).
-        prefix: Probability that a training window is only a beginning, filled at the front.
-        workers: Loader processes per training process.
-        verify: What is decoded before the run: the ``first`` frame of each folder and all of each video, ``all``
-            frames, or ``none``.
-        clips: Synthetic: number of training clips, 0 for the committed set. A smaller number shrinks the test part with
-            it; a larger one leaves it and gives every training clip a face of its own.
-        noise: Synthetic: share of noise frames.
-        size_px: Synthetic: side of a frame.
-    """
-
-    source: str = "clips"
-    root: str = ""
-    fold: int = 1
-    split: str = "official"
-    folds: int = 5
-    validation: float = 0.1
-    padding: str = "oldest-first"
-    prefix: float = 0.2
-    workers: int = 4
-    verify: str = "first"
-    clips: int = 0
-    noise: float = 0.75
-    size_px: int = 32
-
-    def __post_init__(self) -> None:
-        _choice("data.source", self.source, ("dfew", "ferv39k", "mafw", "clips", "synthetic"))
-        _choice("data.split", self.split, ("official", "grouped"))
-        _choice("data.padding", self.padding, ("oldest-first", "paper-protocol"))
-        _choice("data.verify", self.verify, ("first", "all", "none"))
-        _range("data.fold", self.fold, 1, 100)
-        _range("data.folds", self.folds, 2, 100)
-        _range("data.validation", self.validation, 0, 0.9)
-        _range("data.prefix", self.prefix, 0, 1)
-        _range("data.workers", self.workers, 0, 256)
-        _range("data.clips", self.clips, 0, 10**7)
-        _range("data.noise", self.noise, 0, 0.99)
+from train.settings.checks import ConfigError, choice, in_range
+from train.settings.data import AugmentSettings, DataSettings, MixSettings
 
 
 @dataclass(frozen=True)
@@ -117,34 +52,11 @@ class ObjectiveSettings:
     frame_weight: float = 0.0
 
     def __post_init__(self) -> None:
-        _range("objective.label_smoothing", self.label_smoothing, 0, 0.99)
-        _range("objective.logit_adjustment", self.logit_adjustment, 0, 10)
-        _range("objective.local_weight", self.local_weight, 0, 100)
-        _range("objective.frame_weight", self.frame_weight, 0, 100)
-        _choice("objective.kl_direction", self.kl_direction, ("global-local", "local-global"))
-
-
-@dataclass(frozen=True)
-class MixSettings:
-    """Mixing of clips within a batch.
-
-    Attributes:
-        mixup: alpha of Mixup's Beta distribution (Zhang et al., ICLR 2018); 0: off.
-        fmix: alpha of FMix's (Harris et al., arXiv:2002.12047); 0: off.
-        switch: Probability of FMix where both are on.
-        decay: Power of FMix's frequency decay.
-    """
-
-    mixup: float = 0.0
-    fmix: float = 0.0
-    switch: float = 0.5
-    decay: float = 3.0
-
-    def __post_init__(self) -> None:
-        _range("mix.mixup", self.mixup, 0, 100)
-        _range("mix.fmix", self.fmix, 0, 100)
-        _range("mix.switch", self.switch, 0, 1)
-        _range("mix.decay", self.decay, 0.1, 10)
+        in_range("objective.label_smoothing", self.label_smoothing, 0, 0.99)
+        in_range("objective.logit_adjustment", self.logit_adjustment, 0, 10)
+        in_range("objective.local_weight", self.local_weight, 0, 100)
+        in_range("objective.frame_weight", self.frame_weight, 0, 100)
+        choice("objective.kl_direction", self.kl_direction, ("global-local", "local-global"))
 
 
 @dataclass(frozen=True)
@@ -182,14 +94,14 @@ class OptimSettings:
     clip_norm: float = 0.0
 
     def __post_init__(self) -> None:
-        _choice("optim.name", self.name, ("sgd", "adamw"))
-        _choice("optim.schedule", self.schedule, ("constant", "milestones", "cosine"))
-        _range("optim.lr", self.lr, 0, 10)
+        choice("optim.name", self.name, ("sgd", "adamw"))
+        choice("optim.schedule", self.schedule, ("constant", "milestones", "cosine"))
+        in_range("optim.lr", self.lr, 0, 10)
         for prefix, rate in self.groups.items():
-            _range(f"optim.groups.{prefix}", rate, 0, 10)
-        _range("optim.weight_decay", self.weight_decay, 0, 10)
-        _range("optim.warmup_epochs", self.warmup_epochs, 0, 10**6)
-        _range("optim.final_ratio", self.final_ratio, 0, 1)
+            in_range(f"optim.groups.{prefix}", rate, 0, 10)
+        in_range("optim.weight_decay", self.weight_decay, 0, 10)
+        in_range("optim.warmup_epochs", self.warmup_epochs, 0, 10**6)
+        in_range("optim.final_ratio", self.final_ratio, 0, 1)
 
 
 @dataclass(frozen=True)
@@ -233,18 +145,18 @@ class LoopSettings:
                 "loop.select: selection on the test part is offered only under the name paper-protocol, "
                 "so that its figures are not taken for fair ones"
             )
-        _choice("loop.select", self.select, ("best-on-validation", "last", "paper-protocol"))
-        _choice("loop.precision", self.precision, ("fp32", "bf16", "fp16"))
-        _choice("loop.monitor", self.monitor, ("war", "uar", "mean"))
-        _range("loop.epochs", self.epochs, 1, 10**6)
-        _range("loop.batch", self.batch, 1, 10**6)
-        _range("loop.accumulate", self.accumulate, 1, 10**4)
-        _range("loop.ema", self.ema, 0, 0.999999)
-        _range("loop.balance", self.balance, 0, 1)
-        _range("loop.patience", self.patience, 0, 10**6)
-        _range("loop.save_steps", self.save_steps, 0, 10**9)
-        _range("loop.feature_views", self.feature_views, 1, 1000)
-        _range("loop.seed", self.seed, 0, 2**31)
+        choice("loop.select", self.select, ("best-on-validation", "last", "paper-protocol"))
+        choice("loop.precision", self.precision, ("fp32", "bf16", "fp16"))
+        choice("loop.monitor", self.monitor, ("war", "uar", "mean"))
+        in_range("loop.epochs", self.epochs, 1, 10**6)
+        in_range("loop.batch", self.batch, 1, 10**6)
+        in_range("loop.accumulate", self.accumulate, 1, 10**4)
+        in_range("loop.ema", self.ema, 0, 0.999999)
+        in_range("loop.balance", self.balance, 0, 1)
+        in_range("loop.patience", self.patience, 0, 10**6)
+        in_range("loop.save_steps", self.save_steps, 0, 10**9)
+        in_range("loop.feature_views", self.feature_views, 1, 1000)
+        in_range("loop.seed", self.seed, 0, 2**31)
 
 
 @dataclass(frozen=True)
