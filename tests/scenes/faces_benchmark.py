@@ -21,9 +21,9 @@ import psutil
 from numpy.typing import NDArray
 
 from engine.spec import CropGeometry
+from stream.faces.alignment import similarity
 from stream.faces.result import FacesResult
 from stream.faces.tracking.tracker import FaceTracker
-from stream.window.crop import similarity
 from tests.scenes.faces import Scene, scenes
 
 
