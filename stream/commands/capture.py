@@ -37,8 +37,7 @@ from stream.assemble import DEFAULT_BUNDLE
 from stream.camera.camera import Camera
 from stream.camera.frame import CameraError, Frame
 from stream.config import Settings, add_flags, load_settings
-from stream.faces import FaceTracker, TrackedFace
-from stream.faces.nets.models import FaceModelError
+from stream.faces import FaceError, FaceTracker, TrackedFace
 from stream.faces.primary import primary_face
 from stream.show.overlay import OverlayError
 from stream.window.clock import SampleClock
@@ -110,7 +109,7 @@ def run(args: argparse.Namespace) -> int:
             print("dfer-stream capture: no face was seen: nothing was saved", file=sys.stderr)
             return 1
         save(args.out, kept, spec, consent)
-    except (BundleError, CameraError, CaptureError, FaceModelError, OverlayError, SettingsError) as error:
+    except (BundleError, CameraError, CaptureError, FaceError, OverlayError, SettingsError) as error:
         print(f"dfer-stream capture: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:

@@ -1,8 +1,8 @@
 """News photographs, another domain than the training stills: the default bundle beside two public classifiers.
 
-``python -m tests.scenes.news_photographs`` scores all of them under one crop rule: the aligned
-crop of the bundle's geometry, cut
-at the size each net takes. The peers may also have their best of several margins around it, in their favour.
+``python -m tests.scenes.news_photographs --photographs DIR --peers DIR`` scores all of them under one crop rule: the
+aligned crop of the bundle's geometry, cut at the size each net takes. The peers may also have their best of several
+margins around it, in their favour.
 """
 
 from __future__ import annotations

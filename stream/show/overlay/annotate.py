@@ -48,7 +48,7 @@ def read_messages(path: Path) -> list[dict[str, Any]]:
         if isinstance(body, dict) and str(body.get("schema", "")).startswith("dfer.faces/"):
             found.append(body)
     if not found:
-        raise OverlayError(f"{path}: no faces message; record one with 'dfer-stream run --source ... --json'")
+        raise OverlayError(f"{path}: no faces message", "record one with 'dfer-stream run --source ... --json'")
     return found
 
 
@@ -123,7 +123,7 @@ def write_video(pictures: Iterable[Image], out: Path, fps: float) -> int:
                 size = (picture.shape[1], picture.shape[0])
                 writer = cv2.VideoWriter(str(partial), cv2.VideoWriter.fourcc(*"mp4v"), fps, size)
                 if not writer.isOpened():
-                    raise OverlayError(f"{out}: cannot be written; check the folder")
+                    raise OverlayError(f"{out}: cannot be written", "check the folder")
             writer.write(cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
             count += 1
         if writer is None:
