@@ -248,7 +248,7 @@ def statements(tree: ast.AST) -> Iterator[range]:
             yield range(node.lineno, max(end, node.lineno) + 1)
 
 
-def annotations(tree: ast.AST) -> Iterator[ast.expr]:
+def unread(tree: ast.AST) -> Iterator[ast.expr]:
     """What is only read by people and type checkers."""
     for node in ast.walk(tree):
         for name in ("annotation", "returns"):
@@ -261,7 +261,7 @@ def places(file: str) -> dict[tuple[int, int, str], list[tuple[str, int]]]:
     """What can be changed in a file: (line, column, kind of change) → (operator, its occurrence)."""
     plugins, trees = importlib.import_module("cosmic_ray.plugins"), importlib.import_module("cosmic_ray.ast")
     source = (ROOT / file).read_text("utf-8")
-    unread = [((a.lineno, a.col_offset), (a.end_lineno, a.end_col_offset)) for a in annotations(ast.parse(source))]
+    skipped = [((a.lineno, a.col_offset), (a.end_lineno, a.end_col_offset)) for a in unread(ast.parse(source))]
     nodes = list(trees.ast_nodes(trees.get_ast(source)))
     found: dict[tuple[int, int, str], list[tuple[str, int]]] = defaultdict(list)
     for name in sorted(plugins.operator_names()):
@@ -270,7 +270,7 @@ def places(file: str) -> dict[tuple[int, int, str], list[tuple[str, int]]]:
             continue
         starts = [start for node in nodes for start, _ in kind().mutation_positions(node)]
         for occurrence, (line, column) in enumerate(starts):
-            if not any(begin <= (line, column) < end for begin, end in unread):
+            if not any(begin <= (line, column) < end for begin, end in skipped):
                 found[line, column, name.split("_")[0]].append((name, occurrence))
     return found
 
@@ -279,11 +279,12 @@ def changed(file: str, line: int, name: str, occurrence: int) -> Mutant | None:
     """The mutant; None where nothing changes or Python cannot read it."""
     plugins, mutating = importlib.import_module("cosmic_ray.plugins"), importlib.import_module("cosmic_ray.mutating")
     source = (ROOT / file).read_text("utf-8")
-    new = mutating.mutate_code(source, plugins.get_operator(name)(), occurrence)
     try:
+        # cosmic-ray 8.7 cannot replace a dotted name in `except`: AttributeError.
+        new = mutating.mutate_code(source, plugins.get_operator(name)(), occurrence)
         if new is None or ast.dump(ast.parse(new)) == ast.dump(ast.parse(source)):
             return None
-    except SyntaxError:
+    except (SyntaxError, AttributeError):
         return None
     pairs = zip(source.splitlines(), new.splitlines(), strict=False)
     at, old, now = next(((n, a, b) for n, (a, b) in enumerate(pairs, start=1) if a != b), (line, "", ""))
