@@ -31,10 +31,11 @@ from engine.arguments import count, seconds
 from engine.bundle.bundle import BundleError
 from engine.bundle.engine_directory import open_artefact
 from engine.errors import DferError
+from engine.settings import SettingsError
 from engine.spec import ModelSpec
 from stream.camera.camera import Camera
 from stream.camera.frame import CameraError, Frame
-from stream.config import ConfigError, Settings, add_flags, load_settings
+from stream.config import Settings, add_flags, load_settings
 from stream.faces import FaceTracker, TrackedFace
 from stream.faces.nets.models import FaceModelError
 from stream.faces.primary import primary_face
@@ -109,7 +110,7 @@ def run(args: argparse.Namespace) -> int:
             print("dfer-stream capture: no face was seen: nothing was saved", file=sys.stderr)
             return 1
         save(args.out, kept, spec, consent)
-    except (BundleError, CameraError, CaptureError, ConfigError, FaceModelError, OverlayError) as error:
+    except (BundleError, CameraError, CaptureError, FaceModelError, OverlayError, SettingsError) as error:
         print(f"dfer-stream capture: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:

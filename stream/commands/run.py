@@ -15,9 +15,10 @@ from calibration.apply import CalibrationError
 from engine.arguments import count, seconds
 from engine.backends import BackendError
 from engine.bundle.bundle import BundleError
+from engine.settings import SettingsError
 from stream.camera.camera import Camera
 from stream.camera.frame import CameraError
-from stream.config import ConfigError, Settings, add_flags, load_settings
+from stream.config import Settings, add_flags, load_settings
 from stream.daemon import Daemon, Limits
 from stream.faces import FaceTracker
 from stream.faces.nets.models import FaceModelError
@@ -37,10 +38,10 @@ REFUSALS = (
     BundleError,
     CalibrationError,
     CameraError,
-    ConfigError,
     EndpointError,
     FaceModelError,
     OverlayError,
+    SettingsError,
 )
 """Errors that carry their remedy: one line and exit code 2."""
 
@@ -77,7 +78,7 @@ def run(args: argparse.Namespace) -> int:
     try:
         settings = load_settings(args).settings
         if args.stats is not None and not args.stats.absolute().parent.is_dir():
-            raise ConfigError(f"--stats {args.stats}: the folder does not exist: make it, or name another file")
+            raise SettingsError(f"--stats {args.stats}: the folder does not exist: make it, or name another file")
         return _run(settings, args)
     except REFUSALS as error:
         print(f"dfer-stream run: {error}", file=sys.stderr)

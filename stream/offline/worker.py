@@ -25,9 +25,10 @@ import msgspec  # noqa: E402
 from calibration.apply import CalibrationError  # noqa: E402
 from engine.backends import BackendError  # noqa: E402
 from engine.bundle.bundle import BundleError  # noqa: E402
+from engine.settings import SettingsError, load  # noqa: E402
 from stream.camera.driver import Opened  # noqa: E402
 from stream.camera.frame import CameraError  # noqa: E402
-from stream.config import ConfigError, Settings, load  # noqa: E402
+from stream.config import Settings  # noqa: E402
 from stream.faces import FaceModelError, FaceTracker  # noqa: E402
 from stream.model import LoadedModel, load_model  # noqa: E402
 from stream.offline.faces import CropAligner, FoundFace, StillFinder, StillScorer, find_faces  # noqa: E402
@@ -38,7 +39,7 @@ from stream.offline.video import Pictures, VideoScorer, Watched  # noqa: E402
 from stream.show.overlay import OverlayError  # noqa: E402
 
 REPORT_EVERY_NS = 200_000_000
-REFUSALS = (BackendError, BundleError, CalibrationError, ConfigError, FaceModelError)
+REFUSALS = (BackendError, BundleError, CalibrationError, SettingsError, FaceModelError)
 
 
 class DecoderWords:
@@ -69,7 +70,7 @@ class Worker:
 
     def __init__(self, setup: Setup, answer: Callable[[Answer], None]) -> None:
         self._answer, self._align = answer, setup.align
-        self._settings: Settings = load(None, None, setup.settings).settings
+        self._settings: Settings = load(Settings, flags=setup.settings).settings
         self._model: LoadedModel = load_model(self._settings.model)
         self._tracker: FaceTracker | None = None
         self._aligner: CropAligner | None = None
