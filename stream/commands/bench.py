@@ -25,12 +25,14 @@ from rich.console import Console
 from rich.table import Table
 
 from engine.arguments import count, seconds
-from engine.bench.timing import bare_openvino_ms, calibration_loop_ms
-from engine.bundle.engine_directory import open_artefact
+from engine.backends import open_artefact
+from engine.backends.runtime import cpu_name
+from engine.bench.baseline import openvino_alone_ms
+from engine.bench.machine import calibration_loop_ms
 from engine.console import Exit
 from engine.errors import DferError
+from stream.assemble import DEFAULT_BUNDLE
 from stream.camera.paths import demo_clip_path
-from stream.model import DEFAULT_BUNDLE
 from stream.publish.message import Faces
 from stream.publish.wire import decode
 
@@ -122,7 +124,7 @@ def measure(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     """Run every case; returns the report and prints it as tables."""
     bundles = args.bundle or [DEFAULT_BUNDLE]
     machine = {
-        "processor": _processor(),
+        "processor": cpu_name(),
         "cores": os.cpu_count(),
         "memory_gb": round(psutil.virtual_memory().total / 1e9, 1),
         "calibration_loop_ms": calibration_loop_ms(),
@@ -133,7 +135,7 @@ def measure(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     report: dict[str, Any] = {"machine": machine, "bare_encoder": [], "cases": []}
     for path in bundles:
         bundle = open_artefact(path)
-        bare = {"model": bundle.spec.name, **bare_openvino_ms(bundle.encoder, bundle.spec)}
+        bare = {"model": bundle.spec.name, **openvino_alone_ms(bundle.encoder, bundle.spec)}
         report["bare_encoder"].append(bare)
         console.print(
             f"{bundle.spec.name}: bare OpenVINO on the encoder's graph {bare['p50_ms']:.2f} ms ({bare['precision']})"
@@ -252,16 +254,6 @@ def _peak_mb(pid: int) -> float:
     except OSError:
         pass
     return 0.0
-
-
-def _processor() -> str:
-    try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith(("model name", "Model\t")):
-                return line.partition(":")[2].strip()
-    except OSError:
-        pass
-    return "unknown processor"
 
 
 def _table(figures: Sequence[Figures]) -> Table:

@@ -27,16 +27,16 @@ from rich.live import Live
 from rich.text import Text
 
 from engine.arguments import count, seconds
-from engine.bundle.engine_directory import open_artefact
+from engine.backends import open_artefact
 from engine.console import Exit, stoppable
 from engine.errors import DferError
 from engine.spec import ModelSpec
+from stream.assemble import DEFAULT_BUNDLE
 from stream.camera.camera import Camera
 from stream.camera.frame import Frame
 from stream.config import Settings, add_flags, load_settings
 from stream.faces import FaceTracker, TrackedFace
 from stream.faces.primary import primary_face
-from stream.model import DEFAULT_BUNDLE
 from stream.window.clock import SampleClock
 from stream.window.crop import crop_face
 
