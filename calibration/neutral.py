@@ -62,8 +62,8 @@ class NeutralBaseline:
     def __init__(self, settings: NeutralSettings, reference: Sequence[float] | None) -> None:
         if settings.enabled and reference is None:
             raise CalibrationError(
-                "the neutral baseline needs a bundle calibrated with neutral faces: run `dfer-calibrate fit` on it, "
-                "or set scores.neutral.enabled = false"
+                "the neutral baseline needs a bundle calibrated with neutral faces",
+                "run `dfer-calibrate fit` on it, or set scores.neutral.enabled = false",
             )
         self.settings = settings
         self._reference = np.asarray(reference if reference is not None else [], dtype=np.float64)

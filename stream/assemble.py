@@ -11,11 +11,11 @@ import numpy as np
 
 from calibration import apply
 from calibration.apply import Calibration
-from engine.backends import Artefact, Backend, BackendError, open_backend
-from engine.bundle.bundle import Bundle, BundleError
-from engine.bundle.engine_directory import EngineDirectory, open_artefact
+from engine.backends import Backend, BackendError, open_artefact, open_backend
+from engine.bundle import Artefact, Bundle, BundleError, EngineDirectory
+from engine.settings import SettingsError
 from engine.spec import ModelSpec
-from stream.config import ConfigError, ModelSettings, Settings
+from stream.config import ModelSettings, Settings
 from stream.pipeline import Pipeline, Tracker
 from stream.publish.message import Model
 from stream.scores.scorer import Scorer
@@ -105,7 +105,7 @@ def load_model(settings: ModelSettings) -> LoadedModel:
         BundleError: If a file of it is missing, altered or of a newer format.
         BackendError: If nothing here can run it.
         CalibrationError: If its calibration is not for it.
-        ConfigError: If ``encode_hz`` does not fit the model.
+        SettingsError: If ``encode_hz`` does not fit the model.
     """
     artefact = open_artefact(settings.engine or settings.bundle or DEFAULT_BUNDLE)
     encode_stride(settings.encode_hz, artefact.spec)
@@ -117,17 +117,17 @@ def encode_stride(encode_hz: float | None, spec: ModelSpec) -> int:
     """How many samples are taken per tick of the model's own rate.
 
     Raises:
-        ConfigError: If it is no whole multiple, or the model's units hold more than one frame.
+        SettingsError: If it is no whole multiple, or the model's units hold more than one frame.
     """
     if encode_hz is None:
         return 1
     ratio = Fraction(encode_hz).limit_denominator(1000) / Fraction(spec.sample_hz).limit_denominator(1000)
     if ratio.denominator != 1 or ratio < 1:
-        raise ConfigError(
+        raise SettingsError(
             f"model.encode_hz must be a whole multiple of the model's {spec.sample_hz:g} Hz, not {encode_hz:g}"
         )
     if ratio > 1 and (spec.unit > 1 or spec.window == 1):
-        raise ConfigError(
+        raise SettingsError(
             f"model.encode_hz: {spec.name} encodes units of {spec.unit} frames, at its own {spec.sample_hz:g} Hz only"
         )
     return int(ratio)

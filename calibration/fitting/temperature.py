@@ -99,7 +99,9 @@ def folds(groups: npt.NDArray[np.integer], count: int = 5, seed: int = 0) -> npt
     """
     names, sizes = np.unique(groups, return_counts=True)
     if len(names) < count:
-        raise CalibrationError(f"{count} folds need at least {count} groups, there are {len(names)}")
+        raise CalibrationError(
+            f"{count} folds need at least {count} groups, there are {len(names)}", "give fewer --folds, or more people"
+        )
     rng = np.random.default_rng(seed)
     # Largest groups first into the emptiest fold; ties in random order.
     order = rng.permutation(len(names))

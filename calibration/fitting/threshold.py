@@ -55,8 +55,8 @@ def for_risk(
     good = np.flatnonzero((bound <= risk) & last)
     if not good.size:
         raise CalibrationError(
-            f"no threshold keeps the risk at {risk:.3g}: the most confident answers are wrong too often or too few; "
-            "state a higher risk"
+            f"no threshold keeps the risk at {risk:.3g}: the most confident answers are wrong too often or too few",
+            "state a higher risk",
         )
     at = int(good[-1])
     threshold = 0.0 if at == len(kept) - 1 else float(curve.threshold[at])

@@ -17,9 +17,10 @@ import msgspec
 
 from engine.arguments import count, seconds
 from engine.console import Exit
+from engine.settings import SettingsError
 from stream.assemble import build_pipeline, load_model, warm_up
 from stream.camera.camera import Camera
-from stream.config import ConfigError, Settings, add_flags, load_settings
+from stream.config import Settings, add_flags, load_settings
 from stream.daemon import Daemon
 from stream.faces import FaceTracker
 from stream.health.notify import Notifier
@@ -54,7 +55,7 @@ def run(args: argparse.Namespace) -> int:
     """Run until stopped, until the source ended or until a limit."""
     settings = load_settings(args).settings
     if args.stats is not None and not args.stats.absolute().parent.is_dir():
-        raise ConfigError(f"--stats {args.stats}: the folder does not exist", "make it, or name another file")
+        raise SettingsError(f"--stats {args.stats}: the folder does not exist", "make it, or name another file")
     with contextlib.ExitStack() as stack:
         last = _loop(settings, args, stack).run(Limits(args.frames, args.seconds))
     if args.stats is not None:

@@ -16,9 +16,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from engine.arguments import count
-from engine.settings import values_of
+from engine.settings import SettingsError, as_text, values_of
 from stream.camera.frame import CameraError
-from stream.config import ConfigError, Settings, add_flags, load_settings
+from stream.config import Settings, add_flags, load_settings
 from stream.offline import ScoreError
 from stream.offline.inputs import Item, Problem, plan
 from stream.offline.journal import Journal, unfinished, work_folder
@@ -72,7 +72,7 @@ def run(args: argparse.Namespace) -> int:
     """
     try:
         return _Run(args).run()
-    except (ScoreError, ConfigError, CameraError) as error:
+    except (ScoreError, SettingsError, CameraError) as error:
         print(f"dfer-stream score: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
@@ -247,11 +247,7 @@ def _shared(settings: Settings, jobs: int) -> Settings:
 
 def _texts(settings: Settings) -> dict[str, str]:
     """Every setting as a flag would give it."""
-    return {
-        key: ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
-        for key, value in values_of(settings).items()
-        if key not in Settings.HIDDEN
-    }
+    return {key: as_text(value) for key, value in values_of(settings).items() if key not in Settings.HIDDEN}
 
 
 def _output(args: argparse.Namespace) -> tuple[str, Path | None]:

@@ -23,10 +23,11 @@ os.environ.update(OPENCV_LOG_LEVEL="OFF", OPENCV_FFMPEG_LOGLEVEL="16")
 import msgspec  # noqa: E402
 
 from engine.errors import DferError  # noqa: E402
+from engine.settings import load  # noqa: E402
 from stream.assemble import LoadedModel, load_model  # noqa: E402
 from stream.camera.driver import Opened  # noqa: E402
 from stream.camera.frame import CameraError  # noqa: E402
-from stream.config import Settings, load  # noqa: E402
+from stream.config import Settings  # noqa: E402
 from stream.faces import FaceTracker  # noqa: E402
 from stream.offline.align import CropAligner  # noqa: E402
 from stream.offline.faces import FoundFace, StillFinder, StillScorer, find_faces  # noqa: E402
@@ -67,7 +68,7 @@ class Worker:
 
     def __init__(self, setup: Setup, answer: Callable[[Answer], None]) -> None:
         self._answer, self._align = answer, setup.align
-        self._settings: Settings = load(None, None, setup.settings).settings
+        self._settings: Settings = load(Settings, flags=setup.settings).settings
         self._model: LoadedModel = load_model(self._settings.model)
         self._tracker: FaceTracker | None = None
         self._aligner: CropAligner | None = None

@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from engine.bundle.bundle import Bundle
+from engine.settings import SettingsError
 from stream.assemble import DEFAULT_BUNDLE, encode_stride, load_model
-from stream.config import ConfigError, ModelSettings
+from stream.config import ModelSettings
 from stream.pipeline import FramePeriod
 
 
@@ -24,9 +25,9 @@ def test_encode_hz_is_a_multiple_of_the_models_rate(small_bundle: Callable[[str]
     frames = Bundle.open(small_bundle("frames")).spec
     assert [encode_stride(hz, frames) for hz in (None, 8.0, 16.0, 32.0)] == [1, 1, 2, 4]
     for wrong in (4.0, 12.0, 8.1):
-        with pytest.raises(ConfigError, match="whole multiple"):
+        with pytest.raises(SettingsError, match="whole multiple"):
             encode_stride(wrong, frames)
-    with pytest.raises(ConfigError, match="units of 4"):
+    with pytest.raises(SettingsError, match="units of 4"):
         encode_stride(16.0, Bundle.open(small_bundle("snippets")).spec)
 
 

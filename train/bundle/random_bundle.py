@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from engine.bundle.bundle import Bundle
+from engine.bundle import Bundle
 from engine.export.export import export_bundle
 from engine.spec import ModelSpec
 from train.models.clip.size import ClipSize
@@ -67,7 +67,7 @@ def random_bundle(
     if outlier_heavy:
         visions = [m for m in model.modules() if isinstance(m, VisionTransformer)]
         if not visions:
-            raise ConfigError("outliers need a CLIP image encoder: take a vit encoder")
+            raise ConfigError("outliers need a CLIP image encoder", "take a vit encoder")
         make_outlier_heavy(visions[0], seed)
     spec = model.spec()
     shown = encoder if isinstance(encoder, str) else "custom"

@@ -40,7 +40,7 @@ def run(arguments: argparse.Namespace) -> int:
         print_table(table, [], console, "–")
         return Exit.DONE
     if arguments.out is None or arguments.source is None:
-        raise ConfigError("table needs --source, --data and --out, or --list for the paper's figures alone")
+        raise ConfigError("table needs --source, --data and --out", "or --list for the paper's figures alone")
     if arguments.encoder:
         rows = tuple(dataclasses.replace(row, encoder="") for row in table.rows)
         table = dataclasses.replace(table, encoder=arguments.encoder, rows=rows)

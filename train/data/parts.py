@@ -68,7 +68,7 @@ def data_labels(settings: DataSettings) -> tuple[str, ...]:
     if known is not None:
         return known
     if not settings.root:
-        raise ConfigError("data.root is not set: give the data set's folder with --data")
+        raise ConfigError("data.root is not set", "give the data set's folder with --data")
     _, report = sources.load(settings.source, Path(settings.root).expanduser(), "train", settings.fold)
     return tuple(report.per_class)
 
@@ -92,7 +92,7 @@ def load_parts(
     if settings.source == "synthetic":
         return _synthetic(settings, seed, want_train, want_test)
     if not settings.root:
-        raise ConfigError("data.root is not set: give the data set's folder with --data")
+        raise ConfigError("data.root is not set", "give the data set's folder with --data")
     root = Path(settings.root).expanduser()
     names = (["train"] if want_train else []) + (["test"] if want_test else [])
     if settings.split == "grouped":

@@ -79,7 +79,7 @@ def folder_clips(root: Path) -> list[Clip]:
         except SpecError:
             foreign.add(path.parent.name)
     if not clips:
-        raise DataError(f"no videos in class folders below {root} (found folders {sorted(foreign)}); or give a CSV")
+        raise DataError(f"no videos in class folders below {root} (found folders {sorted(foreign)})", "or give a CSV")
     return clips
 
 

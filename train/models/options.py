@@ -154,7 +154,7 @@ class DkClipConfig(ModelOptions):
         if self.frames % self.snippets:
             raise ConfigError(f"frames {self.frames} do not divide into {self.snippets} snippets")
         if self.consistency and self.temporal != "hierarchical":
-            raise ConfigError(f"consistency needs snippets: with temporal={self.temporal} set consistency=false")
+            raise ConfigError("consistency needs snippets", f"with temporal={self.temporal} set consistency=false")
 
     @property
     def unit(self) -> int:
@@ -205,7 +205,7 @@ class ClipGuidedConfig(ModelOptions):
         if self.pad_second and self.frames % 3 != 2:
             raise ConfigError(f"pad_second needs frames of remainder 2 by 3, such as 8, not {self.frames}")
         if not self.text and self.blocks:
-            raise ConfigError("BiEhPro needs texts: with text=false set blocks=0")
+            raise ConfigError("BiEhPro needs texts", "with text=false set blocks=0")
 
 
 OPTIONS: dict[str, type[ModelOptions]] = {

@@ -150,7 +150,7 @@ def set_image_encoder(backbone: nn.Module, config: ModelOptions) -> None:
         return
     if config.image_encoder == "lora":
         if not isinstance(backbone, VisionTransformer):
-            raise ConfigError("image_encoder=lora needs a CLIP image encoder: take frozen or tuned")
+            raise ConfigError("image_encoder=lora needs a CLIP image encoder", "take frozen or tuned")
         add_lora(backbone, config.lora_rank)
         return
     for name, parameter in backbone.named_parameters():
@@ -190,10 +190,10 @@ def _text_side(
 def _build_compact(config: ModelOptions, weights: str | Path | None, text_side: str) -> ExpressionModel:
     if not isinstance(config, TgDferConfig):
         raise ConfigError(
-            "encoder compact has no layers in which frames exchange tokens: take tg-dfer, or a vit encoder"
+            "encoder compact has no layers in which frames exchange tokens", "take tg-dfer, or a vit encoder"
         )
     if weights is not None or text_side == "clip":
-        raise ConfigError("encoder compact has no CLIP behind it: give neither CLIP weights nor text side clip")
+        raise ConfigError("encoder compact has no CLIP behind it", "give neither CLIP weights nor text side clip")
     from train.models.compact.encoder import CompactEncoder, EncoderConfig
 
     shape = EncoderConfig()

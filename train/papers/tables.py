@@ -206,7 +206,6 @@ def find_table(model: str, number: str) -> Table:
     for table in own:
         if table.number == number.lower().removeprefix("table").strip():
             return table
-    known = ", ".join(t.number for t in own)
-    raise ConfigError(
-        f"no table {number!r} of {model}: {known or 'unknown model'}" if known else f"unknown model {model!r}"
-    )
+    if not own:
+        raise ConfigError(f"unknown model {model!r}")
+    raise ConfigError(f"no table {number!r} of {model}: {', '.join(table.number for table in own)}")

@@ -183,11 +183,11 @@ class RunConfig:
 
     def __post_init__(self) -> None:
         if self.loop.select == "best-on-validation" and self.data.validation == 0:
-            raise ConfigError("loop.select = best-on-validation needs data.validation above 0; or select = last")
+            raise ConfigError("loop.select = best-on-validation needs data.validation above 0", "or select = last")
         if self.loop.patience and self.data.validation == 0:
             raise ConfigError("loop.patience stops on validation: it needs data.validation above 0")
         if self.loop.cache_features and (self.mix.mixup or self.mix.fmix):
-            raise ConfigError("loop.cache_features trains from features: switch mix.mixup and mix.fmix off")
+            raise ConfigError("loop.cache_features trains from features", "switch mix.mixup and mix.fmix off")
 
     def to_dict(self) -> dict[str, Any]:
         """The configuration as JSON-ready values."""

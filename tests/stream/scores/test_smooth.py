@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.errors import DferError
-from engine.settings import ConfigError
+from engine.settings import SettingsError
 from engine.spec import SEVEN_CLASSES
 from stream.scores.settings import SmoothSettings
 from stream.scores.smooth import Smoother
@@ -185,7 +185,7 @@ def test_every_step_switched_off_gives_the_argmax() -> None:
     [{"time_constant_s": 0}, {"gap_s": float("nan")}, {"dwell_s": -1}, {"margin": 1}, {"abstain_below": -0.1}],
 )
 def test_settings_out_of_range_are_refused_by_name(bad: dict[str, float]) -> None:
-    with pytest.raises(ConfigError, match=next(iter(bad))):
+    with pytest.raises(SettingsError, match=next(iter(bad))):
         SmoothSettings(**bad)  # type: ignore[arg-type]
 
 

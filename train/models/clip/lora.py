@@ -71,8 +71,8 @@ def add_lora(vision: VisionTransformer, rank: int, alpha: float | None = None) -
                 setattr(parent, name, update)
     if added > limit:
         raise ConfigError(
-            f"lora_rank {rank} adds {added:,} parameters, more than 4 % of the image encoder ({limit:,}):"
-            " take a lower rank"
+            f"lora_rank {rank} adds {added:,} parameters, more than 4 % of the image encoder ({limit:,})",
+            "take a lower rank",
         )
 
 

@@ -90,8 +90,8 @@ class Prompts(nn.Module):
             longest = max(range(len(row)), key=row.__getitem__) + 1
             if longest + contexts > len(row):
                 raise ConfigError(
-                    f"a text of {longest} tokens and {contexts} contexts exceed the {len(row)} tokens that"
-                    " the text encoder reads: shorten the text or take fewer contexts"
+                    f"a text of {longest} tokens and {contexts} contexts exceed the {len(row)} tokens that are read",
+                    "shorten the text or take fewer contexts",
                 )
         self.register_buffer("ids", torch.tensor(ids, dtype=torch.int64))
         self.context = nn.Parameter(torch.randn(len(ids), contexts, width) * 0.02) if contexts else None

@@ -1,12 +1,10 @@
 """Held-out logits with their true labels, read from NPZ, or from JSON lines as ``dfer-stream score`` writes them.
 
-Truth may stand in the rows (``truth``) or in a CSV beside them: a column with the class name, or vote columns named
-after classes (FER+'s `unknown` and `NF` too), of which a strict plurality is the label; a row without one is left out.
+Truth stands in the rows (``truth``) or in a CSV beside them (:mod:`calibration.data.truth`).
 """
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import json
 import zipfile
@@ -19,10 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from calibration.apply import CalibrationError
-from engine.spec import SpecError, canonical_class
-
-# FER+'s columns for votes that name no expression, and for no face.
-_NO_CLASS = ("unknown", "nf")
+from calibration.data.truth import TruthIndex, TruthTable, class_index, read_truth
 
 
 @dataclass(frozen=True)
@@ -51,23 +46,6 @@ class Heldout:
         return digest.hexdigest()
 
 
-@dataclass(frozen=True)
-class TruthTable:
-    """Where a CSV says what is true.
-
-    Attributes:
-        file: The CSV.
-        key: Its column that holds a row's file name.
-        group: Its column of groups; empty for every row its own.
-        where: ``column=value``: only such rows; empty for all.
-    """
-
-    file: Path
-    key: str = "name"
-    group: str = ""
-    where: str = ""
-
-
 def read(file: Path, labels: Sequence[str], truth: TruthTable | None = None) -> Heldout:
     """Read held-out answers.
 
@@ -75,7 +53,7 @@ def read(file: Path, labels: Sequence[str], truth: TruthTable | None = None) -> 
         file: ``.npz`` with ``logits`` (n, C), ``labels`` (n,) indices or names, optionally ``groups`` (n,); or JSON
             lines with ``logits`` (object by class name, or list), ``truth`` and optionally ``group``.
         labels: The bundle's C class names.
-        truth: A CSV that holds the truth of JSON lines, joined on the last part of ``path``.
+        truth: A CSV that holds the truth of JSON lines, joined on ``path``.
 
     Raises:
         CalibrationError: Naming the file and row that cannot be used, or if nothing usable is left.
@@ -98,7 +76,7 @@ def _read_npz(file: Path, labels: Sequence[str]) -> Heldout:
     except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
         raise CalibrationError(f"cannot read logits and labels from {file}: {error}") from error
     if truth.dtype.kind in "US":
-        truth = np.array([_index(str(name), labels, str(file)) for name in truth])
+        truth = np.array([class_index(str(name), labels, str(file)) for name in truth])
     elif truth.size and (truth.min() < 0 or truth.max() >= len(labels)):
         raise CalibrationError(f"{file}: labels must be 0..{len(labels) - 1}")
     if len(groups) != len(truth) or logits.ndim != 2 or len(logits) != len(truth):
@@ -107,7 +85,7 @@ def _read_npz(file: Path, labels: Sequence[str]) -> Heldout:
 
 
 def _read_lines(file: Path, labels: Sequence[str], table: TruthTable | None) -> Heldout:
-    known = _read_truth(table, labels) if table is not None else {}
+    known = TruthIndex(table, read_truth(table, labels)) if table is not None else None
     logits: list[list[float]] = []
     truths: list[int] = []
     groups: list[str] = []
@@ -116,11 +94,14 @@ def _read_lines(file: Path, labels: Sequence[str], table: TruthTable | None) -> 
         text = file.read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise CalibrationError(f"cannot read {file}: {error}") from error
-    for number, line in enumerate(text.splitlines(), start=1):
+    rows = [_row(line, f"{file}:{number}") for number, line in enumerate(text.splitlines(), start=1)]
+    if known is not None:
+        known.expect(PurePath(str(row.get("path", ""))) for row in rows)
+    for number, row in enumerate(rows, start=1):
         where = f"{file}:{number}"
-        row = _row(line, where)
-        if table is not None:
-            truth, group = known.get(PurePath(str(row.get("path", ""))).name, (None, ""))
+        if known is not None:
+            found = known.find(PurePath(str(row.get("path", ""))), where)
+            truth, group = (found.label, found.group) if found else (None, "")
         else:
             truth = _truth(row, labels, where)
             group = str(row.get("group", number))
@@ -153,7 +134,7 @@ def _truth(row: Mapping[str, Any], labels: Sequence[str], where: str) -> int | N
         if 0 <= value < len(labels):
             return value
         raise CalibrationError(f"{where}: truth must be 0..{len(labels) - 1} or a class name, not {value}")
-    return _index(str(value), labels, where)
+    return class_index(str(value), labels, where)
 
 
 def _logits(value: Any, labels: Sequence[str], where: str) -> list[float]:
@@ -164,59 +145,6 @@ def _logits(value: Any, labels: Sequence[str], where: str) -> list[float]:
     if len(numbers) != len(labels):
         raise CalibrationError(f"{where}: logits must hold a number for each of {list(labels)}, not {len(numbers)}")
     return numbers
-
-
-def _read_truth(table: TruthTable, labels: Sequence[str]) -> dict[str, tuple[int | None, str]]:
-    column, _, wanted = table.where.partition("=")
-    found: dict[str, tuple[int | None, str]] = {}
-    try:
-        with table.file.open(encoding="utf-8", newline="") as stream:
-            reader = csv.DictReader(stream)
-            names = list(reader.fieldnames or ())
-            for needed in filter(None, (table.key, table.group, column)):
-                if needed not in names:
-                    raise CalibrationError(f"{table.file} has no column {needed!r}; it has {names}")
-            votes = _vote_columns(names, labels)
-            if "truth" not in names and not votes:
-                raise CalibrationError(f"{table.file} has neither a column 'truth' nor a vote column for each class")
-            for row in reader:
-                if column and row[column] != wanted:
-                    continue
-                truth = _index(row["truth"], labels, str(table.file)) if "truth" in names else _plurality(row, votes)
-                name = PurePath(row[table.key]).name
-                found[name] = (truth, row[table.group] if table.group else name)
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise CalibrationError(f"cannot read {table.file}: {error}") from error
-    return found
-
-
-def _vote_columns(names: Sequence[str], labels: Sequence[str]) -> dict[str, int | None]:
-    """Every vote column, with the index of its class in the bundle, None for others; empty if a class has none."""
-    votes: dict[str, int | None] = {}
-    for name in names:
-        try:
-            label = canonical_class(name)
-        except SpecError:
-            if name.lower() in _NO_CLASS:
-                votes[name] = None
-            continue
-        votes[name] = list(labels).index(label) if label in labels else None
-    return votes if set(range(len(labels))) <= set(votes.values()) else {}
-
-
-def _plurality(row: Mapping[str, str], votes: Mapping[str, int | None]) -> int | None:
-    """The bundle's class with more votes than anything else; None for a tie, no votes or another winner."""
-    counts = {name: float(row[name] or 0) for name in votes}
-    best = max(counts.values())
-    winners = [name for name, count in counts.items() if count == best]
-    return votes[winners[0]] if best > 0 and len(winners) == 1 else None
-
-
-def _index(name: str, labels: Sequence[str], where: str) -> int:
-    try:
-        return list(labels).index(canonical_class(name))
-    except (SpecError, ValueError) as error:
-        raise CalibrationError(f"{where}: {name!r} is none of the bundle's classes {list(labels)}") from error
 
 
 def _group_numbers(names: Sequence[str]) -> npt.NDArray[np.int64]:
