@@ -2,8 +2,8 @@
 
 Draws places in the rooms below by a seed, changes each in one way (cosmic-ray's operators: other comparisons, numbers,
 operators, constants, exceptions, loops that do not run) and runs the room's tests that execute the changed statement,
-quickest first, until one fails. Survivors are printed, a line each. All this happens in a copy of the tree in a temporary folder; what was loaded before a
-change is forked, so that a run costs what its tests cost.
+quickest first, until one fails; a mutant that none notices is printed. All this happens in a copy of the tree in a
+temporary folder; what was loaded before a change is forked, so that a run costs what its tests cost.
 
 Needs cosmic-ray, which nothing else here does: ``pip install --target DIR cosmic-ray`` and DIR on PYTHONPATH.
 Annotations are not changed: nothing executes them.
@@ -378,10 +378,8 @@ def _total(counts: Counter[str]) -> int:
 def _line(name: str, counts: Counter[str]) -> str:
     total = _total(counts)
     share = (total - counts["survived"]) / max(total, 1)
-    return (
-        f"{name}: {total} mutants, {counts['killed']} killed, {counts['timeout']} too slow, {counts['survived']} survived "
-        f"({counts['equivalent']} of them equivalent): {share:.1%} noticed"
-    )
+    ends = f"{counts['killed']} killed, {counts['timeout']} too slow, {counts['survived']} survived"
+    return f"{name}: {total} mutants, {ends} ({counts['equivalent']} of them equivalent): {share:.1%} noticed"
 
 
 if __name__ == "__main__":
