@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from engine.build.build import BuildOptions, build
+from engine.build.build import build
+from engine.build.options import BuildOptions
 from engine.bundle.bundle import Bundle
 from engine.graph import convert, half
 from engine.graph import onnx_file as graph

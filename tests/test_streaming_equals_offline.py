@@ -73,7 +73,7 @@ def test_every_model_streams_what_pytorch_says_offline(exported: tuple[Expressio
         windows.step(i, {"a": crop}, i * 125_000_000, i)
         if (i + 1) % spec.hop:
             continue
-        score = windows.state("a").score
+        score = windows.report("a").score
         assert score is not None
         assert score.frame_id == i
         chosen = window_frames(spec, i + 1)

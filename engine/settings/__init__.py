@@ -40,7 +40,7 @@ Fields may be ``bool``, ``int``, ``float``, ``str``, ``Path``, a ``Literal``, on
 dataclass, or a table of names that are free: ``Mapping[str, float]``, ``Mapping[str, Any]``.
 """
 
-from engine.settings.entry import Entry, SettingsError, entries, values_of
+from engine.settings.entry import Entry, SettingsError, attribute_docs, entries, values_of
 from engine.settings.flags import add_flags, add_set, flags_of
 from engine.settings.kinds import as_text, as_toml
 from engine.settings.layers import Layer, read_layers
@@ -57,6 +57,7 @@ __all__ = [
     "as_json",
     "as_text",
     "as_toml",
+    "attribute_docs",
     "entries",
     "flags_of",
     "load",

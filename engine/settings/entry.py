@@ -70,7 +70,7 @@ def entries(cls: type, prefix: str = "", hidden: frozenset[str] | None = None) -
     """
     hints = typing.get_type_hints(cls)
     # A field is documented where it is declared, be it in a base.
-    docs = {name: doc for base in reversed(cls.__mro__) for name, doc in _attribute_docs(base).items()}
+    docs = {name: doc for base in reversed(cls.__mro__) for name, doc in attribute_docs(base).items()}
     left_out: frozenset[str] = getattr(cls, "HIDDEN", frozenset()) if hidden is None else hidden
     found: list[Entry] = []
     for field in dataclasses.fields(cls):
@@ -127,7 +127,7 @@ def find(key: str, known: Mapping[str, Entry], where: str) -> tuple[Entry, str]:
     raise SettingsError(f"{where}: unknown setting {key}", f"did you mean {hint}?" if hint else "")
 
 
-def _attribute_docs(cls: type) -> dict[str, str]:
+def attribute_docs(cls: type) -> dict[str, str]:
     """What a Google-style docstring's ``Attributes:`` section says of each field, one paragraph each."""
     text = inspect.cleandoc(cls.__doc__ or "")
     _, found, body = text.partition("Attributes:\n")

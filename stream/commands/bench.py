@@ -24,12 +24,13 @@ import psutil
 from rich.console import Console
 from rich.table import Table
 
-from engine.bench.timing import bare_openvino_ms, calibration_loop_ms
-from engine.bundle.bundle import BundleError
-from engine.bundle.engine_directory import open_artefact
+from engine.backends import open_artefact
+from engine.bench.baseline import openvino_alone_ms
+from engine.bench.machine import calibration_loop_ms
+from engine.bundle import BundleError
 from engine.errors import DferError
+from stream.assemble import DEFAULT_BUNDLE
 from stream.camera.paths import demo_clip_path
-from stream.model import DEFAULT_BUNDLE
 from stream.publish.message import Faces
 from stream.publish.wire import decode
 
@@ -140,7 +141,7 @@ def measure(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     report: dict[str, Any] = {"machine": machine, "bare_encoder": [], "cases": []}
     for path in bundles:
         bundle = open_artefact(path)
-        bare = {"model": bundle.spec.name, **bare_openvino_ms(bundle.encoder, bundle.spec)}
+        bare = {"model": bundle.spec.name, **openvino_alone_ms(bundle.encoder, bundle.spec)}
         report["bare_encoder"].append(bare)
         console.print(
             f"{bundle.spec.name}: bare OpenVINO on the encoder's graph {bare['p50_ms']:.2f} ms ({bare['precision']})"

@@ -28,18 +28,17 @@ from rich.live import Live
 from rich.text import Text
 
 from engine.arguments import count, seconds
-from engine.bundle.bundle import BundleError
-from engine.bundle.engine_directory import open_artefact
+from engine.backends import open_artefact
+from engine.bundle import BundleError
 from engine.errors import DferError
 from engine.settings import SettingsError
 from engine.spec import ModelSpec
+from stream.assemble import DEFAULT_BUNDLE
 from stream.camera.camera import Camera
 from stream.camera.frame import CameraError, Frame
 from stream.config import Settings, add_flags, load_settings
-from stream.faces import FaceTracker, TrackedFace
-from stream.faces.nets.models import FaceModelError
+from stream.faces import FaceError, FaceTracker, TrackedFace
 from stream.faces.primary import primary_face
-from stream.model import DEFAULT_BUNDLE
 from stream.show.overlay import OverlayError
 from stream.window.clock import SampleClock
 from stream.window.crop import crop_face
@@ -110,7 +109,7 @@ def run(args: argparse.Namespace) -> int:
             print("dfer-stream capture: no face was seen: nothing was saved", file=sys.stderr)
             return 1
         save(args.out, kept, spec, consent)
-    except (BundleError, CameraError, CaptureError, FaceModelError, OverlayError, SettingsError) as error:
+    except (BundleError, CameraError, CaptureError, FaceError, OverlayError, SettingsError) as error:
         print(f"dfer-stream capture: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:

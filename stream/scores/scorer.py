@@ -14,7 +14,7 @@ from calibration.neutral import NeutralBaseline
 from stream.publish.message import scores
 from stream.scores.settings import ScoreSettings
 from stream.scores.smooth import Smoother
-from stream.window.windows import WindowScore
+from stream.window.result import WindowScore
 
 
 @dataclass(frozen=True)

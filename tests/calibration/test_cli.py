@@ -10,7 +10,7 @@ import pytest
 
 from calibration import cli, data
 from calibration.apply import CalibrationError, load, softmax
-from engine.bundle.bundle import Bundle, BundleError, write_bundle
+from engine.bundle import Bundle, BundleError, write_bundle
 from engine.spec import SEVEN_CLASSES, ModelSpec
 
 

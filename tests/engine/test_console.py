@@ -17,7 +17,7 @@ BUNDLE = Path(__file__).parents[2] / "stream" / "default_model"
 COMMANDS = {
     "dfer-stream config": ("stream.cli", "config", "show"),
     "dfer-stream doctor": ("stream.cli", "doctor"),
-    "dfer-engine": ("engine.cli", "inspect", str(BUNDLE)),
+    "dfer-engine inspect": ("engine.cli", "inspect", str(BUNDLE)),
     "dfer-train inspect": ("train.cli", "inspect", "tg-dfer", "--encoder", "tiny"),
 }
 

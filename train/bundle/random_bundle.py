@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from engine.bundle.bundle import Bundle
+from engine.bundle import Bundle
 from engine.export.export import export_bundle
 from engine.settings import SettingsError
 from engine.spec import ModelSpec

@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.table import Table
 from torch.utils.data import DataLoader
 
-from engine.bundle.engine_directory import cpu_name
+from engine.backends.runtime import cpu_name
 from engine.settings import SettingsError
 from engine.spec import SEVEN_CLASSES
 from train.data.dataset import Batch

@@ -27,7 +27,7 @@ def thumbnail(image: NDArray[np.uint8]) -> NDArray[np.float32]:
     return np.asarray(cv2.resize(green, (WIDTH, HEIGHT), interpolation=cv2.INTER_AREA), np.float32)
 
 
-def similarity(a: NDArray[np.float32], b: NDArray[np.float32]) -> float:
+def correlation(a: NDArray[np.float32], b: NDArray[np.float32]) -> float:
     """Zero-mean normalised cross-correlation of two equally shaped images, -1..1; 0 where one is flat."""
     x, y = a - a.mean(), b - b.mean()
     norm = float(np.sqrt((x * x).sum() * (y * y).sum()))
@@ -35,13 +35,13 @@ def similarity(a: NDArray[np.float32], b: NDArray[np.float32]) -> float:
 
 
 def likeness(a: NDArray[np.float32], b: NDArray[np.float32]) -> float:
-    """Mean of the similarity of two thumbnails and of that of their details, -1..1.
+    """Mean of the correlation of two thumbnails and of that of their details, -1..1.
 
     Two shots are often alike in their coarse light (a bright middle on dark), seldom in detail: on real clips the
     mean is above 0.55 in 999 of 1000 pairs within a shot, below 0.4 in nine of ten pairs from different shots.
     """
     fine_a, fine_b = (np.asarray(v - cv2.GaussianBlur(v, (0, 0), _COARSE), np.float32) for v in (a, b))
-    return 0.5 * (similarity(a, b) + similarity(fine_a, fine_b))
+    return 0.5 * (correlation(a, b) + correlation(fine_a, fine_b))
 
 
 def overlap(

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 
 from engine.backends import open_backend
-from engine.build.build import BuildOptions, build
-from engine.build.parity import Bounds
-from engine.build.quantise import QuantiseError, divide, quantise, read_crops
+from engine.build.build import build
+from engine.build.options import BuildError, BuildOptions
+from engine.build.quantise import divide, quantise, read_crops
 from engine.bundle.bundle import Bundle
+from engine.bundle.golden import Bounds
 
 pytest.importorskip("nncf")
 
@@ -28,10 +29,10 @@ def test_int8_is_built_from_captured_crops_and_gated(exported: Bundle, tmp_path:
     assert backend.precision == "int8"
     backend.close()
     np.savez(tmp_path / "few.npz", crops=golden.crops[:3])
-    with pytest.raises(QuantiseError, match="3 crops"):
+    with pytest.raises(BuildError, match="3 crops"):
         read_crops(tmp_path / "few.npz", exported)
     (tmp_path / "text.npz").write_text("no archive")
-    with pytest.raises(QuantiseError, match=r"text\.npz"):
+    with pytest.raises(BuildError, match=r"text\.npz"):
         read_crops(tmp_path / "text.npz", exported)
 
 

@@ -9,8 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from engine.bundle import golden
-from engine.bundle.bundle import Bundle
+from engine.bundle import Bundle, softmax
 from engine.export.export import ExportError, export_bundle, export_encoder, export_head
 from engine.graph import onnx_file as graph
 from engine.preprocess import normalise
@@ -28,7 +27,7 @@ def test_graphs_answer_what_the_modules_answer(exported: Bundle) -> None:
     assert vectors.now is not None
     assert np.allclose(vectors.features, features.numpy(), atol=1e-5)
     # Logits are cosines over 0.01, so f32's own noise is 1e-4 of them; probabilities are what must agree.
-    assert np.abs(golden.softmax(vectors.logits) - golden.softmax(logits.numpy())).max() <= 1e-5
+    assert np.abs(softmax(vectors.logits) - softmax(logits.numpy())).max() <= 1e-5
     assert np.allclose(vectors.relevance, relevance.numpy(), atol=1e-4)
     assert np.allclose(vectors.now, now.numpy(), atol=1e-3)
 

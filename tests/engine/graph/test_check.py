@@ -10,8 +10,7 @@ import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
 
-from engine.bundle.bundle import Bundle, Golden
-from engine.bundle.golden import softmax
+from engine.bundle import Bundle, Golden, softmax
 from engine.export.export import export_bundle
 from engine.graph import convert, half
 from engine.graph import onnx_file as graph

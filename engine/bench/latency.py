@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -16,9 +16,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.backends import Backend, open_backend
-from engine.backends.protocol import Artefact
-from engine.bundle.engine_directory import EngineDirectory, cpu_name, open_artefact
+from engine.backends.choice import open_backend
+from engine.backends.protocol import Backend
+from engine.backends.runtime import cpu_name, open_artefact
+from engine.bench.machine import Speed, speed_of
+from engine.bench.timing import in_turns, median_ms
+from engine.bundle.artefact import Artefact
+from engine.bundle.engine_directory import EngineDirectory
 from engine.spec import ModelSpec
 
 
@@ -62,7 +66,7 @@ def measure(
         streaming = next(s for s in steps if s["batch"] == min(batches))
         rings = [_ring_step(opened, spec, golden.features, length, rounds) for length in windows]
         bare = _beside_bare(opened, artefact.encoder, pool[:1], threads, rounds)
-        speed = _speed_of(opened)
+        speed = speed_of(opened)
         floor = _floor(artefact, opened.precision)
         for step in steps:
             step["floor_ms"] = _floor_ms(floor, int(step["batch"]), speed)
@@ -82,62 +86,11 @@ def measure(
             "naive_ms": naive,
             "streaming_ms": streaming["step_ms"],
             "times_cheaper": round(naive / streaming["step_ms"], 1),
-            "machine": speed,
+            "machine": asdict(speed),
             "floor": floor,
         }
     finally:
         opened.close()
-
-
-def machine_speed() -> dict[str, float]:
-    """What the CPU does right now: a fixed loop, matrix product and memory copy.
-
-    Returns:
-        ``calibration_ms`` of the loop (8 products of 512 x 512 in FP32), ``gflops`` in FP32 and ``copy_gbs`` read.
-    """
-    rng = np.random.default_rng(0)
-    small = rng.random((512, 512), np.float32)
-    loop = median_ms(lambda: [small @ small for _ in range(8)], 9)
-    large = rng.random((1024, 1024), np.float32)
-    product = best_ms(lambda: large @ large, 7)  # a peak is what was reached once, not what is usual
-    # Larger than the caches that a virtual machine may call its own.
-    block = np.ones(64 << 20, np.float32)
-    read = median_ms(lambda: block.sum(), 5)
-    return {
-        "calibration_ms": round(loop, 3),
-        "gflops": round(2 * 1024**3 / product / 1e6, 1),
-        "copy_gbs": round(block.nbytes / read / 1e6, 1),
-    }
-
-
-def _times_ms(work: Callable[[], object], rounds: int, warm_up: int) -> list[float]:
-    for _ in range(warm_up):
-        work()
-    times = []
-    for _ in range(rounds):
-        start = time.perf_counter_ns()
-        work()
-        times.append((time.perf_counter_ns() - start) / 1e6)
-    return times
-
-
-def median_ms(work: Callable[[], object], rounds: int, warm_up: int = 2) -> float:
-    """Median wall time of some work.
-
-    Args:
-        work: What to time.
-        rounds: Timed rounds.
-        warm_up: Rounds before that.
-
-    Returns:
-        Milliseconds.
-    """
-    return float(np.median(_times_ms(work, rounds, warm_up)))
-
-
-def best_ms(work: Callable[[], object], rounds: int, warm_up: int = 2) -> float:
-    """Smallest wall time of some work, ms; arguments as for :func:`median_ms`."""
-    return min(_times_ms(work, rounds, warm_up))
 
 
 def table(report: dict[str, Any]) -> list[str]:
@@ -226,16 +179,10 @@ def _beside_bare(
     """Our encoder step and bare OpenVINO's in turns, so that what else runs on the machine meets both alike."""
     if backend.name != "openvino":
         return None
-    from engine.bench.timing import bare_openvino
+    from engine.bench.baseline import openvino_alone
 
-    bare, kind = bare_openvino(encoder, backend.spec, threads, backend.precision)
-    times: dict[str, list[float]] = {"ours": [], "bare": []}
-    for turn in range(rounds + 2):
-        for name, work in (("ours", lambda: backend.encode(crops)), ("bare", bare)):
-            start = time.perf_counter_ns()
-            work()
-            if turn >= 2:
-                times[name].append((time.perf_counter_ns() - start) / 1e6)
+    bare, kind = openvino_alone(encoder, backend.spec, threads, backend.precision)
+    times = in_turns({"ours": lambda: backend.encode(crops), "bare": bare}, rounds)
     ours_ms, bare_ms = (float(np.median(times[name])) for name in ("ours", "bare"))
     return {
         "precision": kind,
@@ -256,24 +203,6 @@ def _naive(backend: Backend, spec: ModelSpec, pool: NDArray[np.uint8], rounds: i
     return round(median_ms(recompute, rounds, 1), 3)
 
 
-def _speed_of(backend: Backend) -> dict[str, float]:
-    """Peak and bandwidth of the device a back end runs on, in the precision it computes in."""
-    speed = machine_speed()
-    if backend.name == "openvino":
-        from engine.backends.cpu_precision import peak_gflops
-
-        # A floor from NumPy's FP32 is none for a CPU that does bf16 at twice that rate, or for OpenVINO's own kernels.
-        reached = peak_gflops(backend.precision)
-        speed["gflops"] = max(reached, speed["gflops"]) if backend.precision == "fp32" else reached
-    if backend.name in ("torch", "tensorrt") and not backend.device.startswith("CPU"):
-        try:
-            from engine.bench.torch_speed import device_speed
-        except ImportError:
-            return speed
-        speed.update(device_speed(backend.precision))
-    return speed
-
-
 def _floor(artefact: Artefact, precision: str) -> dict[str, float] | None:
     """Weight bytes and multiply-adds of the encoder, or None for a bundle where onnx is not installed."""
     if isinstance(artefact, EngineDirectory):
@@ -290,9 +219,9 @@ def _floor(artefact: Artefact, precision: str) -> dict[str, float] | None:
     return {"weight_mb": round(stored / 1e6, 2), "gmacs": round(cost["macs"] / 1e9, 4)}
 
 
-def _floor_ms(floor: dict[str, float] | None, batch: int, speed: dict[str, float]) -> float | None:
+def _floor_ms(floor: dict[str, float] | None, batch: int, speed: Speed) -> float | None:
     if floor is None:
         return None
-    memory = floor["weight_mb"] / speed["copy_gbs"]
-    compute = batch * 2 * floor["gmacs"] / speed["gflops"] * 1e3
+    memory = floor["weight_mb"] / speed.copy_gbs
+    compute = batch * 2 * floor["gmacs"] / speed.gflops * 1e3
     return round(max(memory, compute), 4)

@@ -7,8 +7,8 @@ import pytest
 
 from engine.bundle.bundle import Bundle
 from engine.settings import SettingsError
+from stream.assemble import DEFAULT_BUNDLE, encode_stride, load_model
 from stream.config import ModelSettings
-from stream.model import DEFAULT_BUNDLE, encode_stride, load_model
 from stream.pipeline import FramePeriod
 
 

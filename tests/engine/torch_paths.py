@@ -10,30 +10,11 @@ from typing import Any
 import numpy as np
 import torch
 
+from engine.backends import open_artefact
 from engine.backends.pytorch import TorchBackend
-from engine.bench.bench import median_ms
-from engine.bundle.engine_directory import open_artefact
+from engine.bench.machine import Speed, gpu_speed
+from engine.bench.timing import median_ms
 from engine.graph.cost import encoder_cost
-
-_KINDS = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32}
-
-
-def device_speed(precision: str, device: str = "cuda") -> dict[str, float]:
-    """Measured peak and bandwidth of a device.
-
-    Args:
-        precision: ``fp16``, ``bf16`` or ``fp32``.
-        device: Where.
-
-    Returns:
-        ``gflops`` of a large matrix product and ``copy_gbs`` of memory read.
-    """
-    size, block = (8192, 1 << 30) if device != "cpu" else (512, 1 << 22)
-    a = torch.randn(size, size, device=device, dtype=_KINDS[precision])
-    product = median_ms(_waiting(lambda: a @ a, device), 7)
-    data = torch.ones(block // 4, device=device)
-    read = median_ms(_waiting(lambda: data.sum(), device), 7)
-    return {"gflops": round(2 * size**3 / product / 1e6, 1), "copy_gbs": round(block / read / 1e6, 1)}
 
 
 def compare_paths(
@@ -61,7 +42,7 @@ def compare_paths(
     artefact = open_artefact(path)
     backend = TorchBackend(artefact, precision=precision, device=device)
     module = backend.encoder_module
-    speed = device_speed(precision, device)
+    speed = gpu_speed(Speed(0.0, 0.0, 0.0), precision, device)
     cost = encoder_cost(artefact.encoder)
     weights = cost.weight_bytes * (1.0 if precision == "fp32" else 0.5)
     pool = artefact.golden().crops
@@ -77,7 +58,7 @@ def compare_paths(
                 ring.push(slot, features[slot])
             backend.head(ring.flat, np.stack([ring.index(s, artefact.spec.window) for s in range(batch)]))
 
-        floor = max(weights / speed["copy_gbs"] / 1e6, 2 * batch * cost.macs / speed["gflops"] / 1e6)
+        floor = max(weights / speed.copy_gbs / 1e6, 2 * batch * cost.macs / speed.gflops / 1e6)
         with torch.no_grad():
             graph_ms = median_ms(_waiting(functools.partial(backend.encode, crops), device), rounds)
             eager_ms = median_ms(_waiting(functools.partial(module, on_device), device), rounds)

@@ -1,4 +1,4 @@
-"""The model a daemon runs: which directory, which back end, which calibration."""
+"""From settings to a running pipeline: which model, on which back end, in which chain."""
 
 from __future__ import annotations
 
@@ -7,18 +7,25 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 
+import numpy as np
+
 from calibration import apply
 from calibration.apply import Calibration
-from engine.backends import Artefact, Backend, BackendError, open_backend
-from engine.bundle.bundle import Bundle, BundleError
-from engine.bundle.engine_directory import EngineDirectory, open_artefact
+from engine.backends import Backend, BackendError, open_artefact, open_backend
+from engine.bundle import Artefact, Bundle, BundleError, EngineDirectory
 from engine.settings import SettingsError
 from engine.spec import ModelSpec
-from stream.config import ModelSettings
+from stream.config import ModelSettings, Settings
+from stream.pipeline import Pipeline, Tracker
 from stream.publish.message import Model
+from stream.scores.scorer import Scorer
+from stream.window.scheduler import Scheduler
+from stream.window.windows import FaceWindows
 
 DEFAULT_BUNDLE = Path(__file__).parent / "default_model"
 """The bundle that comes with the program."""
+BUDGET_SHARE = 0.8
+"""Share of a sample period that encoding may take before faces take turns."""
 
 
 @dataclass
@@ -124,6 +131,32 @@ def encode_stride(encode_hz: float | None, spec: ModelSpec) -> int:
             f"model.encode_hz: {spec.name} encodes units of {spec.unit} frames, at its own {spec.sample_hz:g} Hz only"
         )
     return int(ratio)
+
+
+def build_pipeline(settings: Settings, model: LoadedModel, tracker: Tracker) -> Pipeline:
+    """The chain for one source and model.
+
+    Args:
+        settings: Of this machine.
+        model: Open.
+        tracker: Finds and follows this source's faces.
+    """
+    windows = FaceWindows(model.spec, model.backend, settings.faces.max_faces * 2, model.stride)
+    scorer = Scorer(model.spec.labels, model.calibration, settings.scores)
+    # A file played without waiting has no deadline, and its scores must not depend on how fast this machine is.
+    live = not settings.camera.every_frame
+    scheduler = Scheduler(BUDGET_SHARE * 1000 / windows.encode_hz if live else None)
+    return Pipeline(tracker, windows, scorer, scheduler, settings.source.roi, overlap=live)
+
+
+def warm_up(model: LoadedModel) -> None:
+    """Run the model once, so that the first frame does not pay for what happens only once."""
+    spec = model.spec
+    ring = model.backend.ring(1, spec.window)
+    size = spec.crop.size_px
+    features = model.backend.encode(np.zeros((1, spec.unit, size, size, 3), np.uint8))
+    ring.push(0, features[0])
+    model.backend.head(ring.flat, ring.index(0, spec.window)[None])
 
 
 def _open(artefact: Artefact, settings: ModelSettings, exclude: Collection[str]) -> Backend:
