@@ -81,7 +81,9 @@ def test_the_report_draws_pictures_and_prints_figures_with_intervals(
 ) -> None:
     pytest.importorskip("matplotlib", reason="pictures need the extra `calibrate`")
     assert run("report", bundle.path, npz, "--out", tmp_path / "out", "--json", "--rounds", "30") == 0
-    figures = json.loads(capsys.readouterr().out)["methods"]
+    report = json.loads(capsys.readouterr().out)
+    assert json.loads((tmp_path / "out" / "report.json").read_text()) == report
+    figures = report["methods"]
     assert set(figures) == {"none", "temperature", "vector"}
     assert figures["none"]["war"] == figures["temperature"]["war"]
     for name in ("reliability.png", "risk_coverage.png"):
@@ -155,7 +157,9 @@ def test_files_that_cannot_be_read_are_one_line(
         ("apply", bundle.path, empty),
     ):
         assert run(*argv) == 2
-        assert capsys.readouterr().err.count("\n") == 1
+        said = capsys.readouterr().err
+        assert said.startswith(f"dfer-calibrate {argv[0]}: ")
+        assert said.count("\n") == 1
     assert Bundle.open(bundle.path).sha256 == bundle.sha256
 
 
