@@ -1,18 +1,18 @@
 from __future__ import annotations
 
-import argparse
 import io
 import json
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import pytest
 from msgspec.structs import replace
 
-from stream.commands import listen
+from stream.cli import main
 from stream.publish.endpoint import EndpointError
 from stream.publish.message import Event, Faces, Status
 from stream.publish.publisher import Publisher
@@ -25,10 +25,10 @@ DEADLINE_S = 30.0
 
 
 def run(*argv: str) -> tuple[int, str, str]:
-    parser = argparse.ArgumentParser()
-    listen.add_arguments(parser)
     out, err = io.StringIO(), io.StringIO()
-    return listen.run(parser.parse_args(argv), out, err), out.getvalue(), err.getvalue()
+    with redirect_stdout(out), redirect_stderr(err):
+        code = main(["listen", *argv])
+    return code, out.getvalue(), err.getvalue()
 
 
 @pytest.mark.parametrize("bind", ["tcp://127.0.0.1:*", "ipc"])
