@@ -20,7 +20,7 @@ from engine.backends import Backend
 from stream.camera.frame import Frame
 from stream.faces import FacesResult, TrackedFace
 from stream.faces.primary import Box, primary_face
-from stream.publish.message import Face, Quality, WindowFill
+from stream.publish.message import Face, Quality, Window
 from stream.scores.scorer import Scorer
 from stream.window.clock import SampleClock
 from stream.window.crop import crop_face
@@ -230,7 +230,7 @@ class Pipeline:
             score=round(float(face.score), 4),
             ready=reason == "ok",
             reason=reason,
-            window=WindowFill(window.n, window.need, round(window.span_ms, 1), window.gaps),
+            window=Window(window.n, window.need, round(window.span_ms, 1), window.gaps),
             quality=Quality(
                 size_px=_round(face.size_px, 1),
                 blur=_blur(face.sharpness),

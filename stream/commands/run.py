@@ -122,9 +122,9 @@ def _sinks(args: argparse.Namespace, settings: Settings, publisher: Publisher) -
     if settings.publish.with_frames:
         sinks.append(JpegFrames(publisher))
     if args.show:
-        from stream.show.overlay.window import Window
+        from stream.show.overlay.window import OverlayWindow
 
-        sinks.append(Window(f"dferstream {settings.source.name}"))
+        sinks.append(OverlayWindow(f"dferstream {settings.source.name}"))
     return sinks
 
 

@@ -60,7 +60,7 @@ def check_display(timeout_s: float = 20.0) -> None:
         )
 
 
-class Window:
+class OverlayWindow:
     """Shows frames with what was published about them: a sink of the daemon, or fed by :meth:`show`.
 
     Args:
@@ -80,7 +80,7 @@ class Window:
         self._shown_ns: int | None = None
         self._image = np.zeros((480, 640, 3), np.uint8)
 
-    def __enter__(self) -> Window:
+    def __enter__(self) -> OverlayWindow:
         return self
 
     def __exit__(
