@@ -122,6 +122,15 @@ class Pipeline:
         self._clock = SampleClock(windows.encode_hz)
         self._period = FramePeriod()
 
+    @property
+    def delay_s(self) -> float:
+        """Longest time from a lasting change of a face to its label, s: what each block says of itself.
+
+        The sample's tick, a window of samples, smoothing and hysteresis, and the score at which the label then changes.
+        A model that weighs its newest samples follows sooner; time to compute and the camera's period come on top.
+        """
+        return self._clock.delay_s + self._windows.delay_s + self._scorer.delay_s + self._windows.hop_s
+
     def step(self, frame: Frame) -> FrameResult:
         """Process one frame.
 

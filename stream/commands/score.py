@@ -11,12 +11,11 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
 from engine.arguments import count
-from engine.console import Exit
+from engine.console import Exit, stoppable
 from engine.settings import as_text, values_of
 from stream.config import Settings, add_flags, load_settings
 from stream.offline import ScoreError
@@ -65,15 +64,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Score everything.
-
-    Returns:
-        An :class:`Exit` code: ``PARTLY`` where something could not be scored.
-    """
-    try:
-        return _Run(args).run()
-    except KeyboardInterrupt:
-        return Exit.INTERRUPTED
+    """Score everything; ``PARTLY`` where something could not be scored."""
+    return _Run(args).run()
 
 
 class _Run:
@@ -137,7 +129,7 @@ class _Run:
                     for problem in done.problems:
                         self._complain(problem, bar)
                     self._rows += done.rows
-                with _stoppable(out, journal, len(items)):
+                with stoppable(lambda: _left(out, journal, len(items))):
                     for order, scored in workers.score(self._orders(left, journal.folder), bar.under_way):
                         journal.commit(order.item, Path(order.part), scored.rows, scored.problems, scored.media_s)
                         self._count(order.item, scored, bar)
@@ -211,19 +203,10 @@ class _Run:
         self._say(f"{self._rows} rows{''.join(', ' + part for part in what)}, {how}{failed}{where}")
 
 
-@contextmanager
-def _stoppable(out: Path, journal: Journal, total: int) -> Iterator[None]:
-    """Ctrl-C says what is done and how to go on."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        scored = len(journal.done) + journal.commits
-        print(
-            f"dfer-stream score: stopped with {scored} of {total} items scored; the same command with --resume goes on "
-            f"({work_folder(out)})",
-            file=sys.stderr,
-        )
-        raise
+def _left(out: Path, journal: Journal, total: int) -> str:
+    """What Ctrl-C leaves, and how to go on."""
+    scored = len(journal.done) + journal.commits
+    return f"stopped with {scored} of {total} items scored; the same command with --resume goes on ({work_folder(out)})"
 
 
 def _settings(args: argparse.Namespace) -> Settings:

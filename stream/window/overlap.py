@@ -8,6 +8,7 @@ stay where they are: their scores come out with the very frame that was sampled.
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -46,10 +47,13 @@ class Overlap:
     Args:
         windows: Whose steps.
         allowed: False keeps every step where it is: files whose scores must not depend on this machine's speed.
+        now_ns: The clock that steps are timed by.
     """
 
-    def __init__(self, windows: FaceWindows, allowed: bool = True) -> None:
-        self._windows, self._allowed = windows, allowed
+    def __init__(
+        self, windows: FaceWindows, allowed: bool = True, now_ns: Callable[[], int] = time.monotonic_ns
+    ) -> None:
+        self._windows, self._allowed, self._now_ns = windows, allowed, now_ns
         self._executor: ThreadPoolExecutor | None = None
         self._running: tuple[EncodeBatch, Future[_Encoded]] | None = None
         self._step_ms: float | None = None
@@ -112,14 +116,14 @@ class Overlap:
         return self.engaged
 
     def _encode(self, batch: EncodeBatch) -> _Encoded:
-        began = time.monotonic_ns()
+        began = self._now_ns()
         features = self._windows.encode(batch)
-        return _Encoded(features, (time.monotonic_ns() - began) / 1e6)
+        return _Encoded(features, (self._now_ns() - began) / 1e6)
 
     def _finish(self, batch: EncodeBatch, encoded: _Encoded) -> StepResult:
-        began = time.monotonic_ns()
+        began = self._now_ns()
         self._windows.finish(batch, encoded.features)
-        done = StepResult(batch.faces, encoded.elapsed_ms + (time.monotonic_ns() - began) / 1e6)
+        done = StepResult(batch.faces, encoded.elapsed_ms + (self._now_ns() - began) / 1e6)
         if batch.units:
             before = done.elapsed_ms if self._step_ms is None else self._step_ms
             self._step_ms = before + SMOOTHING * (done.elapsed_ms - before)

@@ -187,15 +187,13 @@ def test_a_killed_publishers_file_is_replaced_and_a_live_ones_is_not(
 ) -> None:
     uri = f"ipc://{tmp_path}/a.ipc"
     code = textwrap.dedent("""
-        import sys, time
+        import sys
         from stream.publish.publisher import Publisher
         publisher = Publisher("cam1", sys.argv[1])
         print("bound", flush=True)
-        while True:
-            publisher.serve()
-            time.sleep(0.05)
+        sys.stdin.read()
     """)
-    with subprocess.Popen([sys.executable, "-c", code, uri], stdout=subprocess.PIPE) as child:
+    with subprocess.Popen([sys.executable, "-c", code, uri], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
         assert child.stdout is not None
         assert child.stdout.readline() == b"bound\n"
         with pytest.raises(EndpointError, match="in use by another process; stop it, or choose another endpoint"):
