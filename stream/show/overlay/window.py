@@ -7,7 +7,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping
-from types import TracebackType
 from typing import Any
 
 import cv2
@@ -83,9 +82,7 @@ class OverlayWindow:
     def __enter__(self) -> OverlayWindow:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def take(self, message: Message, body: bytes, frame: Frame | None) -> bool:

@@ -22,16 +22,10 @@ ONE_FACE = {
 }
 
 
-@pytest.fixture(scope="module")
-def tracker() -> FaceTracker:
-    return FaceTracker()
-
-
 def play(tracker: FaceTracker, name: str) -> list[FacesResult]:
     path = DATA / name
     if not path.is_file():
         pytest.skip(f"{name} is not here: set DFER_SHARED_DATA to a folder that holds video/{name}")
-    tracker.reset()
     capture = cv2.VideoCapture(str(path))
     fps = capture.get(cv2.CAP_PROP_FPS)
     results: list[FacesResult] = []

@@ -9,7 +9,7 @@ from stream.publish.message import Event, Faces
 from stream.publish.wire import encode
 from stream.show.overlay import OverlayError, window
 from stream.show.overlay.window import OverlayWindow, check_display
-from tests.stream.show.overlay.messages import face_body, faces_body
+from tests.stream.show.overlay.messages import face_body, faces_body, no_camera
 
 HEADLESS = "\n  GUI:                           NONE\n"
 QT = "\n  GUI:                           QT5\n"
@@ -121,17 +121,7 @@ def test_frames_faster_than_a_screen_are_not_all_drawn(monkeypatch: pytest.Monke
     screen = Screen(monkeypatch, [])
     monkeypatch.setattr(window, "_REDRAW_NS", 10**15)
     shown = OverlayWindow(check=False)
-    message = Faces(
-        source="c",
-        session="s",
-        seq=0,
-        frame_id=0,
-        dropped_total=0,
-        t_publish_ns=1,
-        boot_id="b",
-        valid=False,
-        reason="no_camera",
-    )
+    message = no_camera()
     for _ in range(5):
         assert shown.take(message, encode(message), None)
     assert len(screen.shown) == 1
