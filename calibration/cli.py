@@ -11,7 +11,7 @@ from typing import Any
 
 from calibration import data, evaluate, report
 from calibration.apply import METHODS, Calibration, CalibrationError, load
-from engine.bundle.bundle import Bundle, BundleError, add_file, write_bundle
+from engine.bundle import Bundle, BundleError, add_file, write_bundle
 from engine.console import guarded
 
 FILE = "calibration.json"

@@ -29,7 +29,7 @@ def draw(folder: Path, rows: Heldout, judged: list[Judged], threshold: float | N
         import matplotlib
         from matplotlib.figure import Figure
     except ImportError as error:
-        raise CalibrationError("pictures need matplotlib: pip install 'dferstream[calibrate]'") from error
+        raise CalibrationError("pictures need matplotlib", "pip install 'dferstream[calibrate]'") from error
     matplotlib.use("Agg")
     folder.mkdir(parents=True, exist_ok=True)
     return [

@@ -143,7 +143,7 @@ def check_format(name: str) -> None:
             importlib.import_module("pyarrow.parquet")
         except ImportError:
             raise ScoreError(
-                "--format parquet needs pyarrow: pip install 'dferstream[parquet]', or take --format csv"
+                "--format parquet needs pyarrow", "pip install 'dferstream[parquet]', or take --format csv"
             ) from None
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from calibration import cli, data
 from calibration.apply import CalibrationError, load, softmax
-from engine.bundle.bundle import Bundle, BundleError, write_bundle
+from engine.bundle import Bundle, BundleError, write_bundle
 from engine.spec import SEVEN_CLASSES, ModelSpec
 
 
@@ -161,11 +161,11 @@ def test_files_that_cannot_be_read_are_one_line(
 
 def test_the_shared_votes_give_the_documented_counts(shared_data: Path) -> None:
     table = shared_data / "ferplus" / "dev.csv"
-    truth = data._read_truth(data.TruthTable(table, "name", "twin_cluster", "first_of_cluster=1"), SEVEN_CLASSES)
+    truths = data.read_truth(data.TruthTable(table, "name", "twin_cluster", "first_of_cluster=1"), SEVEN_CLASSES)
     counts = {name: 0 for name in SEVEN_CLASSES}
-    for label, _ in truth.values():
-        if label is not None:
-            counts[SEVEN_CLASSES[label]] += 1
+    for truth in truths:
+        if truth.label is not None:
+            counts[SEVEN_CLASSES[truth.label]] += 1
     assert counts == {
         "neutral": 1224, "happiness": 869, "surprise": 398, "sadness": 383, "anger": 298, "disgust": 28, "fear": 64,
     }  # fmt: skip

@@ -130,6 +130,6 @@ def test_wrong_name_is_refused_in_one_line(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr("sys.argv", ["make_clip", str(tmp_path / "clip.avi")])
-    assert main() == 1
+    assert main() == 2
     assert ".mp4" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())

@@ -17,12 +17,11 @@ from stream.publish.message import (
     Quality,
     StageMs,
     Status,
-    Window,
-    encode,
+    WindowFill,
     scores,
 )
 from stream.publish.publisher import Publisher
-from stream.subscribe.freshness import boot_id
+from stream.publish.wire import boot_id, encode
 
 MODEL = Model("tg-dfer", "0" * 64, "fp32", "openvino", SEVEN_CLASSES, "temperature")
 
@@ -40,7 +39,7 @@ def face(seq: int) -> Face:
         score=0.97,
         ready=ready,
         reason="ok" if ready else "warming",
-        window=Window(min(16, seq % 40), 16, 1875.0),
+        window=WindowFill(min(16, seq % 40), 16, 1875.0),
         logits=scores(SEVEN_CLASSES, wave) if ready else None,
         probs=probs if ready else None,
         smoothed=probs if ready else None,

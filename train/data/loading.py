@@ -47,8 +47,8 @@ class StepSampler(Sampler[list[int]]):
     ) -> None:
         if batch % (accumulate * world):
             raise DataError(
-                f"a batch of {batch} cannot be dealt to {world} processes in {accumulate} parts: "
-                f"choose a multiple of {accumulate * world}"
+                f"a batch of {batch} cannot be dealt to {world} processes in {accumulate} parts",
+                f"choose a multiple of {accumulate * world}",
             )
         self.size, self.batch, self.accumulate, self.rank, self.world, self.seed = (
             size, batch, accumulate, rank, world, seed,

@@ -12,8 +12,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from stream.camera.driver import Opened, Raw
-from stream.camera.frame import CameraError, SourceEnded
+from stream.camera.driver import Opened, Raw, SourceEnded
+from stream.camera.frame import CameraError
 from stream.camera.paths import IMAGE_SUFFIXES, find_file, image_paths
 from stream.camera.settings import CameraSettings
 from stream.camera.uri import SourceUri
@@ -44,7 +44,7 @@ class VideoPass:
         self._capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
         if not self._capture.isOpened():
             self._capture.release()
-            raise CameraError(f"{path} is not a video that can be read: is it complete, and does ffprobe read it?")
+            raise CameraError(f"{path} is not a video that can be read", "is it complete, and does ffprobe read it?")
         fps = float(self._capture.get(cv2.CAP_PROP_FPS))
         self._fps = fps if math.isfinite(fps) and 0 < fps <= 1000 else _FALLBACK_FPS
         self._first_ms: float | None = None
@@ -105,7 +105,7 @@ class ImagePass:
     def _decode(path: Path) -> NDArray[np.uint8]:
         image: NDArray[np.uint8] | None = cv2.imread(str(path), cv2.IMREAD_COLOR)
         if image is None:
-            raise CameraError(f"{path} is not an image that can be read: remove it or convert it")
+            raise CameraError(f"{path} is not an image that can be read", "remove it or convert it")
         return image
 
 

@@ -7,8 +7,7 @@ import time
 
 import cv2
 
-from stream.camera.driver import Opened, Raw
-from stream.camera.frame import SourceLost
+from stream.camera.driver import Opened, Raw, SourceLost
 from stream.camera.settings import CameraSettings
 from stream.camera.uri import SourceUri
 

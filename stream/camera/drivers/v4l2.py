@@ -9,8 +9,8 @@ import time
 import cv2
 import numpy as np
 
-from stream.camera.driver import Opened, Raw
-from stream.camera.frame import CameraError, SourceLost
+from stream.camera.driver import Opened, Raw, SourceLost
+from stream.camera.frame import CameraError
 from stream.camera.settings import CameraSettings
 from stream.camera.uri import SourceUri
 
@@ -85,6 +85,6 @@ def check_device(path: str) -> None:
     except OSError as error:
         raise SourceLost(f"{path} is not there: plug the camera in, or see dfer-stream devices") from error
     if not stat.S_ISCHR(mode):
-        raise CameraError(f"{path} is not a camera device: for a video file give file://{path}")
+        raise CameraError(f"{path} is not a camera device", f"for a video file give file://{path}")
     if not os.access(path, os.R_OK | os.W_OK):
         raise SourceLost(f"{path} may not be opened: add this user to the group video (usermod -aG video USER)")

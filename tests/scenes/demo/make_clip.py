@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,6 +16,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.console import Exit, guarded
 from tests.scenes.demo.portrait import DemoError, load_portrait
 from tests.scenes.demo.render import Renderer, View
 
@@ -106,7 +106,7 @@ def _encode(path: Path) -> None:
     try:
         import av
     except ImportError as error:
-        raise DemoError("H.264 is written with PyAV: pip install av") from error
+        raise DemoError("H.264 is written with PyAV", "pip install av") from error
     try:
         container = av.open(str(path), "w")
     except OSError as error:
@@ -152,12 +152,13 @@ def main() -> int:
     """Command line."""
     parser = argparse.ArgumentParser(prog="python -m tests.scenes.demo.make_clip", description=__doc__)
     parser.add_argument("out", type=Path, help="where to write the clip, ending in .mp4")
-    try:
-        write_clip(parser.parse_args().out)
-    except DemoError as error:
-        print(f"make_clip: {error}", file=sys.stderr)
-        return 1
-    return 0
+    options = parser.parse_args()
+
+    def make() -> int:
+        write_clip(options.out)
+        return Exit.DONE
+
+    return guarded("make_clip", make)
 
 
 if __name__ == "__main__":

@@ -56,7 +56,7 @@ def photograph() -> NDArray[np.uint8]:
     try:
         from skimage import data
     except ImportError as error:
-        raise DemoError("the portrait comes with scikit-image: pip install scikit-image") from error
+        raise DemoError("the portrait comes with scikit-image", "pip install scikit-image") from error
     return np.asarray(data.astronaut(), np.uint8)
 
 

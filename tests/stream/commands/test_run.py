@@ -19,7 +19,7 @@ import pytest
 import zmq
 
 from stream.camera.paths import demo_clip_path
-from stream.publish.message import schema_path
+from stream.publish.wire import schema_path
 from tests.stream.camera.fakes import DRIVER, steer
 
 ROOT = Path(__file__).resolve().parents[3]

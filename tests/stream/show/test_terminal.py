@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 from rich.console import Console
 
-from stream.publish.message import Event, Face, Faces, Window, encode
+from stream.publish.message import Event, Face, Faces, WindowFill
+from stream.publish.wire import encode
 from stream.show.terminal import _COLOURS, FacesTable, TerminalConsole, bar, line, render
 from stream.subscribe.meter import Measured, StreamMeter
 from tests.stream.show.overlay.messages import ELEVEN, face_body, faces_body, warming_body
@@ -144,7 +145,7 @@ def test_meter_begins_anew_with_a_new_session() -> None:
 
 
 def test_daemon_feeds_it_what_it_published() -> None:
-    window = Window(16, 16, 1875.0)
+    window = WindowFill(16, 16, 1875.0)
     face = Face("f1", "tracked", 9, True, (1.0, 2.0, 3.0, 4.0), 0.9, True, "ok", window, label="fear", confidence=0.7)
     message = Faces(
         source="cam0",

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from engine.spec import CropGeometry
-from stream.window.crop import crop_face, similarity
+from stream.faces.alignment import similarity
+from stream.window.crop import crop_face
 
 GEOMETRY = CropGeometry()
 TEMPLATE = np.asarray(GEOMETRY.template) * GEOMETRY.size_px

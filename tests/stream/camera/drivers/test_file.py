@@ -75,11 +75,12 @@ def test_real_time_and_every_frame_give_the_same_times_and_pixels(tmp_path: Path
     by_seq = {f.seq: f for f in every}
     started_ns = time.monotonic_ns()
     paced, camera = play(path, CameraSettings(start_ns=5_000_000_000))
-    assert time.monotonic_ns() - started_ns >= 19 / 50 * 1e9
     assert paced[-1].seq == 19
     assert camera.stats.dropped == 20 - len(paced)
     for frame in paced:
         assert frame.t_capture_ns == by_seq[frame.seq].t_capture_ns
+        # None is shown before it is due; late it may be.
+        assert frame.t_arrival_ns - started_ns >= frame.t_capture_ns - 5_000_000_000
         assert (frame.image == by_seq[frame.seq].image).all()
 
 

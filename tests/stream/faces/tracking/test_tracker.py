@@ -65,7 +65,7 @@ def test_states_of_a_face_that_comes_hides_and_goes(tracker: FaceTracker) -> Non
         for face in result.faces:
             visible = face.state in ("new", "tracked")
             assert (face.landmarks is not None) == (face.points5 is not None) == visible
-            assert (face.yaw_deg is not None) == (face.pitch_deg is not None) == (face.blur is not None) == visible
+            assert (face.yaw_deg is not None) == (face.pitch_deg is not None) == (face.sharpness is not None) == visible
             if face.landmarks is not None:
                 assert face.landmarks.shape == (468, 2)
                 assert face.landmarks.dtype == np.float32

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from stream.camera.frame import Frame
-from stream.publish.message import Event, Faces, encode
+from stream.publish.message import Event, Faces
+from stream.publish.wire import encode
 from stream.show.overlay import OverlayError, window
 from stream.show.overlay.window import Window, check_display
 from tests.stream.show.overlay.messages import face_body, faces_body
