@@ -1,7 +1,7 @@
 """Draw who imports whom, room by room: ``python -m tests.import_graph OUT.dot``.
 
-A room is a package's folder or a module at its top. An arrow runs from the importer to what it imports; its weight is the number of
-module imports. The layers are those of the contracts in ``pyproject.toml``.
+A room is a package's folder or a module at its top. An arrow runs from the importer to what it imports; its weight is
+the number of module imports. The layers are those of the contracts in ``pyproject.toml``.
 """
 
 from __future__ import annotations
