@@ -142,4 +142,4 @@ def _stop_on_signals(loop: Loop) -> None:
 def _write_stats(path: Path, last: Status) -> None:
     partial = path.with_name(path.name + ".partial")
     partial.write_bytes(json.dumps(msgspec.to_builtins(last), indent=2).encode() + b"\n")
-    os.replace(partial, path)
+    partial.replace(path)

@@ -34,10 +34,8 @@ def _mask(text: str, height_px: int, bold: bool) -> tuple[NDArray[np.float32], i
     columns += -columns % _OVERSAMPLE
     large = np.zeros((rows, columns), np.uint8)
     cv2.putText(large, text, (pad, pad + height), _FONT, scale, 255, stroke, cv2.LINE_AA)
-    small = cv2.resize(large, (columns // _OVERSAMPLE, rows // _OVERSAMPLE), interpolation=cv2.INTER_AREA).astype(
-        np.float32
-    )
-    return small / 255, (pad + height) // _OVERSAMPLE
+    small = cv2.resize(large, (columns // _OVERSAMPLE, rows // _OVERSAMPLE), interpolation=cv2.INTER_AREA)
+    return np.asarray(small, np.float32) / np.float32(255), (pad + height) // _OVERSAMPLE
 
 
 def text_width(text: str, height_px: int, bold: bool = False) -> int:

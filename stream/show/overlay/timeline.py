@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -161,7 +160,7 @@ def save_png(picture: Image, path: Path) -> None:
     partial = path.with_name(f".{path.name}.partial")
     try:
         partial.write_bytes(data.tobytes())
-        os.replace(partial, path)
+        partial.replace(path)
     except OSError as error:
         partial.unlink(missing_ok=True)
         raise OverlayError(f"{path}: cannot be written: {error.strerror}") from error

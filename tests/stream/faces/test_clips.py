@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from pathlib import Path
 
@@ -73,10 +74,7 @@ def test_cuts_reset_ids(tracker: FaceTracker) -> None:
     cuts = [i for i, result in enumerate(results) if result.cut]
     assert cuts == [20, 82, 211]
     bounds = [0, *cuts, len(results)]
-    shots = [
-        {f.id for r in results[a:b] for f in r.faces if f.state != "lost"}
-        for a, b in zip(bounds[:-1], bounds[1:], strict=True)
-    ]
+    shots = [{f.id for r in results[a:b] for f in r.faces if f.state != "lost"} for a, b in itertools.pairwise(bounds)]
     for i, shot in enumerate(shots):
         assert not any(shot & other for other in shots[i + 1 :])
     assert len(shots[2]) == 1

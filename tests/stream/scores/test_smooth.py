@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 
 import numpy as np
 import numpy.typing as npt
@@ -29,7 +30,7 @@ def labels(smoother: Smoother, series: list[npt.NDArray[np.float64]], hz: float)
 
 
 def switches(series: list[str | None]) -> int:
-    return sum(a != b for a, b in zip(series, series[1:], strict=False))
+    return sum(a != b for a, b in itertools.pairwise(series))
 
 
 probs = st.lists(st.floats(0.01, 1), min_size=7, max_size=7).map(lambda x: np.asarray(x) / sum(x))
