@@ -19,13 +19,15 @@ from engine.errors import DferError
 
 FORMAT = "dferstream.calibration"
 FORMAT_VERSION = 1
+FILE = "calibration.json"
+"""Its name in a bundle."""
 METHODS = ("none", "temperature", "vector")
 
 Floats = npt.NDArray[np.floating]
 
 
 class CalibrationError(DferError):
-    """A calibration that cannot be used; the message says which field and what to do."""
+    """A calibration that cannot be used, or answers that none can be made or measured from; which field or row."""
 
 
 def softmax(logits: Floats) -> npt.NDArray[np.float64]:
@@ -133,11 +135,11 @@ class Calibration:
             raise CalibrationError(f"not a calibration: format is {values.get('format')!r}, expected {FORMAT!r}")
         version = values.get("format_version")
         if not isinstance(version, int) or version > FORMAT_VERSION:
-            raise CalibrationError(f"calibration format {version} is newer than {FORMAT_VERSION}: update dferstream")
+            raise CalibrationError(f"calibration format {version} is newer than {FORMAT_VERSION}", "update dferstream")
         if list(values.get("labels", ())) != list(labels):
             raise CalibrationError(
-                f"calibration is for classes {values.get('labels')}, the bundle has {list(labels)}: "
-                "run `dfer-calibrate fit` on this bundle, or `dfer-calibrate remove` it"
+                f"calibration is for classes {values.get('labels')}, the bundle has {list(labels)}",
+                "run `dfer-calibrate fit` on this bundle, or `dfer-calibrate remove` it",
             )
         try:
             return cls(

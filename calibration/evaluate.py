@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from calibration import metrics, temperature, threshold
+from calibration import metrics
 from calibration.apply import Calibration, Floats
 from calibration.data import Heldout
+from calibration.fitting import temperature, threshold
 from calibration.metrics import Labels
 
 
@@ -35,10 +37,14 @@ def judge(method: str, rows: Heldout, count: int = 5, seed: int = 0, rounds: int
         probs = Calibration(tuple(str(c) for c in range(rows.logits.shape[1]))).probs(rows.logits)
     else:
         probs = temperature.cross_fit(method, rows.logits, rows.labels, rows.groups, count, seed)
-    intervals = metrics.bootstrap(FIGURES, probs, rows.labels, rows.groups, rounds, seed)
+
+    def measure(chosen: npt.NDArray[np.int64]) -> list[float]:
+        return [figure(probs[chosen], rows.labels[chosen]) for figure in FIGURES.values()]
+
+    found = metrics.bootstrap(measure, len(probs), rows.groups, rounds, seed=seed, centred=True)
     figures = {
-        name: {"value": round(measure(probs, rows.labels), 5), "interval": [round(x, 5) for x in intervals[name]]}
-        for name, measure in FIGURES.items()
+        name: {"value": round(each.value, 5), "interval": [round(each.low, 5), round(each.high, 5)]}
+        for name, each in zip(FIGURES, found, strict=True)
     }
     return Judged(method, probs, figures)
 
@@ -60,14 +66,13 @@ def make(
         judged: The method, cross-fitted.
         plain: Plain softmax, for comparison.
         risk: Stated share of errors among kept answers.
-        certainty: Whether the risk must hold at a certainty, see :func:`calibration.threshold.for_risk`.
+        certainty: Whether the risk must hold at a certainty, see :func:`calibration.fitting.threshold.for_risk`.
         **kept: Provenance to keep besides.
 
     Raises:
         CalibrationError: If no threshold reaches the risk.
     """
-    confidence, correct = metrics.top_label(judged.probs, rows.labels)
-    chosen = threshold.for_risk(confidence, correct, risk, certainty)
+    chosen = threshold.for_risk(*metrics.top_label(judged.probs, rows.labels), risk, certainty)
     neutral = [c for c, name in enumerate(labels) if name == "neutral"]
     faces = rows.logits[rows.labels == neutral[0]] if neutral else rows.logits[:0]
     centred = faces - faces.mean(axis=1, keepdims=True) if len(faces) else faces
@@ -100,7 +105,7 @@ def _removed(probs: Floats, labels: Labels) -> float:
     return metrics.errors_removed(*metrics.top_label(probs, labels), 0.1)
 
 
-FIGURES: dict[str, metrics.Measure] = {
+FIGURES: dict[str, Callable[[Floats, Labels], float]] = {
     "war": metrics.war,
     "uar": metrics.uar,
     "ece": metrics.ece,

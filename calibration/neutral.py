@@ -43,7 +43,6 @@ class BaselineState:
     """One face's baseline in the making: scores seen since `t_first_ns`, then the (C,) shift they gave."""
 
     t_first_ns: int
-    t_last_ns: int
     seen: list[npt.NDArray[np.float64]] = field(default_factory=list)
     shift: npt.NDArray[np.float64] | None = None
 
@@ -62,8 +61,8 @@ class NeutralBaseline:
     def __init__(self, settings: NeutralSettings, reference: Sequence[float] | None) -> None:
         if settings.enabled and reference is None:
             raise CalibrationError(
-                "the neutral baseline needs a bundle calibrated with neutral faces: run `dfer-calibrate fit` on it, "
-                "or set scores.neutral.enabled = false"
+                "the neutral baseline needs a bundle calibrated with neutral faces",
+                "run `dfer-calibrate fit` on it, or set scores.neutral.enabled = false",
             )
         self.settings = settings
         self._reference = np.asarray(reference if reference is not None else [], dtype=np.float64)
@@ -82,12 +81,11 @@ class NeutralBaseline:
         """
         if not self.settings.enabled:
             return None
-        state = self._tracks.setdefault(track_id, BaselineState(t_ns, t_ns))
+        state = self._tracks.setdefault(track_id, BaselineState(t_ns))
         if state.shift is None:
             scores = np.asarray(logits, dtype=np.float64)
             # Softmax ignores a constant added to all classes, so it must not count here either.
             state.seen.append(scores - scores.mean())
-            state.t_last_ns = t_ns
             if t_ns - state.t_first_ns >= self.settings.seconds * 1e9:
                 state.shift = self._shift(np.stack(state.seen))
                 state.seen.clear()

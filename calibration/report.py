@@ -29,7 +29,7 @@ def draw(folder: Path, rows: Heldout, judged: list[Judged], threshold: float | N
         import matplotlib
         from matplotlib.figure import Figure
     except ImportError as error:
-        raise CalibrationError("pictures need matplotlib: pip install 'dferstream[calibrate]'") from error
+        raise CalibrationError("pictures need matplotlib", "pip install 'dferstream[calibrate]'") from error
     matplotlib.use("Agg")
     folder.mkdir(parents=True, exist_ok=True)
     return [
@@ -80,9 +80,9 @@ def _save(figure: Any, path: Path) -> Path:
     os.close(handle)
     try:
         figure.savefig(name, dpi=120)
-        os.chmod(name, 0o644)
-        os.replace(name, path)
+        Path(name).chmod(0o644)
+        Path(name).replace(path)
     except BaseException:
-        os.unlink(name)
+        Path(name).unlink()
         raise
     return path

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import os
 import signal
 from pathlib import Path
@@ -100,13 +99,17 @@ def small_bundle(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Pa
 
 
 @pytest.fixture(scope="session")
-def random_model(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Bundle]:
-    """Bundles by the name of a paper's model: tiny, random weights of seed 0; do not alter them."""
+def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Bundle]:
+    """The papers' models with random weights of seed 0 on the smallest encoder, by name and whether outliers are in."""
     from train.bundle.random_bundle import random_bundle
 
-    @functools.cache
-    def get(name: str) -> Bundle:
-        return random_bundle(name, "tiny", tmp_path_factory.mktemp("models") / name)
+    made: dict[tuple[str, bool], Bundle] = {}
+
+    def get(name: str, outlier_heavy: bool = False) -> Bundle:
+        if (name, outlier_heavy) not in made:
+            path = tmp_path_factory.mktemp("tiny") / name
+            made[name, outlier_heavy] = random_bundle(name, "tiny", path, outlier_heavy=outlier_heavy)
+        return made[name, outlier_heavy]
 
     return get
 

@@ -10,7 +10,7 @@ import pytest
 
 from engine.build.build import build
 from engine.build.options import BuildOptions
-from engine.bundle.bundle import Bundle
+from engine.bundle import Bundle
 from engine.graph import convert, half
 from engine.graph import onnx_file as graph
 from engine.graph.check import check_form, measured
@@ -52,11 +52,9 @@ def half_stays_correct(bundle: Bundle) -> str:
 @pytest.mark.parametrize("outlier_heavy", [False, True])
 @pytest.mark.parametrize("name", MODELS)
 def test_small_models_build_prove_and_stay_correct_in_half(
-    name: str, outlier_heavy: bool, tmp_path: Path, random_model: Callable[[str], Bundle]
+    tiny_bundle: Callable[..., Bundle], name: str, outlier_heavy: bool, tmp_path: Path
 ) -> None:
-    bundle = (
-        random_bundle(name, "tiny", tmp_path / "heavy", outlier_heavy=True) if outlier_heavy else random_model(name)
-    )
+    bundle = tiny_bundle(name, outlier_heavy)
     to_engines(bundle, tmp_path)
     half_stays_correct(bundle)
     for part in ("encoder", "head"):

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -22,29 +21,24 @@ from train.bundle.random_bundle import random_bundle, smooth_crops
 from train.models.registry import build
 from train.models.window import ExpressionModel
 
-MODELS: dict[str, dict[str, Any]] = {
-    "tg-dfer": {},
-    "tg-dfer, attention pool": {"pool": "attention"},
-    "dk-clip": {},
-    "clip-guided": {},
-}
-"""Options by model; those without any are the suite's shared bundles."""
+MODELS = ("tg-dfer", "tg-dfer, attention pool", "dk-clip", "clip-guided")
 EXTRA = 7
 
 
 @pytest.fixture(scope="module", params=MODELS)
 def exported(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, random_model: Callable[[str], Bundle]
+    request: pytest.FixtureRequest, tiny_bundle: Callable[..., Bundle], tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[ExpressionModel, Path]:
     """A model with random weights, and its bundle."""
     torch.set_num_threads(1)
-    name, options = request.param.partition(",")[0], MODELS[request.param]
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        model = build(name, "tiny", options).eval()
-    if options:
-        return model, random_bundle(name, "tiny", tmp_path_factory.mktemp("bundle") / "model", options=options).path
-    return model, random_model(name).path
+    name, _, pool = request.param.partition(", ")
+    if pool:
+        options, path = {"pool": "attention"}, tmp_path_factory.mktemp("bundle") / "model"
+        random_bundle(name, "tiny", path, options=options, golden_units=8)
+    else:
+        options, path = {}, tiny_bundle(name).path
+    torch.manual_seed(0)
+    return build(name, "tiny", options).eval(), path
 
 
 def window_frames(spec: ModelSpec, count: int) -> list[int]:
@@ -79,7 +73,7 @@ def test_every_model_streams_what_pytorch_says_offline(exported: tuple[Expressio
         windows.step(i, {"a": crop}, i * 125_000_000, i)
         if (i + 1) % spec.hop:
             continue
-        score = windows.state("a").score
+        score = windows.report("a").score
         assert score is not None
         assert score.frame_id == i
         chosen = window_frames(spec, i + 1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from engine.bundle.golden import Bounds
 from engine.errors import DferError
@@ -17,6 +18,9 @@ PRECISIONS = {
 """Precisions each back end builds in, its default first where it is not measured."""
 
 
+Precision = Literal["fp16", "bf16", "fp32", "int8"]
+
+
 class BuildError(DferError):
     """An engine that cannot be built: says what to do instead."""
 
@@ -26,18 +30,18 @@ class BuildOptions:
     """What a build may be told.
 
     Attributes:
-        precision: left out: measured or the default
+        precision: unset: the fastest that passes, or the back end's default.
         bounds: How far from FP32 it may be.
-        threads: CPU threads (default: all cores)
-        crops: int8: .npz with captured crops under 'crops'
-        workspace_mb: tensorrt: memory cap of a layer
-        faces: tensorrt: most faces in a batch
-        timing_cache: tensorrt: file that makes the next build faster
-        hardware_compatible: tensorrt: also for newer GPUs, see verify --adopt
-        version_compatible: tensorrt: also for later releases, see verify --adopt
+        threads: CPU threads; unset: all cores.
+        crops: int8: .npz with captured crops under 'crops'; unset: the bundle's golden crops.
+        workspace_mb: tensorrt: most memory that a layer may borrow, MiB.
+        faces: tensorrt: most faces in a batch.
+        timing_cache: tensorrt: file that makes the next build faster.
+        hardware_compatible: tensorrt: also for newer GPUs, see verify --adopt.
+        version_compatible: tensorrt: also for later releases, see verify --adopt.
     """
 
-    precision: str | None = None
+    precision: Precision | None = None
     bounds: Bounds = field(default_factory=Bounds)
     threads: int | None = None
     crops: Path | None = None
@@ -46,3 +50,9 @@ class BuildOptions:
     timing_cache: Path | None = None
     hardware_compatible: bool = False
     version_compatible: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("threads", "workspace_mb", "faces"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise BuildError(f"{name} must be a whole number of at least 1, not {value}")

@@ -64,8 +64,8 @@ class Bounds:
     """How far an engine may be from FP32.
 
     Attributes:
-        max_delta: Largest difference of any probability, (0, 1].
-        top1: Smallest share of windows whose most probable class is FP32's, [0, 1].
+        max_delta: Gate: largest difference of a probability, in (0, 1].
+        top1: Gate: smallest share of windows whose most probable class is FP32's, in [0, 1].
     """
 
     max_delta: float = 0.02

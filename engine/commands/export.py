@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from engine.commands.report import add_json, show
+from engine.console import stoppable
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -33,7 +34,8 @@ def run(args: argparse.Namespace) -> int:
     """Rewrite and prove."""
     from engine.export.rewrite import rewrite  # needs onnx, which only the engine extra brings
 
-    rewritten = rewrite(args.bundle, args.out, args.precision, args.batch, args.opset)
+    with stoppable(lambda: "stopped; nothing was left half-written"):
+        rewritten = rewrite(args.bundle, args.out, args.precision, args.batch, args.opset)
     return show(args, rewritten.to_dict(), rewritten.lines())
 
 

@@ -6,12 +6,11 @@ import contextlib
 import subprocess
 import time
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Any
 
 import numpy as np
 
-from stream.camera.capture.process import CaptureProcess, Resume
+from stream.camera.capture.process import CaptureProcess
+from stream.camera.capture.protocol import Event, Resume
 from stream.camera.capture.slot import IDLE_FOR_EVER, SlotMeta
 from stream.camera.capture.watch import Backoff, Watch
 from stream.camera.frame import SOURCES_OF_TIME, CameraError, Frame
@@ -78,7 +77,7 @@ class Camera:
         self._resume = Resume()
         self._spawn_ns = 0
         self._started = self._closed = False
-        self._over: dict[str, Any] | None = None
+        self._end: Event | None = None
         self._captured = self._delivered = self._repeated = self._next_seq = 0
         self._opened = self._restarts = self._file_restarts = 0
         self._fps, self._size, self._message = 0.0, (0, 0), ""
@@ -112,21 +111,21 @@ class Camera:
             CameraError: If a file cannot be played, or the source can never work.
         """
         if self._started:
-            raise CameraError("this camera was started before: make a new one")
+            raise CameraError("this camera was started before", "make a new one")
         self._started = True
         self._spawn()
         if not self.uri.is_file:
             return
         limit_ns = time.monotonic_ns() + self.settings.open_timeout_ms * 1_000_000
-        while self._process is not None and not self._opened and self._over is None:
+        while self._process is not None and not self._opened and self._end is None:
             left_ns = limit_ns - time.monotonic_ns()
             if left_ns <= 0:
                 self.close()
                 raise CameraError(f"{self.uri} did not open within {self.settings.open_timeout_ms} ms")
             self._process.wait(left_ns)
-            self._hear()
-        if self._over is not None and self._over["event"] != "ended":
-            self._settle()
+            self._receive_events()
+        if self._end is not None and self._end.kind != "ended":
+            self._handle_end()
 
     def read(self, timeout_s: float) -> Frame | None:
         """Wait for a frame newer than the last one returned.
@@ -145,19 +144,19 @@ class Camera:
             CameraError: If the source cannot work as configured, or this camera is not started or closed.
         """
         if not self._started or self._closed:
-            raise CameraError("this camera is not running: call start() first, and not after close()")
+            raise CameraError("this camera is not running", "call start() first, and not after close()")
         limit_ns = time.monotonic_ns() + round(timeout_s * 1e9)
         entered = self.state
         while True:
-            self._hear()
-            if (frame := self._take()) is not None:
+            self._receive_events()
+            if (frame := self._take_frame()) is not None:
                 return frame
-            self._settle()
-            look_again_ns = self._supervise()
+            self._handle_end()
+            check_again_ns = self._supervise()
             now_ns = time.monotonic_ns()
             if self.state != entered or self.state == "ended" or now_ns >= limit_ns:
                 return None
-            wait_ns = max(0, min(look_again_ns, limit_ns) - now_ns)
+            wait_ns = max(0, min(check_again_ns, limit_ns) - now_ns)
             if self._process is not None:
                 self._process.wait(wait_ns)
             else:
@@ -175,14 +174,12 @@ class Camera:
         self.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def _spawn(self) -> None:
         self._process = CaptureProcess(self._spawn_uri, self.settings, self._captured, self._resume)
-        self._over = None
+        self._end = None
         self._watch.opening(time.monotonic_ns())
 
     def _drop_process(self) -> None:
@@ -192,35 +189,33 @@ class Camera:
                 self._leaving.append(left)
             self._process = None
 
-    def _hear(self) -> None:
+    def _receive_events(self) -> None:
         if self._process is None:
             return
-        self._process.clear_bell()
-        for said in self._process.events():
-            event = said["event"]
-            self._message = said["message"] or self._message
-            # The child's own times: a parent that was busy for a second must not think that it all happened now.
-            if event == "opening":
-                self._watch.opening(said["t_ns"])
-            elif event == "opened":
+        self._process.clear_frame_event()
+        for event in self._process.events():
+            self._message = event.message or self._message
+            if event.kind == "opening":
+                self._watch.opening(event.t_ns)
+            elif event.kind == "opened":
                 self._opened += 1
-                self._fps = said["fps"]
-                self._size = self._size if any(self._size) else (said["width"], said["height"])
-                self._watch.opened(said["t_ns"], said["fps"])
-            elif event == "started":
-                self._resume.start_ns, self._resume.start_unix_ns = said["start_ns"], said["start_unix_ns"]
-            elif event == "lost":
-                self._watch.lost(said["t_ns"])
-            elif self._over is None:
-                self._over = said
+                self._fps = event.fps
+                self._size = self._size if any(self._size) else (event.width, event.height)
+                self._watch.opened(event.t_ns, event.fps)
+            elif event.kind == "started":
+                self._resume.start_ns, self._resume.start_unix_ns = event.start_ns, event.start_unix_ns
+            elif event.kind == "lost":
+                self._watch.lost(event.t_ns)
+            elif self._end is None:
+                self._end = event
 
-    def _take(self) -> Frame | None:
+    def _take_frame(self) -> Frame | None:
         taken = self._process.slot.take() if self._process is not None else None
         if taken is None or self._process is None:
             return None
-        view, meta = taken
+        meta = taken.meta
         # A copy: 0.1 ms at 640x480 buys the caller a picture that nothing will ever overwrite.
-        image = np.array(view)
+        image = np.array(taken.image)
         self._process.taken()
         self._note(meta)
         if self.state == "frozen":
@@ -246,25 +241,25 @@ class Camera:
             self._backoff.reset()
             self._file_restarts = 0
 
-    def _settle(self) -> None:
+    def _handle_end(self) -> None:
         """Act on the end of the capture process, once its last frame has been delivered."""
-        if self._over is None or self._process is None:
+        if self._end is None or self._process is None:
             return
-        over, self._over = self._over, None
-        if over["event"] == "ended":
+        end, self._end = self._end, None
+        if end.kind == "ended":
             self._watch.ended()
             self._drop_process()
-        elif over["event"] == "error":
+        elif end.kind == "error":
             self.close()
-            raise CameraError(over["message"])
+            raise CameraError(end.message)
         else:
-            words = self.uri.scrub(self._process.last_words())
-            self._message = f"the capture process died{': ' + words if words else ''}"
+            reason = self.uri.scrub(self._process.last_error_line())
+            self._message = f"the capture process died{': ' + reason if reason else ''}"
             self._watch.lost(time.monotonic_ns())
             self._replace()
 
     def _supervise(self) -> int:
-        """Start, judge or replace the capture process; give the time to look again, ns."""
+        """Start, check or replace the capture process; give the time to check again, ns."""
         now_ns = time.monotonic_ns()
         if self._leaving:
             self._leaving = [process for process in self._leaving if process.poll() is None]
@@ -276,12 +271,12 @@ class Camera:
             self._spawn()
         assert self._process is not None
         slot = self._process.slot
-        verdict = self._watch.judge(now_ns, slot.arrival_ns, slot.idle_until_ns)
-        if verdict.restart:
-            self._message = f"{self.uri} gave no new frame in time ({verdict.state}): opening it again"
+        status = self._watch.check(now_ns, slot.arrival_ns, slot.idle_until_ns)
+        if status.restart:
+            self._message = f"{self.uri} gave no new frame in time ({status.state}): opening it again"
             self._replace()
             return self._spawn_ns
-        return verdict.look_again_ns
+        return status.check_again_ns
 
     def _replace(self) -> None:
         self._drop_process()
@@ -289,5 +284,5 @@ class Camera:
         self._file_restarts += 1
         if self.uri.is_file and self._file_restarts > _FILE_RESTARTS:
             self.close()
-            raise CameraError(f"{self.uri} cannot be read on: {self._message}; check the file and its disk")
+            raise CameraError(f"{self.uri} cannot be read on: {self._message}", "check the file and its disk")
         self._spawn_ns = time.monotonic_ns() + self._backoff.fail()

@@ -1,8 +1,7 @@
-"""The driver seam: what a source must do, and which driver serves which URI. Runs in the capture process."""
+"""The driver seam: what a source must do, say and raise. Runs in the capture process."""
 
 from __future__ import annotations
 
-import importlib
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -11,8 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream.camera.frame import CameraError
-from stream.camera.settings import CameraSettings
-from stream.camera.uri import SourceUri
+
+
+class SourceLost(Exception):
+    """A live source went away or did not open; opening it again later may help."""
+
+
+class SourceEnded(Exception):
+    """The source has no more frames."""
 
 
 @dataclass(frozen=True)
@@ -78,43 +83,6 @@ class Driver(Protocol):
         """Release everything; safe to call twice and after a failed ``open``."""
 
 
-def open_driver(uri: SourceUri, settings: CameraSettings, position: int = 0, base_ns: int = 0) -> Driver:
-    """Make the driver for a URI; nothing is opened yet.
-
-    Args:
-        uri: The parsed URI.
-        settings: The camera's settings.
-        position: Files: continue at this frame of the file.
-        base_ns: Files: media time at which that pass of the file began.
-
-    Raises:
-        CameraError: If ``settings.driver`` cannot be imported.
-    """
-    if settings.driver is not None:
-        module, _, name = settings.driver.partition(":")
-        try:
-            made: Driver = getattr(importlib.import_module(module), name)(uri, settings)
-        except (ImportError, AttributeError) as error:
-            raise CameraError(f"camera.driver {settings.driver} cannot be imported: {error}") from error
-        return made
-    # Each driver is imported only where used: the capture process must be up in half a second.
-    if uri.is_file:
-        from stream.camera.drivers.file import open_file
-
-        return open_file(uri, settings, position, base_ns)
-    if uri.kind == "v4l2":
-        from stream.camera.drivers.v4l2 import V4L2Driver
-
-        return V4L2Driver(uri, settings)
-    if uri.kind in ("gst", "csi"):
-        from stream.camera.drivers.gstreamer import GStreamerDriver
-
-        return GStreamerDriver(uri, settings)
-    from stream.camera.drivers.network import NetworkDriver
-
-    return NetworkDriver(uri, settings)
-
-
 def to_rgb(raw: Raw, target: NDArray[np.uint8]) -> None:
     """Write a driver's frame as RGB into ``target`` ``(H, W, 3)`` uint8, in one pass.
 
@@ -123,7 +91,7 @@ def to_rgb(raw: Raw, target: NDArray[np.uint8]) -> None:
     """
     image = raw.image
     if image.dtype != np.uint8:
-        raise CameraError(f"the source gives {image.dtype} pixels: ask for an 8 bit format (camera.fourcc)")
+        raise CameraError(f"the source gives {image.dtype} pixels", "ask for an 8 bit format (camera.fourcc)")
     channels = 1 if image.ndim == 2 else image.shape[2]
     if channels == 3 and raw.rgb:
         np.copyto(target, image)
@@ -134,5 +102,5 @@ def to_rgb(raw: Raw, target: NDArray[np.uint8]) -> None:
         4: cv2.COLOR_RGBA2RGB if raw.rgb else cv2.COLOR_BGRA2RGB,
     }
     if channels not in codes:
-        raise CameraError(f"the source gives {channels} channels: ask for grey or colour (camera.fourcc)")
+        raise CameraError(f"the source gives {channels} channels", "ask for grey or colour (camera.fourcc)")
     cv2.cvtColor(image, codes[channels], dst=target)

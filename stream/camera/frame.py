@@ -1,4 +1,4 @@
-"""One captured frame, and the errors a source can raise."""
+"""One captured frame, and the error of a source that cannot work."""
 
 from __future__ import annotations
 
@@ -15,14 +15,6 @@ SOURCES_OF_TIME = ("driver", "arrival", "file")
 
 class CameraError(DferError):
     """A source that cannot work as configured; the message carries the remedy."""
-
-
-class SourceLost(Exception):
-    """A live source went away or did not open; opening it again later may help."""
-
-
-class SourceEnded(Exception):
-    """The source has no more frames."""
 
 
 @dataclass(frozen=True, eq=False)

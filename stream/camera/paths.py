@@ -20,7 +20,7 @@ def demo_clip_path() -> Path:
     """
     path = Path(__file__).resolve().parent.parent / "demo" / "clip.mp4"
     if not path.is_file():
-        raise CameraError(f"the demo clip {path} is missing: install dferstream again, or name another --source")
+        raise CameraError(f"the demo clip {path} is missing", "install dferstream again, or name another --source")
     return path
 
 
@@ -34,13 +34,13 @@ def find_file(uri: SourceUri) -> Path:
         return demo_clip_path()
     path = Path(uri.target).expanduser()
     if not path.exists():
-        raise CameraError(f"{path} does not exist: check the path (relative ones start at {Path.cwd()})")
+        raise CameraError(f"{path} does not exist", f"check the path (relative ones start at {Path.cwd()})")
     if not os.access(path, os.R_OK):
-        raise CameraError(f"{path} may not be read: check its permissions")
+        raise CameraError(f"{path} may not be read", "check its permissions")
     if path.is_dir():
         image_paths(path)
     elif not path.is_file():
-        raise CameraError(f"{path} is neither a file nor a folder: for a camera give v4l2://{path}")
+        raise CameraError(f"{path} is neither a file nor a folder", f"for a camera give v4l2://{path}")
     elif path.stat().st_size == 0:
         raise CameraError(f"{path} is empty")
     return path.absolute()

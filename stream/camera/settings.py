@@ -52,11 +52,11 @@ class CameraSettings:
         for name in ("width", "height"):
             value = getattr(self, name)
             if value is not None and not 16 <= value <= 8192:
-                raise CameraError(f"camera.{name} = {value}: give 16 to 8192 px, or leave it out")
+                raise CameraError(f"camera.{name} = {value}", "give 16 to 8192 px, or leave it out")
         if self.fps is not None and not 0.05 <= self.fps <= 1000:
-            raise CameraError(f"camera.fps = {self.fps}: give 0.05 to 1000 frames/s, or leave it out")
+            raise CameraError(f"camera.fps = {self.fps}", "give 0.05 to 1000 frames/s, or leave it out")
         if len(self.fourcc) not in (0, 4) or not self.fourcc.isascii():
-            raise CameraError(f"camera.fourcc = {self.fourcc!r}: give four letters such as MJPG or YUYV, or ''")
+            raise CameraError(f"camera.fourcc = {self.fourcc!r}", "give four letters such as MJPG or YUYV, or ''")
         for name in (
             "stall_ms",
             "restart_ms",
@@ -66,9 +66,9 @@ class CameraSettings:
             "backoff_max_ms",
         ):
             if getattr(self, name) <= 0:
-                raise CameraError(f"camera.{name} = {getattr(self, name)}: give a positive number of ms")
+                raise CameraError(f"camera.{name} = {getattr(self, name)}", "give a positive number of ms")
         if self.frozen_ms < 0:
-            raise CameraError(f"camera.frozen_ms = {self.frozen_ms}: give 0 (off) or a number of ms")
+            raise CameraError(f"camera.frozen_ms = {self.frozen_ms}", "give 0 (off) or a number of ms")
         if self.restart_ms < self.stall_ms:
             raise CameraError(f"camera.restart_ms = {self.restart_ms} is below camera.stall_ms = {self.stall_ms}")
         if self.backoff_max_ms < self.backoff_min_ms:

@@ -71,7 +71,7 @@ def parse_uri(text: str) -> SourceUri:
     """
     text = text.strip()
     if not text or "\0" in text:
-        raise CameraError("no camera was named: give a URI such as v4l2:///dev/video0, a video file, or demo://")
+        raise CameraError("no camera was named", "give a URI such as v4l2:///dev/video0, a video file, or demo://")
     match = _SCHEME.match(text)
     if not match:
         if text.isascii() and text.isdigit():
@@ -84,11 +84,12 @@ def parse_uri(text: str) -> SourceUri:
     if kind is None:
         near = difflib.get_close_matches(scheme, KINDS, 1)
         hint = f"did you mean {near[0]}://? " if near else ""
-        raise CameraError(f"unknown camera scheme {scheme}://: {hint}known are {', '.join(k + '://' for k in KINDS)}")
+        known = ", ".join(f"{name}://" for name in KINDS)
+        raise CameraError(f"unknown camera scheme {scheme}://", f"{hint}known are {known}")
     if kind == "demo":
         return SourceUri("demo", "", "demo://")
     if not rest:
-        raise CameraError(f"{scheme}:// names no source: see dfer-stream devices")
+        raise CameraError(f"{scheme}:// names no source", "see dfer-stream devices")
     if kind == "v4l2":
         path = unquote(rest)
         return _device(f"/dev/video{int(path)}" if path.isascii() and path.isdigit() else path)
@@ -123,7 +124,7 @@ def _network(kind: str, scheme: str, rest: str) -> SourceUri:
         secrets += [userinfo, user, password, *parts, *(quote(p, safe="") for p in parts), encoded]
         authority = f"{encoded}@{host}"
     if not host:
-        raise CameraError(f"{scheme}:// names no host: give {scheme}://host/path")
+        raise CameraError(f"{scheme}:// names no host", f"give {scheme}://host/path")
     target = f"{scheme}://{authority}{tail}"
     path, _, query = rest.partition("?")
     # Whatever stands before the last '@' may be a password with '/' or '?' in it: none of it is printed.

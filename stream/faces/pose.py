@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +13,20 @@ _LEFT, _RIGHT = np.array((33, 133, 234, 127, 172, 61)), np.array((263, 362, 454,
 _TOP, _BOTTOM = np.array((10, 151, 9)), np.array((152, 175, 199))
 
 
-def head_pose(points: NDArray[np.floating]) -> tuple[float, float]:
+@dataclass(frozen=True)
+class HeadPose:
+    """Which way a head looks, degrees in (-180, 180].
+
+    Attributes:
+        yaw_deg: Positive where the face turns towards the image's right.
+        pitch_deg: Positive where it looks up.
+    """
+
+    yaw_deg: float
+    pitch_deg: float
+
+
+def head_pose(points: NDArray[np.floating]) -> HeadPose:
     """Head pose from the net's own depth.
 
     The axis across the face and the axis down it are averaged over several landmark pairs; yaw and pitch are those of
@@ -20,10 +34,6 @@ def head_pose(points: NDArray[np.floating]) -> tuple[float, float]:
 
     Args:
         points: ``(468, 3)``, x and y in px of the image, z in the same unit, smaller is nearer, turned with the region.
-
-    Returns:
-        (yaw_deg, pitch_deg): yaw positive where the face turns towards the image's right, pitch positive where it
-        looks up. Both in (-180, 180].
     """
     p = np.asarray(points, np.float64)
     pairs = p[_RIGHT] - p[_LEFT]
@@ -38,4 +48,4 @@ def head_pose(points: NDArray[np.floating]) -> tuple[float, float]:
     y = -math.sin(roll) * look[0] + math.cos(roll) * look[1]
     yaw = math.degrees(math.atan2(x, -look[2]))
     pitch = math.degrees(math.atan2(-y, math.hypot(x, look[2])))
-    return yaw, pitch
+    return HeadPose(yaw, pitch)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-Box = tuple[float, float, float, float]
+from stream.faces.result import Box
+
+__all__ = ["Box", "primary_face"]
 
 
 def primary_face(boxes: Iterable[tuple[str, Box]], roi: Box, width: int, height: int) -> str | None:

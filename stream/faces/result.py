@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 State = Literal["new", "tracked", "coasting", "lost"]
+Box = tuple[float, float, float, float]
+"""x, y, width, height, px."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,14 +31,14 @@ class TrackedFace:
         yaw_deg: Turn of the head, positive towards the image's right; None unless seen in this frame.
         pitch_deg: Nod of the head, positive upwards; None unless seen in this frame.
         size_px: Square root of the box's area, px.
-        blur: Sharpness of the aligned face (variance of its Laplacian, grey levels squared; small is blurred);
-            None unless seen in this frame.
+        sharpness: Of the aligned face: variance of its Laplacian, grey levels squared; small is blurred. None unless
+            seen in this frame.
     """
 
     id: str
     state: State
     age_frames: int
-    box: tuple[float, float, float, float]
+    box: Box
     score: float
     landmarks: NDArray[np.float32] | None
     points5: NDArray[np.float32] | None
@@ -44,7 +46,7 @@ class TrackedFace:
     yaw_deg: float | None
     pitch_deg: float | None
     size_px: float
-    blur: float | None
+    sharpness: float | None
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ _TCP = re.compile(r"tcp://(?P<host>\[[^\]]+\]|[^:/]+):(?P<port>\d+|\*)")
 
 
 class EndpointError(DferError):
-    """An endpoint that cannot be bound or connected to; the message says what to do."""
+    """An endpoint, or a key to it, that cannot be used."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ def default_connect(source: str = "", directory: Path = RUNTIME_DIRECTORY) -> st
     named = [path for path in found if path.stem == source] if source else found
     if len(named) > 1:
         names = ", ".join(path.stem for path in named)
-        raise EndpointError(f"several sources run here ({names}): name one, for example ipc://{named[0]}")
+        raise EndpointError(f"several sources run here ({names})", f"name one, for example ipc://{named[0]}")
     return f"ipc://{named[0]}" if named else DEFAULT_TCP
 
 
@@ -73,17 +73,15 @@ def parse(uri: str) -> Endpoint:
     if uri.startswith("ipc://"):
         path = Path(uri[len("ipc://") :])
         if uri.startswith("ipc://@"):
-            raise EndpointError(
-                f"{uri}: an abstract socket has no permissions, so anyone here could listen; use a path"
-            )
+            raise EndpointError(f"{uri}: an abstract socket has no permissions, anyone here could listen", "use a path")
         if not path.is_absolute():
-            raise EndpointError(f"{uri}: the path must be absolute, as in ipc:///run/dferstream/cam0.ipc")
+            raise EndpointError(f"{uri}: the path must be absolute", "as in ipc:///run/dferstream/cam0.ipc")
         if len(os.fsencode(path)) > _MOST_PATH:
             raise EndpointError(f"{uri}: the path is {len(os.fsencode(path))} bytes long, at most {_MOST_PATH} fit")
         return Endpoint(uri, path, True)
     match = _TCP.fullmatch(uri)
     if match is None:
-        raise EndpointError(f"{uri}: an endpoint is ipc:///absolute/path or tcp://host:port")
+        raise EndpointError(f"{uri} is no endpoint", "an endpoint is ipc:///absolute/path or tcp://host:port")
     if match["port"] != "*" and int(match["port"]) > 65535:
         raise EndpointError(f"{uri}: ports end at 65535")
     return Endpoint(uri, None, _loopback(match["host"].strip("[]")))
@@ -98,15 +96,17 @@ def clear_stale(path: Path) -> None:
         EndpointError: If the directory is missing, the file is no socket, or someone listens on it.
     """
     if not path.parent.is_dir():
-        raise EndpointError(f"there is no directory {path.parent} for {path.name}: create it, or choose another --bind")
+        raise EndpointError(
+            f"there is no directory {path.parent} for {path.name}", "create it, or choose another --bind"
+        )
     if not os.access(path.parent, os.W_OK | os.X_OK):
-        raise EndpointError(f"no permission to create {path}: choose another --bind, or another user")
+        raise EndpointError(f"no permission to create {path}", "choose another --bind, or another user")
     try:
         mode = path.lstat().st_mode
     except FileNotFoundError:
         return
     if not stat.S_ISSOCK(mode):
-        raise EndpointError(f"{path} exists and is not a socket: move it away, or choose another --bind")
+        raise EndpointError(f"{path} exists and is not a socket", "move it away, or choose another --bind")
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         # Non-blocking, because a live listener with a full backlog would keep us waiting: EAGAIN also means alive.
         probe.setblocking(False)
@@ -120,8 +120,9 @@ def clear_stale(path: Path) -> None:
 def in_use(uri: str) -> EndpointError:
     """The error for an endpoint that another process has."""
     return EndpointError(
-        f"{uri} is in use by another process: stop it, or choose another endpoint with --bind "
-        f"(another source, for example: --source-name cam1 --bind tcp://127.0.0.1:5571)"
+        f"{uri} is in use by another process",
+        "stop it, or choose another endpoint with --bind (another source, for example: --source-name cam1 "
+        "--bind tcp://127.0.0.1:5571)",
     )
 
 

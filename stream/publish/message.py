@@ -1,50 +1,43 @@
 """Message schema 1: what travels on ``faces/``, ``status/`` and ``event/``.
 
-No ZeroMQ here, so a subscriber in Python can use the same structs. A message on the wire is one frame,
-``b"faces/<source> " + body``: the space ends the topic, so ``cam1`` does not match ``cam10``. The body is JSON.
-
-Within a major version the schema only grows: readers ignore keys they do not know and take defaults for keys an older
-publisher does not send; a body of another major version is refused.
-
-NaN and infinity never reach the wire. Score maps that are not finite become null through :func:`scores`; a non-finite
-number anywhere else is refused by :func:`encode`.
+Structs alone: no socket (``wire.py`` makes bytes of them) and no checks (``rules.py``), so that whoever reads messages
+in Python can use them. Within a major version the schema only grows.
 """
 
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterable, Sequence
-from pathlib import Path
-from typing import Any, TypeVar
 
 import msgspec
 
-from stream.publish.rules import (
-    CAPTURE_CLOCKS,
-    DEGRADED,
-    EVENTS,
-    FACE_REASONS,
-    FACE_STATES,
-    REASONS,
-    MessageError,
-    check_faces,
-    check_source,
-    check_status,
-)
-
-__all__ = [
-    "CAPTURE_CLOCKS", "DEGRADED", "EVENTS", "EVENT_SCHEMA", "FACES_SCHEMA", "FACE_REASONS", "FACE_STATES", "REASONS",
-    "STATUS_SCHEMA", "Event", "Face", "Faces", "LatencyMs", "Message", "MessageError", "Model", "Quality", "StageMs",
-    "Status", "Window", "check_source", "decode", "decode_frame", "encode", "frame", "schema_path", "scores", "split",
-    "topic",
-]  # fmt: skip
+from engine.errors import DferError
 
 FACES_SCHEMA = "dfer.faces/1.0"
 STATUS_SCHEMA = "dfer.status/1.0"
 EVENT_SCHEMA = "dfer.event/1.0"
 
-_VERSION = re.compile(r"(?P<name>[a-z.]+)/(?P<major>\d+)\.(?P<minor>\d+)")
+REASONS = ("ok", "no_camera", "stalled", "frozen", "ended")
+"""``Faces.reason``. ``frozen`` only for live devices, ``ended`` only in the last message of a file."""
+
+DEGRADED = ("scheduler", "backend", "thermal")
+"""``Faces.degraded``."""
+
+FACE_STATES = ("new", "tracked", "coasting", "lost")
+"""``Face.state``."""
+
+FACE_REASONS = ("ok", "warming", "starved", "occluded")
+"""``Face.reason``; anything but ``ok`` means not ready."""
+
+EVENTS = ("face_new", "face_lost", "camera_lost", "camera_ok")
+"""``Event.event``."""
+
+CAPTURE_CLOCKS = ("driver", "arrival", "file")
+"""``Faces.t_capture_src``."""
+
+
+class MessageError(DferError):
+    """A message that cannot be: the text names the field, or the version and what to do."""
 
 
 class LatencyMs(msgspec.Struct, frozen=True):
@@ -223,32 +216,6 @@ class Event(msgspec.Struct, kw_only=True):
 
 
 Message = Faces | Status | Event
-_M = TypeVar("_M", Faces, Status, Event)
-
-_encoder = msgspec.json.Encoder()
-_decoders: dict[str, tuple[str, msgspec.json.Decoder[Any]]] = {
-    "faces": (FACES_SCHEMA, msgspec.json.Decoder(Faces)),
-    "status": (STATUS_SCHEMA, msgspec.json.Decoder(Status)),
-    "event": (EVENT_SCHEMA, msgspec.json.Decoder(Event)),
-}
-_topics: dict[type, str] = {Faces: "faces", Status: "status", Event: "event"}
-
-
-class _Head(msgspec.Struct):
-    schema: str
-
-
-_head_decoder = msgspec.json.Decoder(_Head)
-
-
-def topic(kind: str, source: str) -> bytes:
-    """The topic with the space that ends it, for example ``b"faces/cam0 "``: what a subscriber subscribes to."""
-    return f"{kind}/{source} ".encode()
-
-
-def schema_path(kind: str) -> Path:
-    """Where the JSON Schema of ``"faces"``, ``"status"`` or ``"event"`` lies."""
-    return Path(__file__).parent / "schema" / f"dfer.{kind}-1.json"
 
 
 def scores(labels: Sequence[str], values: Iterable[float]) -> dict[str, float] | None:
@@ -262,78 +229,3 @@ def scores(labels: Sequence[str], values: Iterable[float]) -> dict[str, float] |
     if not math.isfinite(sum(numbers)):
         return None
     return dict(zip(labels, numbers, strict=True))
-
-
-def encode(message: Message) -> bytes:
-    """The message's body: one line of JSON.
-
-    Raises:
-        MessageError: If a number is not finite or a state or reason is not one of the schema's.
-    """
-    if isinstance(message, Faces):
-        check_faces(message)
-    elif isinstance(message, Status):
-        check_status(message)
-    elif message.event not in EVENTS:
-        raise MessageError(f"event must be one of {EVENTS}, not {message.event!r}")
-    return _encoder.encode(message)
-
-
-def frame(kind: str, source: str, body: bytes) -> bytes:
-    """The one frame that travels: topic, space, body."""
-    return topic(kind, source) + body
-
-
-def split(data: bytes) -> tuple[str, str, bytes]:
-    """Split a frame into kind, source and body.
-
-    Raises:
-        MessageError: If it has no topic of ours.
-    """
-    head, space, body = data.partition(b" ")
-    kind, slash, source = head.decode("utf-8", "replace").partition("/")
-    if not space or not slash or kind not in _decoders:
-        raise MessageError(f"not a dferstream message: it begins {data[:40]!r}; expected b'faces/<source> {{...'")
-    return kind, source, body
-
-
-def decode(body: bytes | str, cls: type[_M]) -> _M:
-    """Read a body of a known kind; keys it does not know are ignored.
-
-    Raises:
-        MessageError: If it is not JSON, lacks a field, or is of another major version.
-    """
-    kind = _topics[cls]
-    ours, decoder = _decoders[kind]
-    try:
-        head = _head_decoder.decode(body)
-    except msgspec.DecodeError as error:
-        raise MessageError(f"not a {kind} message: {error}") from error
-    _check_version(head.schema, ours)
-    try:
-        message: _M = decoder.decode(body)
-    except msgspec.DecodeError as error:
-        raise MessageError(f"not a {kind} message: {error}") from error
-    return message
-
-
-def decode_frame(data: bytes) -> Message:
-    """Read a whole frame, topic included.
-
-    Raises:
-        MessageError: As :func:`split` and :func:`decode`.
-    """
-    kind, _, body = split(data)
-    if kind == "faces":
-        return decode(body, Faces)
-    return decode(body, Status) if kind == "status" else decode(body, Event)
-
-
-def _check_version(found: str, ours: str) -> None:
-    theirs, mine = _VERSION.fullmatch(found), _VERSION.fullmatch(ours)
-    assert mine is not None
-    if theirs is None or theirs["name"] != mine["name"]:
-        raise MessageError(f"schema is {found!r}, expected {mine['name']}/{mine['major']}.x")
-    if theirs["major"] != mine["major"]:
-        side = "this reader" if int(theirs["major"]) > int(mine["major"]) else "the publisher"
-        raise MessageError(f"schema {found} is of another major version than {ours}: update {side}")

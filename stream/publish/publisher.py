@@ -22,7 +22,8 @@ import zmq.auth.thread
 from stream.publish import endpoint as endpoints
 from stream.publish import keys
 from stream.publish.endpoint import EndpointError
-from stream.publish.message import check_source, topic
+from stream.publish.rules import check_source
+from stream.publish.wire import topic
 
 # Measured with pyzmq 27.3: a mark of 2 loses half of a four-message burst to a healthy subscriber, 8 loses none.
 SEND_MARK = 8
@@ -62,8 +63,8 @@ class Publisher:
         with_frames: Allow :meth:`picture`.
 
     Raises:
-        EndpointError: If the endpoint is malformed, in use, or reaches beyond this machine without both key arguments.
-        KeyFileError: If a key cannot be used.
+        EndpointError: If the endpoint is malformed, in use, or reaches beyond this machine without both key arguments;
+            if a key cannot be used.
         MessageError: If the source's name cannot be used.
     """
 
@@ -84,8 +85,9 @@ class Publisher:
         where = endpoints.parse(bind or endpoints.default_endpoint(source))
         if not where.local and (secret_key is None or allowed_keys is None):
             raise EndpointError(
-                f"{where.uri} can be reached from other machines, so it needs keys: make them with `dfer-stream keys`, "
-                "set publish.secret_key and publish.allowed_keys; or bind to 127.0.0.1"
+                f"{where.uri} can be reached from other machines, so it needs keys",
+                "make them with `dfer-stream keys` and set publish.secret_key and publish.allowed_keys; or bind to "
+                "127.0.0.1",
             )
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context(io_threads=1)
         self._authenticator: zmq.auth.thread.ThreadAuthenticator | None = None
@@ -206,7 +208,7 @@ class Publisher:
             except zmq.ZMQError as error:
                 if error.errno == zmq.EADDRINUSE:
                     raise endpoints.in_use(where.uri) from error
-                raise EndpointError(f"cannot bind {where.uri}: {error}; choose another --bind") from error
+                raise EndpointError(f"cannot bind {where.uri}: {error}", "choose another --bind") from error
         if where.path is not None:
             self._file = (where.path, where.path.stat().st_ino)
         return str(self._socket.getsockopt_string(zmq.LAST_ENDPOINT))

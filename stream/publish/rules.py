@@ -5,36 +5,22 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
 
-from engine.errors import DferError
-
-if TYPE_CHECKING:
-    from stream.publish.message import Face, Faces, Status
-
-REASONS = ("ok", "no_camera", "stalled", "frozen", "ended")
-"""``Faces.reason``. ``frozen`` only for live devices, ``ended`` only in the last message of a file."""
-
-DEGRADED = ("scheduler", "backend", "thermal")
-"""``Faces.degraded``."""
-
-FACE_STATES = ("new", "tracked", "coasting", "lost")
-"""``Face.state``."""
-
-FACE_REASONS = ("ok", "warming", "starved", "occluded")
-"""``Face.reason``; anything but ``ok`` means not ready."""
-
-EVENTS = ("face_new", "face_lost", "camera_lost", "camera_ok")
-"""``Event.event``."""
-
-CAPTURE_CLOCKS = ("driver", "arrival", "file")
-"""``Faces.t_capture_src``."""
+from stream.publish.message import (
+    CAPTURE_CLOCKS,
+    DEGRADED,
+    EVENTS,
+    FACE_REASONS,
+    FACE_STATES,
+    REASONS,
+    Face,
+    Faces,
+    Message,
+    MessageError,
+    Status,
+)
 
 _SOURCE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
-
-
-class MessageError(DferError):
-    """A message that cannot be: the text names the field, or the version and what to do."""
 
 
 def check_source(name: str) -> str:
@@ -50,12 +36,21 @@ def check_source(name: str) -> str:
     return name
 
 
-def check_faces(message: Faces) -> None:
+def check(message: Message) -> None:
     """Refuse a message that contradicts itself.
 
     Raises:
         MessageError: Naming the field.
     """
+    if isinstance(message, Faces):
+        _check_faces(message)
+    elif isinstance(message, Status):
+        _check_status(message)
+    elif message.event not in EVENTS:
+        raise MessageError(f"event must be one of {EVENTS}, not {message.event!r}")
+
+
+def _check_faces(message: Faces) -> None:
     if message.reason not in REASONS or message.valid != (message.reason == "ok"):
         raise MessageError(f"reason must be 'ok' where valid, else one of {REASONS[1:]}; not {message.reason!r}")
     if message.t_capture_src is not None and message.t_capture_src not in CAPTURE_CLOCKS:
@@ -91,12 +86,7 @@ def _check_face(face: Face) -> None:
         _finite(f"{where}.relevance", face.relevance)
 
 
-def check_status(message: Status) -> None:
-    """Refuse a status that contradicts itself.
-
-    Raises:
-        MessageError: Naming the field.
-    """
+def _check_status(message: Status) -> None:
     if message.state not in ("ok", "degraded", "starting") or message.camera not in REASONS:
         raise MessageError(f"state {message.state!r} or camera {message.camera!r} is not the schema's")
     _finite("rates", (message.uptime_s, message.rate_hz, message.declared_hz, message.rate_in_hz, message.rate_out_hz))

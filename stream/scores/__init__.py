@@ -1,1 +1,1 @@
-"""From a window's logits to a calm label."""
+"""From a window's logits to a steady label."""

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 
 from calibration.apply import Calibration
 from calibration.neutral import NeutralBaseline
-from stream.config import ScoreSettings
 from stream.publish.message import scores
+from stream.scores.settings import ScoreSettings
 from stream.scores.smooth import Smoother
-from stream.window.windows import WindowScore
+from stream.window.result import WindowScore
 
 
 @dataclass(frozen=True)
@@ -49,6 +49,11 @@ class Scorer:
         self._smoother = Smoother(self._labels, settings.calm, self._calibration.threshold)
         self._held: dict[str, FaceScores] = {}
 
+    @property
+    def delay_s(self) -> float:
+        """What smoothing and hysteresis add, s."""
+        return self._smoother.delay_s
+
     def step(self, face_id: str, score: WindowScore, full: bool) -> FaceScores:
         """The face's scores; unchanged while the head has not run again.
 
@@ -63,7 +68,7 @@ class Scorer:
         shift = self._neutral.step(face_id, score.logits, score.t_ns) if full else None
         probs = self._calibration.probs(score.logits, shift)
         now = None if score.now is None else self._calibration.probs(score.now, shift)
-        calm = self._smoother.step(face_id, probs, score.t_ns) if full else None
+        smooth = self._smoother.step(face_id, probs, score.t_ns) if full else None
         held = FaceScores(
             t_ns=score.t_ns,
             frame_id=score.frame_id,
@@ -71,9 +76,9 @@ class Scorer:
             probs=scores(self._labels, probs.tolist()),
             now=None if now is None else scores(self._labels, now.tolist()),
             relevance=[round(float(value), 5) for value in score.relevance],
-            smoothed=None if calm is None else scores(self._labels, calm.smoothed.tolist()),
-            label=None if calm is None else calm.label,
-            confidence=None if calm is None else round(calm.confidence, 6),
+            smoothed=None if smooth is None else scores(self._labels, smooth.smoothed.tolist()),
+            label=None if smooth is None else smooth.label,
+            confidence=None if smooth is None else round(smooth.confidence, 6),
             neutral_shift=None if shift is None else scores(self._labels, shift.tolist()),
         )
         self._held[face_id] = held

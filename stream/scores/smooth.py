@@ -1,11 +1,11 @@
-"""From calibrated probabilities to a calm label: smoothing, hysteresis, abstention, in this order. Pure.
+"""From calibrated probabilities to a steady label: smoothing, hysteresis, abstention, in this order. Pure.
 
 Each step is tied to capture time, never to a frame count, so a source's rate does not change what it says, and each can
 be switched off. ``now`` does not pass through here: it stays quick.
 
-How quick and how calm by default, for probabilities that jump: the smoothed challenger overtakes after 0.69 time
-constants and leads by the margin after 0.74 (0.19 s), then must hold that for the dwell (0.2 s): under 0.55 s with a
-score every 125 ms. Probabilities of a two-second window add up to half a window before that.
+How quick and how steady by default, for probabilities that jump: the smoothed challenger overtakes after 0.69 time
+constants and leads by the margin after 0.74 (0.19 s), then must hold that for the dwell (0.2 s); the label follows at
+the next score (:attr:`Smoother.delay_s`). Probabilities of a two-second window add up to half a window before that.
 """
 
 from __future__ import annotations
@@ -18,51 +18,9 @@ import numpy as np
 import numpy.typing as npt
 
 from engine.errors import DferError
+from stream.scores.settings import SmoothSettings
 
 Floats = npt.NDArray[np.floating]
-
-
-class SmoothError(DferError):
-    """A setting or a score that cannot be used; the message names it."""
-
-
-@dataclass(frozen=True)
-class SmoothSettings:
-    """How calm the label is.
-
-    Attributes:
-        smooth: Smooth probabilities over time.
-        time_constant_s: After this long, 63 % of a change has come through.
-        gap_s: Without a score for longer than this, smoothing and hysteresis start anew.
-        hysteresis: Hold the label until another class clearly leads.
-        margin: How far another class must lead in smoothed probability to take the label, 0 to 1.
-        dwell_s: For how long it must lead by that margin, without a break.
-        abstain: Publish no label while the confidence is under the threshold.
-        abstain_below: Confidence under which the label is null, 0 to 1; unset takes the bundle's calibrated threshold.
-        abstain_margin: How far above the threshold the confidence must rise to end an abstention, 0 to 1.
-    """
-
-    smooth: bool = True
-    time_constant_s: float = 0.25
-    gap_s: float = 1.0
-    hysteresis: bool = True
-    margin: float = 0.05
-    dwell_s: float = 0.2
-    abstain: bool = True
-    abstain_below: float | None = None
-    abstain_margin: float = 0.03
-
-    def __post_init__(self) -> None:
-        for name in ("time_constant_s", "gap_s"):
-            value = getattr(self, name)
-            if not (math.isfinite(value) and 0 < value <= 60):
-                raise SmoothError(f"{name} must be above 0 and at most 60 s, not {value}; switch the step off instead")
-        if not 0 <= self.dwell_s <= 10:
-            raise SmoothError(f"dwell_s must be 0..10 s, not {self.dwell_s}")
-        for name in ("margin", "abstain_below", "abstain_margin"):
-            value = getattr(self, name)
-            if value is not None and not 0 <= value < 1:
-                raise SmoothError(f"{name} must be at least 0 and under 1, not {value}")
 
 
 @dataclass
@@ -85,7 +43,7 @@ class TrackState:
 
 
 @dataclass(frozen=True)
-class CalmScore:
+class SmoothedScore:
     """One face's post-processed score.
 
     Attributes:
@@ -120,7 +78,17 @@ class Smoother:
         self.threshold = (own if own is not None else threshold or 0.0) if self.settings.abstain else 0.0
         self._tracks: dict[str, TrackState] = {}
 
-    def step(self, track_id: str, probs: Floats, t_ns: int) -> CalmScore:
+    @property
+    def delay_s(self) -> float:
+        """Time from a jump of the probabilities, from one class to another, until the label may follow, s.
+
+        The smoothed challenger leads by m after tau * ln(2 / (1 - m)), and must then hold that lead.
+        """
+        chosen = self.settings
+        margin, dwell_s = (chosen.margin, chosen.dwell_s) if chosen.hysteresis else (0.0, 0.0)
+        return (chosen.time_constant_s * math.log(2 / (1 - margin)) if chosen.smooth else 0.0) + dwell_s
+
+    def step(self, track_id: str, probs: Floats, t_ns: int) -> SmoothedScore:
         """Take one new score of one face.
 
         Args:
@@ -129,11 +97,14 @@ class Smoother:
             t_ns: Capture time of the newest sample in it; a score no newer than the last one changes nothing.
 
         Raises:
-            SmoothError: If `probs` is not C finite numbers.
+            DferError: If `probs` is not C finite numbers.
         """
         now = np.asarray(probs, dtype=np.float64)
         if now.shape != (len(self.labels),) or not np.isfinite(now).all():
-            raise SmoothError(f"probs must be {len(self.labels)} finite numbers, not {probs!r}")
+            raise DferError(
+                f"the model's probabilities must be {len(self.labels)} finite numbers, not {now.tolist()}",
+                "choose another model.precision or model.backend",
+            )
         state = self._tracks.get(track_id)
         if state is None or t_ns - state.t_ns > self.settings.gap_s * 1e9:
             state = TrackState(t_ns, now, int(now.argmax()))
@@ -143,7 +114,7 @@ class Smoother:
             step(state, now, t_ns, self.settings, self.threshold)
         confidence = float(state.smoothed[state.held])
         held = self.labels[state.held]
-        return CalmScore(state.smoothed, held, None if state.abstaining else held, confidence)
+        return SmoothedScore(state.smoothed, held, None if state.abstaining else held, confidence)
 
     def reset(self, track_id: str) -> None:
         """Forget a face: its next score starts anew."""

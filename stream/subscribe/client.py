@@ -20,8 +20,9 @@ import zmq
 from stream.publish import endpoint as endpoints
 from stream.publish import keys
 from stream.publish.endpoint import EndpointError
-from stream.publish.message import Event, Message, MessageError, Status, decode_frame, split
-from stream.subscribe.freshness import Freshness, Verdict, boot_id
+from stream.publish.message import Event, Message, MessageError, Status
+from stream.publish.wire import boot_id, decode_frame, split
+from stream.subscribe.freshness import Freshness, FreshnessReport
 
 STATUS_HZ = 1.0
 """Rate of the status messages of a publisher that does not declare it."""
@@ -41,8 +42,7 @@ class Client:
         server_key: The publisher's public key file, needed with `key`.
 
     Raises:
-        EndpointError: If the endpoint cannot be, or several sources run here and none is named.
-        KeyFileError: If a key cannot be used.
+        EndpointError: If the endpoint or a key cannot be used, or several sources run here and none is named.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class Client:
     ) -> None:
         if (key is None) != (server_key is None):
             raise EndpointError(
-                "an encrypted connection needs both keys: your own secret and the publisher's public one"
+                "an encrypted connection needs both keys", "give your own secret one and the publisher's public one"
             )
         self.endpoint = endpoints.parse(endpoint or endpoints.default_connect(source)).uri
         self.bad = 0
@@ -109,11 +109,11 @@ class Client:
             except MessageError:
                 self.bad += 1
                 continue
-            self._body = split(data)[2]
+            self._body = split(data).body
             self._observe(message, time.monotonic_ns())
             return message
 
-    def freshness(self, source: str = "") -> Verdict:
+    def freshness(self, source: str = "") -> FreshnessReport:
         """Whether a source is alive and on time now; without a name, that of the only one heard so far."""
         judge = self._freshness.get(source) if source else next(iter(self._freshness.values()), None)
         return (judge or Freshness()).judge(time.monotonic_ns())

@@ -1,4 +1,4 @@
-"""Whether a subscriber may still believe what it last heard. Pure: times go in, a verdict comes out.
+"""Whether a subscriber may still believe what it last heard. Pure: times go in, a report comes out.
 
 The rule of the schema: a source is *alive* while its newest message is younger than ten periods, and *on time* while
 messages arrive at 90 % or more of the declared rate. Age counts from publication where publisher and subscriber share a
@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass
-from pathlib import Path
 
 ALIVE_PERIODS = 10
 ON_TIME_SHARE = 0.9
@@ -21,16 +20,8 @@ _WINDOW_PERIODS = 20
 _MOST = 4096
 
 
-def boot_id() -> str:
-    """This boot's id, which says whether two CLOCK_MONOTONIC times compare; empty where the system has none."""
-    try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-    except OSError:
-        return ""
-
-
 @dataclass(frozen=True)
-class Verdict:
+class FreshnessReport:
     """What :meth:`Freshness.judge` found.
 
     Attributes:
@@ -56,7 +47,7 @@ class Freshness:
     """Judges one topic of one source.
 
     Args:
-        own_boot_id: The subscriber's :func:`boot_id`; empty to judge by arrival always.
+        own_boot_id: The subscriber's :func:`stream.publish.wire.boot_id`; empty to judge by arrival always.
         rate_hz: Rate to judge by until a message declares one.
     """
 
@@ -110,10 +101,10 @@ class Freshness:
         self._newest_ns = t_publish_ns if same_clock else t_arrival_ns
         self._arrivals.append(t_arrival_ns)
 
-    def judge(self, now_ns: int) -> Verdict:
+    def judge(self, now_ns: int) -> FreshnessReport:
         """Judge at `now_ns`, CLOCK_MONOTONIC of the subscriber."""
         if self._newest_ns is None or self._since_ns is None:
-            return Verdict(False, False, None, 0.0, self._declared, 0, 0)
+            return FreshnessReport(False, False, None, 0.0, self._declared, 0, 0)
         period_s = 1.0 / self._declared
         age_ms = max(0.0, (now_ns - self._newest_ns) / 1e6)
         alive = age_ms < ALIVE_PERIODS * period_s * 1e3
@@ -124,4 +115,4 @@ class Freshness:
         rate = seen / span_s if span_s > 0 else 0.0
         # One message more or less is the phase of the clock, not lateness.
         on_time = alive and seen + 1 >= ON_TIME_SHARE * self._declared * span_s
-        return Verdict(alive, on_time, age_ms, rate, self._declared, self._lost, self._restarts)
+        return FreshnessReport(alive, on_time, age_ms, rate, self._declared, self._lost, self._restarts)

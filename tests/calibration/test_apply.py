@@ -57,7 +57,7 @@ def test_the_shift_comes_before_the_scale() -> None:
     ("changes", "words"),
     [
         ({"format": "other"}, "not a calibration"),
-        ({"format_version": 2}, "newer than 1: update dferstream"),
+        ({"format_version": 2}, "newer than 1; update dferstream"),
         ({"labels": ["a"] * 7}, "run `dfer-calibrate fit`"),
         ({"method": "magic"}, "method must be one of"),
         ({"scale": [1.0]}, "scale must be 7"),

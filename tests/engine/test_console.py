@@ -11,14 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from engine.console import explain, guarded
+from engine.console import explain, guarded, stoppable
 
 BUNDLE = Path(__file__).parents[2] / "stream" / "default_model"
 COMMANDS = {
     "dfer-stream config": ("stream.cli", "config", "show"),
     "dfer-stream doctor": ("stream.cli", "doctor"),
     "dfer-engine inspect": ("engine.cli", "inspect", str(BUNDLE)),
-    "dfer-train": ("train.cli", "inspect", "tg-dfer", "--encoder", "tiny"),
+    "dfer-train inspect": ("train.cli", "inspect", "tg-dfer", "--encoder", "tiny"),
 }
 
 
@@ -33,7 +33,7 @@ def test_a_full_disk_under_the_output_is_one_line(name: str) -> None:
 
 
 # dfer-train prints through rich, which ends such a process itself, as silently, with 1.
-@pytest.mark.parametrize("name", [name for name in COMMANDS if name != "dfer-train"])
+@pytest.mark.parametrize("name", [name for name in COMMANDS if not name.startswith("dfer-train")])
 def test_a_reader_that_has_seen_enough_is_no_error(name: str) -> None:
     readable, writable = os.pipe()
     os.close(readable)
@@ -76,3 +76,16 @@ def test_a_full_disk_promises_whole_files_and_not_whole_lines() -> None:
 
 def test_a_commands_own_exit_code_is_kept() -> None:
     assert guarded("dfer-test", lambda: 7) == 7
+
+
+def test_an_interruption_is_one_line_with_what_it_left(capsys: pytest.CaptureFixture[str]) -> None:
+    def plain() -> int:
+        raise KeyboardInterrupt
+
+    def worded() -> int:
+        with stoppable(lambda: "stopped with 2 of 5 scored"):
+            return plain()
+
+    assert guarded("dfer-test score", plain) == 130
+    assert guarded("dfer-test score", worded) == 130
+    assert capsys.readouterr().err == "dfer-test score: stopped\ndfer-test score: stopped with 2 of 5 scored\n"

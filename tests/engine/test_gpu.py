@@ -12,7 +12,7 @@ from engine.backends import open_backend
 from engine.bench.latency import measure, table
 from engine.build.build import build
 from engine.build.gate import replay
-from engine.build.options import BuildOptions
+from engine.build.options import BuildOptions, Precision
 from engine.bundle import Bundle, softmax
 from tests.engine.torch_paths import compare_paths
 from train.bundle.random_bundle import random_bundle
@@ -102,7 +102,7 @@ def test_torch_step_beside_eager_compile_and_floor(vit_b_32: Bundle, capsys: pyt
 @pytest.mark.parametrize("model", ["exported", "vit_b_32"])
 @pytest.mark.parametrize("precision", ["fp16", "fp32"])
 def test_tensorrt_plan_is_built_proven_and_streams(
-    request: pytest.FixtureRequest, tmp_path: Path, model: str, precision: str, capsys: pytest.CaptureFixture[str]
+    request: pytest.FixtureRequest, tmp_path: Path, model: str, precision: Precision, capsys: pytest.CaptureFixture[str]
 ) -> None:
     pytest.importorskip("tensorrt")
     bundle: Bundle = request.getfixturevalue(model)

@@ -57,11 +57,15 @@ def test_index_names_rows_of_the_flat_buffer() -> None:
     assert ring.flat.shape == (8, 3)
     assert ring.flat[rows][:, 0].tolist() == [1, 2, 3, 4]
     assert not ring.flat[:4].any()
+    assert ring.index(1, 2, 3).tolist() == [5, 4]  # the longest stride that a ring of 4 holds
+    assert (ring.faces, ring.length, ring.width) == (2, 4, 3)
 
 
 def test_memory_is_aligned_and_keeps_its_dtype() -> None:
+    # One alone may lie at a multiple of 64 by chance.
+    rings = [FeatureRing(1, 1, width) for width in range(1, 200)]
+    assert [ring.flat.ctypes.data % 64 for ring in rings] == [0] * len(rings)
     ring = FeatureRing(3, 5, 7, "float16")
-    assert ring.flat.ctypes.data % 64 == 0
     ring.push(0, np.full(7, 1 / 3, np.float32))
     assert ring.flat.dtype == np.float16
 
@@ -72,7 +76,12 @@ def test_memory_is_aligned_and_keeps_its_dtype() -> None:
         (lambda r: r.index(0, 4), "is empty"),
         (lambda r: r.repeat(0), "nothing to repeat"),
         (lambda r: r.index(1, 3, 2), "do not fit"),
-        (lambda r: r.push(0, np.zeros(5, np.float32)), "shape"),
+        (lambda r: r.index(1, 0), "do not fit"),
+        (lambda r: r.index(1, 1, 0), "do not fit"),
+        (lambda r: r.push(0, np.zeros(5, np.float32)), r"shape \(3,\), not \(5,\)"),
+        (lambda _: FeatureRing(0, 4, 3), "at least 1, not 0, 4, 3"),
+        (lambda _: FeatureRing(2, 0, 3), "at least 1, not 2, 0, 3"),
+        (lambda _: FeatureRing(2, 4, 0), "at least 1, not 2, 4, 0"),
     ],
 )
 def test_impossible_requests_are_refused(call: Any, message: str) -> None:
@@ -84,7 +93,7 @@ def test_impossible_requests_are_refused(call: Any, message: str) -> None:
 
 @pytest.mark.parametrize("slot", [-1, 2])
 def test_unknown_slot_is_refused(slot: int) -> None:
-    with pytest.raises(IndexError):
+    with pytest.raises(IndexError, match=r"outside 0\.\.1$|out of range$"):
         FeatureRing(2, 4, 3).push(slot, np.zeros(3, np.float32))
 
 

@@ -18,11 +18,10 @@ from stream.publish.message import (
     StageMs,
     Status,
     Window,
-    encode,
     scores,
 )
 from stream.publish.publisher import Publisher
-from stream.subscribe.freshness import boot_id
+from stream.publish.wire import boot_id, encode
 
 MODEL = Model("tg-dfer", "0" * 64, "fp32", "openvino", SEVEN_CLASSES, "temperature")
 

@@ -6,12 +6,8 @@ second and no memory. No CLIP weights are needed.
 
 from __future__ import annotations
 
-import argparse
-import dataclasses
-import json
 import math
-import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,8 +20,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from train.models.attention import Attention
 from train.models.clip.size import ClipSize
 from train.models.exchange import BiLstm
-from train.models.options import OptionError
-from train.models.registry import add_model_arguments, build, parse_overrides
+from train.models.options import ModelOptions
+from train.models.registry import build
 from train.models.window import ExpressionModel
 
 MiB = 1 << 20
@@ -89,20 +85,20 @@ class Inspection:
 
 
 def inspect_model(
-    name: str, encoder: str | ClipSize = "vit-b-32", options: Mapping[str, Any] | None = None
+    name: str, encoder: str | ClipSize = "vit-b-32", options: Mapping[str, Any] | ModelOptions | None = None
 ) -> Inspection:
     """Count a model's parameters, multiply-adds, shapes and memory.
 
     Args:
         name: The model's name.
         encoder: The encoder's name, or a CLIP size.
-        options: The model's options by field.
+        options: The model's options, or their values by field.
 
     Returns:
         The counts.
 
     Raises:
-        OptionError: On unknown names or options.
+        SettingsError: On unknown names or options.
     """
     with torch.device("meta"):
         model = build(name, encoder, options).eval()
@@ -225,35 +221,3 @@ def render(inspection: Inspection, console: Console) -> None:
     for name, shape in inspection.shapes.items():
         shapes.add_row(name, " x ".join(map(str, shape)))
     console.print(shapes)
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the command's arguments."""
-    add_model_arguments(parser)
-    parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
-
-
-def run(arguments: argparse.Namespace) -> int:
-    """Run the command; 0, or 2 after one line on what is wrong."""
-    try:
-        inspection = inspect_model(arguments.model, arguments.encoder, parse_overrides(arguments.overrides))
-    except (OptionError, ValueError) as error:
-        print(f"dfer-train inspect: {error}", file=sys.stderr)
-        return 2
-    if arguments.json:
-        values = dataclasses.asdict(inspection)
-        print(json.dumps({**values, "parameters": inspection.parameters, "trained": inspection.trained}, indent=2))
-    else:
-        render(inspection, Console())
-    return 0
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """The command on its own."""
-    parser = argparse.ArgumentParser("dfer-train inspect", description=(__doc__ or "").splitlines()[0])
-    add_arguments(parser)
-    return run(parser.parse_args(argv))
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())

@@ -6,9 +6,7 @@ range of a trained model; its scores mean nothing.
 
 from __future__ import annotations
 
-import argparse
-import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -17,15 +15,16 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from engine.bundle import Bundle, BundleError
-from engine.export.export import ExportError, export_bundle
+from engine.bundle import Bundle
+from engine.export.export import export_bundle
+from engine.settings import SettingsError
 from engine.spec import ModelSpec
 from train.models.clip.size import ClipSize
 from train.models.clip.vision import VisionTransformer
 from train.models.exchange import InteractionExchange, MessageExchange
-from train.models.options import OptionError
+from train.models.options import ModelOptions
 from train.models.precision import LayerNorm
-from train.models.registry import add_model_arguments, build, parse_overrides
+from train.models.registry import build
 
 CONSTANTS = (20.0, -35.0, 60.0, -100.0)
 """Values that four channels of every token get ahead of the first layer; the others deviate by about 1."""
@@ -40,7 +39,7 @@ def random_bundle(
     encoder: str | ClipSize,
     out: str | Path,
     seed: int = 0,
-    options: Mapping[str, Any] | None = None,
+    options: Mapping[str, Any] | ModelOptions | None = None,
     outlier_heavy: bool = False,
     golden_units: int = 16,
 ) -> Bundle:
@@ -51,7 +50,7 @@ def random_bundle(
         encoder: The encoder's name, or a CLIP size.
         out: The bundle's directory; replaced if a bundle stands there.
         seed: Equal seeds give equal bundles.
-        options: The model's options by field.
+        options: The model's options, or their values by field.
         outlier_heavy: Give the image transformer's residual stream the outliers of a trained CLIP, to test half
             precision, see :func:`make_outlier_heavy`. Features keep their order of magnitude.
         golden_units: Units that golden vectors are made from.
@@ -60,7 +59,7 @@ def random_bundle(
         The bundle, opened and verified.
 
     Raises:
-        OptionError: On unknown names or options, or outliers asked of an encoder that is no transformer.
+        SettingsError: On unknown names or options, or outliers asked of an encoder that is no transformer.
         BundleError: If something that is no bundle stands at ``out``.
     """
     with torch.random.fork_rng(devices=[]):
@@ -69,7 +68,7 @@ def random_bundle(
     if outlier_heavy:
         visions = [m for m in model.modules() if isinstance(m, VisionTransformer)]
         if not visions:
-            raise OptionError("outliers need a CLIP image encoder: take a vit encoder")
+            raise SettingsError("outliers need a CLIP image encoder", "take a vit encoder")
         make_outlier_heavy(visions[0], seed)
     spec = model.spec()
     shown = encoder if isinstance(encoder, str) else "custom"
@@ -163,40 +162,3 @@ def smooth_crops(spec: ModelSpec, units: int, seed: int) -> NDArray[np.uint8]:
     fine = nn.functional.interpolate(coarse.flatten(0, 1), (size, size), mode="bicubic").clamp(0, 1)
     images = (fine * 255).round().to(torch.uint8).reshape(units, spec.unit, 3, size, size)
     return cast("NDArray[np.uint8]", images.permute(0, 1, 3, 4, 2).contiguous().numpy())
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the command's arguments."""
-    add_model_arguments(parser)
-    parser.add_argument("out", metavar="OUT", help="the bundle's directory")
-    parser.add_argument("--seed", type=int, default=0, help="equal seeds give equal bundles")
-    parser.add_argument("--outlier-heavy", action="store_true", help="activations with a trained CLIP's outliers")
-
-
-def run(arguments: argparse.Namespace) -> int:
-    """Run the command; 0, or 2 after one line on what is wrong."""
-    try:
-        bundle = random_bundle(
-            arguments.model,
-            arguments.encoder,
-            arguments.out,
-            arguments.seed,
-            parse_overrides(arguments.overrides),
-            arguments.outlier_heavy,
-        )
-    except (OptionError, ExportError, BundleError, ValueError, OSError) as error:
-        print(f"dfer-train random-bundle: {error}", file=sys.stderr)
-        return 2
-    print(f"{bundle.path}: {bundle.spec.name}, random weights, sha256 {bundle.sha256[:12]}")
-    return 0
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """The command on its own."""
-    parser = argparse.ArgumentParser("dfer-train random-bundle", description=(__doc__ or "").splitlines()[0])
-    add_arguments(parser)
-    return run(parser.parse_args(argv))
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())

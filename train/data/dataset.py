@@ -16,9 +16,10 @@ from torch.utils.data import Dataset
 
 from engine.spec import ModelSpec
 from train.data import sampling
-from train.data.augment.sequence import IDENTITY, AugmentSettings, draw_transform
+from train.data.augment.sequence import IDENTITY, draw_transform
 from train.data.record import DataError
 from train.data.source import Source
+from train.settings import AugmentSettings
 
 
 @dataclass(frozen=True)

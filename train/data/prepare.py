@@ -10,7 +10,6 @@ import csv
 import io
 import json
 import multiprocessing
-import os
 import shutil
 import signal
 import tempfile
@@ -27,7 +26,7 @@ from engine.spec import CropGeometry
 from train.data.frames import VIDEO_SUFFIXES, iterate_frames
 from train.data.layouts.clips import COLUMNS
 from train.data.record import Clip, DataError
-from train.training.checkpoint import write_text
+from train.files import write_bytes, write_text
 
 _NOTE = "crops.json"
 
@@ -79,7 +78,7 @@ def folder_clips(root: Path) -> list[Clip]:
         except SpecError:
             foreign.add(path.parent.name)
     if not clips:
-        raise DataError(f"no videos in class folders below {root} (found folders {sorted(foreign)}); or give a CSV")
+        raise DataError(f"no videos in class folders below {root} (found folders {sorted(foreign)})", "or give a CSV")
     return clips
 
 
@@ -134,7 +133,7 @@ def cut_clip(clip: Clip, out: Path, geometry: CropGeometry, quality: int = 95) -
         room.chmod(0o755)
         if target.exists():
             shutil.rmtree(target)
-        os.replace(room, target)
+        room.replace(target)
     finally:
         shutil.rmtree(room, ignore_errors=True)
     return outcome
@@ -224,13 +223,6 @@ def _write_lists(
             failures.writerow([clip.name, str(clip.path), problem, outcome.frames, outcome.cropped])
     write_text(out / f"{part}.csv", table.getvalue())
     write_text(out / f"{part}-failed.csv", failed.getvalue())
-
-
-def write_bytes(path: Path, data: bytes) -> None:
-    """Write a file so that a reader sees the old or the new one, whole."""
-    temporary = path.with_name(f".{path.name}.partial")
-    temporary.write_bytes(data)
-    os.replace(temporary, path)
 
 
 def contact_sheet(clips: Sequence[tuple[Outcome, Path]], most: int = 96, side: int = 80) -> bytes | None:

@@ -12,8 +12,7 @@ from pathlib import Path
 import cv2
 
 from train.data.layouts.synthetic import SyntheticClips
-from train.data.prepare import write_bytes
-from train.training.checkpoint import write_text
+from train.files import write_bytes, write_text
 
 
 def write_synthetic(clips: SyntheticClips, out: Path, part: str, advance: Callable[[], None] | None = None) -> Path:

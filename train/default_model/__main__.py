@@ -92,11 +92,7 @@ def make_bundle(given: argparse.Namespace) -> None:
     backend = open_backend(bundle, threads=1)
     logits = measure.still_logits(backend, measure.still_crops(dev, bundle.spec.crop), bundle.spec.window)
     figures = {
-        "dev": {
-            **measure.bootstrap(logits, dev.plurality),
-            "n": len(dev),
-            "confusion": measure.confusion(logits, dev.plurality).tolist(),
-        },
+        "dev": measure.accuracy(logits, dev.plurality, bundle.spec.labels),
         "crop_ms": measure.crop_ms(backend, bundle.spec.crop.size_px),
         "crop_ms_where": f"{backend.name}, {backend.precision}",
     }

@@ -13,10 +13,11 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from engine.spec import SEVEN_CLASSES
+from train.files import replace_file
 from train.models.compact.encoder import CompactEncoder, EncoderConfig, EncoderShape, FrameClassifier, GreyEncoder
 from train.models.compact.grow import blended
 from train.models.compact.separable import SeparableConfig, SeparableEncoder
-from train.training.checkpoint import CheckpointError, replace_file
+from train.training.checkpoint import CheckpointError
 
 __all__ = [
     "CheckpointError", "average_ends", "blend_runs", "build_encoder", "name_of", "read_average", "read_classifier",

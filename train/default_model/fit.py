@@ -24,6 +24,7 @@ import torch
 from numpy.typing import NDArray
 from torch import distributed, nn
 
+from calibration.metrics import uar, war
 from engine.errors import DferError
 from engine.spec import SEVEN_CLASSES, CropGeometry
 from train.data.augment.still import crop_matrices, render
@@ -74,14 +75,6 @@ NUMBERS = {
 
 class SettingsError(DferError):
     """Settings that do not go together or that this machine cannot meet: the message names the remedy."""
-
-
-def accuracy(logits: NDArray[np.float32], truth: NDArray[np.int64]) -> tuple[float, float]:
-    """WAR and UAR in percent over rows with truth >= 0; classes without a row are left out of UAR."""
-    rows = truth >= 0
-    right = logits[rows].argmax(1) == truth[rows]
-    recalls = [right[truth[rows] == c].mean() for c in np.unique(truth[rows])]
-    return float(right.mean() * 100), float(np.mean(recalls) * 100)
 
 
 @torch.inference_mode()
@@ -152,7 +145,8 @@ def fit(
         if rank == 0:
             if last or run.epoch % config.check_every == 0:
                 logits = predict(run.averaged(), validation, shape.size_px)
-                row["val_war"], row["val_uar"] = accuracy(logits, validation.plurality)
+                for name, measure in (("val_war", war), ("val_uar", uar)):
+                    row[name] = 100 * measure(logits, validation.plurality)
             print(" ".join(f"{k} {v:.4g}" for k, v in row.items()), flush=True)
         history.append(row)
         if rank == 0:

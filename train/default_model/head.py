@@ -24,7 +24,8 @@ from train.data.augment.compose import Clips, FeatureBank, compose, compose_morp
 from train.data.layouts.ferplus import Stills
 from train.default_model.run import learning_rate
 from train.models.compact.encoder import GreyEncoder
-from train.models.tg_dfer import TgDfer, TgDferConfig
+from train.models.options import TgDferConfig
+from train.models.tg_dfer import TgDfer
 from train.models.window import WindowOutput
 from train.training.targets import sampling_weights
 

@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from calibration.metrics import (
+    Interval,
+    clip_auroc,
+    confusion_matrix,
+    paired_uar_gain,
+    uar,
+    war_and_uar_intervals,
+)
 from engine.backends import Backend
 from engine.spec import SEVEN_CLASSES, CropGeometry
 from stream.window.crop import crop_face
 from train.data.augment.compose import NOISE_KINDS, FeatureBank, compose
 from train.data.layouts.ferplus import Stills
-from train.default_model.fit import accuracy
 from train.default_model.head import FrameMean, score
 from train.models.tg_dfer import TgDfer
 
@@ -48,37 +56,26 @@ def still_logits(backend: Backend, crops: NDArray[np.uint8], window: int, batch:
     return np.concatenate(parts)
 
 
-def bootstrap(
-    logits: NDArray[np.float32], truth: NDArray[np.int64], draws: int = 2000, seed: int = 0
-) -> dict[str, tuple[float, float, float]]:
-    """WAR and UAR in percent with 95 % percentile intervals over resampled faces.
+def accuracy(
+    logits: NDArray[np.float32], truth: NDArray[np.int64], labels: Sequence[str], draws: int = 2000, seed: int = 0
+) -> dict[str, Any]:
+    """Recognition on stills, JSON-ready.
 
     Args:
         logits: ``(N, C)``.
         truth: ``(N,)`` classes, all of them at least 0.
-        draws: Resamples.
+        labels: C class names.
+        draws: Resamples of the intervals.
         seed: Of the resampling.
 
     Returns:
-        (value, low, high) of ``war`` and ``uar``.
+        ``war`` and ``uar`` as (value, low, high) in percent, with 95 % intervals over resampled faces; ``n``;
+        ``confusion``, true class by row.
     """
-    right, classes = logits.argmax(1) == truth, np.unique(truth)
-    rng = np.random.default_rng(seed)
-    values = []
-    for _ in range(draws):
-        rows = rng.integers(len(truth), size=len(truth))
-        recalls = [right[rows][truth[rows] == c].mean() for c in classes if (truth[rows] == c).any()]
-        values.append((right[rows].mean() * 100, np.mean(recalls) * 100))
-    low, high = np.percentile(values, [2.5, 97.5], axis=0)
-    war, uar = accuracy(logits, truth)
-    return {"war": (war, float(low[0]), float(high[0])), "uar": (uar, float(low[1]), float(high[1]))}
-
-
-def confusion(logits: NDArray[np.float32], truth: NDArray[np.int64]) -> NDArray[np.int64]:
-    """``(C, C)`` counts, true class by row, answer by column."""
-    table = np.zeros((logits.shape[1], logits.shape[1]), np.int64)
-    np.add.at(table, (truth, logits.argmax(1)), 1)
-    return table
+    predicted = logits.argmax(1)
+    intervals = war_and_uar_intervals(truth, predicted, len(labels), None, draws, seed, unit=100)
+    figures = {name: _triple(interval) for name, interval in zip(("war", "uar"), intervals, strict=True)}
+    return {**figures, "n": len(truth), "confusion": confusion_matrix(truth, predicted, len(labels)).tolist()}
 
 
 def crop_ms(backend: Backend, size_px: int, repeats: int = 200) -> float:
@@ -90,49 +87,6 @@ def crop_ms(backend: Backend, size_px: int, repeats: int = 200) -> float:
         backend.encode(crop)
         times.append((time.monotonic_ns() - began) / 1e6)
     return float(np.median(times))
-
-
-def ranking(scores: NDArray[np.float32], truth: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """AUROC of each clip's frames; NaN where all frames are alike.
-
-    Args:
-        scores: ``(B, W)`` relevance.
-        truth: ``(B, W)`` true frames.
-
-    Returns:
-        ``(B,)``.
-    """
-    result = np.full(len(scores), np.nan)
-    for row, (value, true) in enumerate(zip(scores, truth, strict=True)):
-        if true.any() and not true.all():
-            difference = value[true][:, None] - value[~true][None]
-            result[row] = float((difference > 0).mean() + 0.5 * (difference == 0).mean())
-    return result
-
-
-def paired_gain(
-    right: NDArray[np.bool_], other: NDArray[np.bool_], truth: NDArray[np.int64], draws: int = 1000
-) -> tuple[float, float, float]:
-    """Gain in UAR points with its 95 % interval over resampled faces, the same faces on both sides.
-
-    Args:
-        right: ``(seeds, N)`` whether the first was right on each clip of each face.
-        other: Likewise the second.
-        truth: ``(N,)`` classes of the faces.
-        draws: Resamples.
-
-    Returns:
-        (value, low, high).
-    """
-    difference = right.mean(0) - other.mean(0)
-    member = truth[None] == np.unique(truth)[:, None]
-    rng = np.random.default_rng(0)
-    counts = rng.multinomial(len(truth), np.full(len(truth), 1 / len(truth)), size=draws)
-    drawn = counts @ member.T
-    gains = 100 * np.nanmean(np.where(drawn > 0, (counts * difference) @ member.T / np.maximum(drawn, 1), np.nan), 1)
-    low, high = np.percentile(gains, [2.5, 97.5])
-    value = 100 * np.mean([difference[m].mean() for m in member])
-    return float(value), float(low), float(high)
 
 
 def noise_report(model: TgDfer, baseline: FrameMean, bank: FeatureBank, seeds: int = 5) -> dict[str, dict[str, Any]]:
@@ -168,11 +122,16 @@ def noise_report(model: TgDfer, baseline: FrameMean, bank: FeatureBank, seeds: i
                 # Neutral noise in a neutral clip carries the clip's label too.
                 counted = (truth != SEVEN_CLASSES.index("neutral")) | (clips.kind != NOISE_KINDS.index("neutral"))
                 own = np.take_along_axis(frames, mean.argmax(1)[:, None, None], 2)[..., 0]
-                areas["auroc"].append(float(np.nanmean(ranking(relevance, clips.truth)[counted])))
-                areas["auroc_mean"].append(float(np.nanmean(ranking(own, clips.truth)[counted])))
-        row: dict[str, Any] = {k: float(np.mean([accuracy(v, truth)[1] for v in a])) for k, a in answers.items()}
+                areas["auroc"].append(float(np.nanmean(clip_auroc(relevance, clips.truth)[counted])))
+                areas["auroc_mean"].append(float(np.nanmean(clip_auroc(own, clips.truth)[counted])))
+        row: dict[str, Any] = {k: float(np.mean([100 * uar(v, truth) for v in a])) for k, a in answers.items()}
         right = {k: np.stack([v.argmax(1) == truth for v in a]) for k, a in answers.items()}
-        row["gain"] = paired_gain(right["head"], right["mean"], truth)
+        row["gain"] = _triple(paired_uar_gain(right["head"], right["mean"], truth))
         row |= {name: float(np.mean(values)) for name, values in areas.items() if values}
         report[f"{share:.2f}"] = row
     return report
+
+
+def _triple(interval: Interval) -> tuple[float, float, float]:
+    """As the model card's figures are stored."""
+    return interval.value, interval.low, interval.high

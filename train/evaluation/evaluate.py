@@ -10,16 +10,18 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from train.data.dataset import ClipDataset
-from train.evaluation.metrics import (
+from calibration.metrics import (
     Interval,
+    MeanSd,
     Scores,
     bootstrap,
     clip_auroc,
     mean_and_sd,
     score,
+    score_confusion,
     war_and_uar_intervals,
 )
+from train.data.dataset import ClipDataset
 from train.evaluation.predict import BatchChange, Predictions, Shuffle, predict, repeat_peak, reverse
 from train.models.window import ExpressionModel
 
@@ -135,8 +137,7 @@ def summarise(found: Predictions, audited: dict[str, Scores] | None = None, draw
         audited: Scores of the temporal audit.
         draws: Bootstrap resamples; over groups where groups are known.
     """
-    groups = found.groups if any(found.groups) else None
-    war, uar = war_and_uar_intervals(found.target, found.predicted, len(found.labels), groups, draws)
+    war, uar = war_and_uar_intervals(found.target, found.predicted, len(found.labels), found.groups, draws)
     return Evaluation(
         found, found.scores(), war, uar, influence_scores(found), audited or {}, localisation(found, draws)
     )
@@ -182,8 +183,8 @@ def localisation(found: Predictions, draws: int = 1000) -> Localisation | None:
     known = np.flatnonzero(~np.isnan(values))
     if not len(known):
         return None
-    groups = [found.groups[i] for i in known] if any(found.groups) else None
-    interval = bootstrap(lambda index: float(values[known[index]].mean()), len(known), groups, draws)
+    groups = [found.groups[i] for i in known]
+    interval = bootstrap(lambda rows: [float(values[known[rows]].mean())], len(known), groups, draws)[0]
     right = known[found.predicted[known] == found.target[known]]
     return Localisation(interval, float(values[right].mean()) if len(right) else float("nan"), len(known))
 
@@ -199,16 +200,16 @@ class FoldSummary:
         folds: Number of folds.
     """
 
-    war: tuple[float, float]
-    uar: tuple[float, float]
+    war: MeanSd
+    uar: MeanSd
     pooled: Scores
     folds: int
 
     def text(self) -> str:
         """One line for a terminal."""
         return (
-            f"{self.folds} folds: UAR {100 * self.uar[0]:.2f} ± {100 * self.uar[1]:.2f}  "
-            f"WAR {100 * self.war[0]:.2f} ± {100 * self.war[1]:.2f} (mean ± sample sd)"
+            f"{self.folds} folds: UAR {100 * self.uar.mean:.2f} ± {100 * self.uar.sd:.2f}  "
+            f"WAR {100 * self.war.mean:.2f} ± {100 * self.war.sd:.2f} (mean ± sample sd)"
         )
 
 
@@ -220,12 +221,10 @@ def over_folds(folds: list[Scores]) -> FoldSummary:
     """
     if not folds or any(fold.labels != folds[0].labels for fold in folds):
         raise ValueError("folds must be one or more with the same classes")
-    from train.evaluation.metrics import scores
-
     total = np.sum([fold.confusion for fold in folds], axis=0)
     return FoldSummary(
         mean_and_sd([fold.war for fold in folds]),
         mean_and_sd([fold.uar for fold in folds]),
-        scores(total, folds[0].labels),
+        score_confusion(total, folds[0].labels),
         len(folds),
     )

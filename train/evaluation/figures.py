@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from calibration.metrics import Scores
 from train.evaluation.evaluate import Evaluation, sample_relevance
-from train.evaluation.metrics import Scores
 
 _INK = "#1b2a38"
 _TRUE = "#1a7f5a"

@@ -8,10 +8,10 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from calibration.metrics import Interval, Scores
 from train.data.dataset import ClipDataset, pack
 from train.evaluation import figures
 from train.evaluation.evaluate import Evaluation, FoldSummary
-from train.evaluation.metrics import Interval, Scores
 
 _STYLE = """
 body{font:15px/1.5 system-ui,sans-serif;color:#1b2a38;
@@ -135,9 +135,8 @@ def _localised(result: Evaluation) -> str:
 def _per_class(result: Scores) -> str:
     rows: list[tuple[Any, ...]] = []
     for number, label in enumerate(result.labels):
-        support, called = int(result.confusion[number].sum()), int(result.confusion[:, number].sum())
-        precision = result.confusion[number, number] / called if called else float("nan")
-        rows.append((label, support, percent(result.recall[number]), percent(float(precision))))
+        support = int(result.confusion[number].sum())
+        rows.append((label, support, percent(result.recall[number]), percent(result.precision[number])))
     return _table(rows, ("class", "clips", "recall", "precision"))
 
 

@@ -8,7 +8,6 @@ other (BiEhPro).
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -17,52 +16,11 @@ from engine.spec import ModelSpec
 from train.models.attention import Attention, Mlp
 from train.models.clip.vision import VisionTransformer
 from train.models.exchange import InteractionExchange
-from train.models.options import ModelOptions, OptionError, in_range
+from train.models.options import ClipGuidedConfig
 from train.models.precision import cosine
 from train.models.prompts import class_names
 from train.models.text_side import LabelEmbeddings, PromptSet
 from train.models.window import ExpressionModel, WindowOutput
-
-
-@dataclass(frozen=True)
-class ClipGuidedConfig(ModelOptions):
-    """Every choice of CLIP-Guided; Tables 2 to 5 of the paper are values of these fields.
-
-    Attributes:
-        frames: T, frames of a window.
-        sample_hz: Samples per second of face time.
-        hop: Samples between two scores; each encodes its T frames anew.
-        interfit: Whether frames exchange interaction tokens (Table 2).
-        msta: Whether scales are aggregated; off, V is the mean over T (Table 2).
-        blocks: M, BiEhPro blocks; 0 drops BiEhPro (Tables 2 and 4).
-        visual_prompt: Whether BiEhPro refines the video too; off, only the texts (Table 5, "TP").
-        text: Whether classes are texts; off, a linear layer classifies V (Table 3).
-        pad_second: Pad the second pool by one, so that it differs from the first.
-        heads: Heads of a BiEhPro attention.
-        head_width: Width of one head.
-    """
-
-    frames: int = 8
-    sample_hz: float = 4.0
-    hop: int = 2
-    interfit: bool = True
-    msta: bool = True
-    blocks: int = 2
-    visual_prompt: bool = True
-    text: bool = True
-    pad_second: bool = False
-    heads: int = 12
-    head_width: int = 64
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        in_range("frames", self.frames, 5 if self.msta else 1, 512)
-        in_range("hop", self.hop, 1, self.frames)
-        in_range("blocks", self.blocks, 0, 24)
-        if self.pad_second and self.frames % 3 != 2:
-            raise OptionError(f"pad_second needs frames of remainder 2 by 3, such as 8, not {self.frames}")
-        if not self.text and self.blocks:
-            raise OptionError("BiEhPro needs texts: with text=false set blocks=0")
 
 
 class WindowFrames(nn.Module):

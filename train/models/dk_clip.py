@@ -8,7 +8,6 @@ of the classes (CMAM).
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -17,72 +16,11 @@ from engine.spec import ModelSpec
 from train.models.attention import Attention, Mlp, PreNormLayer
 from train.models.clip.vision import VisionTransformer
 from train.models.exchange import MessageExchange
-from train.models.options import ModelOptions, OptionError, choice, in_range
+from train.models.options import DkClipConfig
 from train.models.precision import LayerNorm, cosine, full_precision
 from train.models.prompts import action_units, class_names, descriptors
 from train.models.text_side import LabelEmbeddings, PromptSet
 from train.models.window import ExpressionModel, WindowOutput
-
-
-@dataclass(frozen=True)
-class DkClipConfig(ModelOptions):
-    """Every choice of DK-CLIP; Tables 4 to 6 and Fig. 3 of the paper are values of these fields.
-
-    Attributes:
-        frames: T, frames of a window.
-        snippets: N, snippets of a window (Fig. 3); each has T / N frames.
-        sample_hz: Samples per second of face time.
-        hop: Samples between runs of the head where one unit is the whole window; else the unit's length is.
-        temporal: ``mean`` of frames (HVE off), ``transformer`` over frames with a class token, ``cfam`` over
-            the whole window, or ``hierarchical``, CFAM and MSIM (Tables 4 and 5).
-        prompt_text: ``names``, ``descriptors``, or action units joined by ``aus-and`` or ``aus-or`` (Table
-            6).
-        contexts: Learned contexts per class before the text, 0 for none (Table 6, b and c).
-        cross_modal: Whether CMAM refines the texts (ETP, Table 4; off in Table 6, a to c).
-        consistency: Whether snippets are erased and local terms exist (CCR, Table 4).
-        threshold: theta, below which a snippet's share erases it (eq. 9, Fig. 3).
-        local_fusion: ``probabilities``, eq. 10 with weights that sum to 1, or ``logits``, as the public code
-            has it.
-        heads: Heads of MSIM and CMAM.
-    """
-
-    frames: int = 16
-    snippets: int = 4
-    sample_hz: float = 8.0
-    hop: int = 4
-    temporal: str = "hierarchical"
-    prompt_text: str = "aus-or"
-    contexts: int = 0
-    cross_modal: bool = True
-    consistency: bool = True
-    threshold: float = 0.15
-    local_fusion: str = "probabilities"
-    heads: int = 8
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        choice("temporal", self.temporal, ("mean", "transformer", "cfam", "hierarchical"))
-        choice("prompt_text", self.prompt_text, ("names", "descriptors", "aus-and", "aus-or"))
-        choice("local_fusion", self.local_fusion, ("probabilities", "logits"))
-        in_range("frames", self.frames, 1, 512)
-        in_range("snippets", self.snippets, 1, self.frames)
-        in_range("hop", self.hop, 1, self.frames)
-        in_range("contexts", self.contexts, 0, 64)
-        in_range("threshold", self.threshold, 0.0, 1.0)
-        if self.frames % self.snippets:
-            raise OptionError(f"frames {self.frames} do not divide into {self.snippets} snippets")
-        if self.consistency and self.temporal != "hierarchical":
-            raise OptionError(f"consistency needs snippets: with temporal={self.temporal} set consistency=false")
-
-    @property
-    def unit(self) -> int:
-        """U, frames of a unit."""
-        return {"mean": 1, "transformer": 1, "cfam": self.frames}.get(self.temporal, self.frames // self.snippets)
-
-    @property
-    def window(self) -> int:
-        """W, units of a window."""
-        return self.frames // self.unit
 
 
 class SnippetEncoder(nn.Module):

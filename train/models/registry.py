@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import difflib
 import typing
@@ -10,8 +9,10 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
+from engine.settings import Layer, SettingsError, load
 from engine.spec import canonical_class
 from train.models import clip_guided, dk_clip, tg_dfer
 from train.models.clip.lora import add_lora
@@ -20,73 +21,35 @@ from train.models.clip.text import TextTransformer
 from train.models.clip.tokenizer import ByteTokens, ClipTokens, Tokenizer
 from train.models.clip.vision import VisionTransformer
 from train.models.clip.weights import ClipWeights, load_text, load_vision, read_clip
-from train.models.options import ModelOptions, OptionError
+from train.models.options import OPTIONS, ClipGuidedConfig, DkClipConfig, ModelOptions, TgDferConfig
 from train.models.text_side import ClipTexts, PromptSet
 from train.models.window import ExpressionModel
-
-CONFIGS: dict[str, type[ModelOptions]] = {
-    "tg-dfer": tg_dfer.TgDferConfig,
-    "dk-clip": dk_clip.DkClipConfig,
-    "clip-guided": clip_guided.ClipGuidedConfig,
-}
-"""Configuration of each model, by the model's name."""
-
-ENCODERS: tuple[str, ...] = (*SIZES, "compact")
-"""Names an encoder may have."""
+from train.settings import ModelSettings
 
 
-def configure(name: str, options: Mapping[str, Any] | None = None) -> ModelOptions:
-    """A model's configuration from plain values.
+def configure(name: str, options: Mapping[str, Any] | None = None, assignments: Sequence[str] = ()) -> ModelOptions:
+    """A model's options.
 
     Args:
         name: The model's name.
-        options: Values by field; text is read as the field's type ("2", "true", "happiness,fear").
+        options: Values by field.
+        assignments: Of ``--set``, over them.
 
     Returns:
-        The configuration, checked.
+        The options, checked; classes by their canonical names.
 
     Raises:
-        OptionError: On an unknown model or option, with the nearest known name, or a value out of range.
+        SettingsError: On an unknown model or option, with the nearest known name, or a value out of range.
     """
-    config = CONFIGS[_known("model", name, CONFIGS)]
-    types = typing.get_type_hints(config)
-    values = {}
-    for key, value in (options or {}).items():
-        _known(f"{name} option", key, [k for k in types if k != "crop"])
-        values[key] = _typed(key, value, types[key])
-    return config(**values)
-
-
-def add_model_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare what names a model on a command line: ``MODEL``, ``--encoder``, ``--set`` (:func:`parse_overrides`)."""
-    parser.add_argument("model", metavar="MODEL", help=", ".join(CONFIGS))
-    parser.add_argument("--encoder", default="vit-b-32", metavar="NAME", help=", ".join(ENCODERS))
-    parser.add_argument(
-        "--set", dest="overrides", action="append", default=[], metavar="KEY=VALUE", help="an option of the model"
-    )
-
-
-def parse_overrides(pairs: Sequence[str]) -> dict[str, str]:
-    """Split ``key=value`` flags.
-
-    Raises:
-        OptionError: If one has no ``=`` or a key comes twice.
-    """
-    values: dict[str, str] = {}
-    for pair in pairs:
-        key, equals, value = pair.partition("=")
-        if not equals or not key:
-            raise OptionError(f"--set takes key=value, not {pair!r}")
-        if key.strip() in values:
-            raise OptionError(f"--set {key.strip()} is given twice")
-        values[key.strip()] = value.strip()
-    return values
+    kind = OPTIONS[_known("model", name, OPTIONS)]
+    read = load(kind, below=[Layer(options or {}, "model.options")], assignments=assignments).settings
+    return dataclasses.replace(read, labels=tuple(map(canonical_class, read.labels)))
 
 
 def build(
     name: str,
     encoder: str | ClipSize = "vit-b-32",
-    options: Mapping[str, Any] | None = None,
+    options: Mapping[str, Any] | ModelOptions | None = None,
     weights: str | Path | None = None,
     text_side: str = "auto",
 ) -> ExpressionModel:
@@ -94,8 +57,8 @@ def build(
 
     Args:
         name: ``tg-dfer``, ``dk-clip`` or ``clip-guided``.
-        encoder: One of :data:`ENCODERS`, or a CLIP size.
-        options: The model's options by field, see :func:`configure`.
+        encoder: One of :data:`train.models.options.ENCODERS`, or a CLIP size.
+        options: The model's options, or their values by field.
         weights: Where CLIP's weights and tokenizer are, see :func:`train.models.clip.weights.read_clip`; random if
             not given.
         text_side: ``clip`` for a text encoder, ``labels`` for learned label embeddings; ``auto`` takes the
@@ -105,12 +68,12 @@ def build(
         The model, its frozen parts frozen.
 
     Raises:
-        OptionError: On an unknown name or a combination that cannot be.
+        SettingsError: On an unknown name or a combination that cannot be.
         train.models.clip.weights.ClipWeightsError: If the weights cannot be used.
     """
-    config = configure(name, options)
+    config = options if isinstance(options, ModelOptions) else configure(name, options)
     if text_side not in ("auto", "clip", "labels"):
-        raise OptionError(f"text side must be auto, clip or labels, not {text_side!r}")
+        raise SettingsError(f"text side must be auto, clip or labels, not {text_side!r}")
     if encoder == "compact":
         return _build_compact(config, weights, text_side)
     size = encoder if isinstance(encoder, ClipSize) else SIZES[_known("encoder", encoder, SIZES)]
@@ -118,7 +81,7 @@ def build(
     if read is not None and read.size != size:
         differ = [f.name for f in dataclasses.fields(size) if getattr(size, f.name) != getattr(read.size, f.name)]
         told = ", ".join(f"{n} {getattr(read.size, n)} for {getattr(size, n)}" for n in differ)
-        raise OptionError(f"{read.source} is no {encoder}: it has {told}")
+        raise SettingsError(f"{read.source} is no {encoder}: it has {told}")
     config = dataclasses.replace(config, crop=dataclasses.replace(config.crop, size_px=size.image_px))
     sets, exchange = _parts(config, size)
     text = None
@@ -135,6 +98,23 @@ def build(
     return model
 
 
+def build_model(settings: ModelSettings, labels: tuple[str, ...], seed: int) -> ExpressionModel:
+    """Make the model of a run, with reproducible initial weights.
+
+    Args:
+        settings: Which one.
+        labels: Class names in the order of the logits.
+        seed: Of the initial weights; the same in every process.
+
+    Raises:
+        SettingsError: On an unknown name or option.
+        train.models.clip.weights.ClipWeightsError: If CLIP's weights cannot be used.
+    """
+    torch.manual_seed(seed)
+    options = {**settings.options, "labels": tuple(labels)}
+    return build(settings.name, settings.encoder, options, settings.weights or None, settings.text_side)
+
+
 def set_image_encoder(backbone: nn.Module, config: ModelOptions) -> None:
     """Freeze, tune or update an image encoder as configured.
 
@@ -145,13 +125,13 @@ def set_image_encoder(backbone: nn.Module, config: ModelOptions) -> None:
         config: With ``image_encoder`` and ``lora_rank``.
 
     Raises:
-        OptionError: If updates are asked of an encoder that is no transformer, or are too large.
+        SettingsError: If updates are asked of an encoder that is no transformer, or are too large.
     """
     if config.image_encoder == "tuned":
         return
     if config.image_encoder == "lora":
         if not isinstance(backbone, VisionTransformer):
-            raise OptionError("image_encoder=lora needs a CLIP image encoder: take frozen or tuned")
+            raise SettingsError("image_encoder=lora needs a CLIP image encoder", "take frozen or tuned")
         add_lora(backbone, config.lora_rank)
         return
     for name, parameter in backbone.named_parameters():
@@ -160,23 +140,23 @@ def set_image_encoder(backbone: nn.Module, config: ModelOptions) -> None:
 
 
 def _parts(config: ModelOptions, size: ClipSize) -> tuple[dict[str, PromptSet], Callable[[], nn.Module] | None]:
-    if isinstance(config, tg_dfer.TgDferConfig):
+    if isinstance(config, TgDferConfig):
         return tg_dfer.prompt_sets(config), None
-    if isinstance(config, dk_clip.DkClipConfig):
+    if isinstance(config, DkClipConfig):
         return dk_clip.prompt_sets(config), dk_clip.exchange_of(config, size.width, size.heads)
-    if isinstance(config, clip_guided.ClipGuidedConfig):
+    if isinstance(config, ClipGuidedConfig):
         return clip_guided.prompt_sets(config), clip_guided.exchange_of(config, size.width, size.heads)
-    raise OptionError(f"no model is configured by {type(config).__name__}")
+    raise SettingsError(f"no model is configured by {type(config).__name__}")
 
 
 def _assemble(config: ModelOptions, vision: VisionTransformer, text: nn.Module | None) -> ExpressionModel:
-    if isinstance(config, tg_dfer.TgDferConfig):
+    if isinstance(config, TgDferConfig):
         return tg_dfer.TgDfer(config, vision, vision.size.joint, text)
-    if isinstance(config, dk_clip.DkClipConfig):
+    if isinstance(config, DkClipConfig):
         return dk_clip.DkClip(config, vision, text)
-    if isinstance(config, clip_guided.ClipGuidedConfig):
+    if isinstance(config, ClipGuidedConfig):
         return clip_guided.ClipGuided(config, vision, text)
-    raise OptionError(f"no model is configured by {type(config).__name__}")
+    raise SettingsError(f"no model is configured by {type(config).__name__}")
 
 
 def _text_side(
@@ -189,12 +169,12 @@ def _text_side(
 
 
 def _build_compact(config: ModelOptions, weights: str | Path | None, text_side: str) -> ExpressionModel:
-    if not isinstance(config, tg_dfer.TgDferConfig):
-        raise OptionError(
-            "encoder compact has no layers in which frames exchange tokens: take tg-dfer, or a vit encoder"
+    if not isinstance(config, TgDferConfig):
+        raise SettingsError(
+            "encoder compact has no layers in which frames exchange tokens", "take tg-dfer, or a vit encoder"
         )
     if weights is not None or text_side == "clip":
-        raise OptionError("encoder compact has no CLIP behind it: give neither CLIP weights nor text side clip")
+        raise SettingsError("encoder compact has no CLIP behind it", "give neither CLIP weights nor text side clip")
     from train.models.compact.encoder import CompactEncoder, EncoderConfig
 
     shape = EncoderConfig()
@@ -211,37 +191,6 @@ def _known(what: str, name: str, known: typing.Iterable[str]) -> str:
     if name in names:
         return name
     near = difflib.get_close_matches(name, names, n=1)
-    raise OptionError(
+    raise SettingsError(
         f"unknown {what} {name!r}" + (f": did you mean {near[0]!r}?" if near else f"; known: {', '.join(names)}")
     )
-
-
-def _typed(key: str, value: Any, kind: Any) -> Any:
-    if typing.get_origin(kind) is tuple:
-        items = value.split(",") if isinstance(value, str) else list(value)
-        if typing.get_args(kind)[0] is str:
-            return tuple(canonical_class(str(item)) for item in items)
-        return tuple(_typed(key, item, float) for item in items)
-    if kind is bool:
-        if isinstance(value, bool):
-            return value
-        if str(value).lower() in ("true", "yes", "on", "1"):
-            return True
-        if str(value).lower() in ("false", "no", "off", "0"):
-            return False
-        raise OptionError(f"{key} must be true or false, not {value!r}")
-    if kind is str and isinstance(value, str):
-        return value
-    if isinstance(value, bool) or not isinstance(value, str | int | float) or kind is str:
-        raise OptionError(f"{key} must be {_word(kind)}, not {value!r}")
-    try:
-        number = kind(value)
-    except ValueError as error:
-        raise OptionError(f"{key} must be {_word(kind)}, not {value!r}") from error
-    if kind is int and isinstance(value, float) and number != value:
-        raise OptionError(f"{key} must be {_word(kind)}, not {value!r}")
-    return number
-
-
-def _word(kind: Any) -> str:
-    return {int: "a whole number", float: "a number", str: "a word"}.get(kind, str(kind))

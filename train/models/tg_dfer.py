@@ -8,88 +8,17 @@ score is a pool of those.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from engine.spec import ModelSpec
 from train.models.attention import Mlp, PreNormLayer, TanhGELU
-from train.models.options import ModelOptions, choice, in_range
+from train.models.options import TgDferConfig
 from train.models.precision import cosine, full_precision, unit_length
 from train.models.prompts import class_names, descriptors
 from train.models.text_side import LabelEmbeddings, PromptSet
 from train.models.window import ExpressionModel, WindowOutput
-
-
-@dataclass(frozen=True)
-class TgDferConfig(ModelOptions):
-    """Every choice of TG-DFER; Tables 3 to 6 of the paper are values of these fields.
-
-    Attributes:
-        frames: T, frames of a window.
-        sample_hz: Samples per second of face time.
-        fine_depth: Layers of the fine branch; 0 drops it (Table 3).
-        coarse_depth: Layers of the coarse branch; 0 drops it (Table 3).
-        segment_width: w, frames of a segment (Table 4).
-        segment_stride: s, frames between segments; 0 is the table's "X", s = w (Table 4).
-        heads: Heads of a temporal layer.
-        head_width: Width of one head.
-        temporal_mlp: Hidden width of a temporal layer's MLP over d.
-        prompt_text: What follows the contexts: ``class`` name or ``descriptors`` (Table 5).
-        prompt_learnable: Whether contexts are learned before the text (Table 5).
-        contexts: M, learnable contexts per class.
-        visual_prompt: ``none``, ``add`` or ``prepend`` (Table 5).
-        visual_softmax: Weigh frames by a softmax over T at the temperature rather than by their cosine (eq.
-            7).
-        pool: How instance logits become the bag's: ``mean``, ``topk``, ``attention`` or ``logsumexp``.
-        pool_k: Frames kept by ``topk``.
-        influence: ``all`` frames, or only the k of ``highest`` or ``lowest`` influence, make the bag (Table
-            6).
-        influence_k: k of Table 6.
-        temperature: tau, what cosines are divided by.
-        class_bias: Added to every frame's logits, one number per class, or none: logit adjustment for rare classes
-            (Menon et al., ICLR 2021, eq. 9).
-    """
-
-    frames: int = 16
-    sample_hz: float = 8.0
-    fine_depth: int = 1
-    coarse_depth: int = 1
-    segment_width: int = 4
-    segment_stride: int = 1
-    heads: int = 8
-    head_width: int = 64
-    temporal_mlp: float = 2.0
-    prompt_text: str = "class"
-    prompt_learnable: bool = True
-    contexts: int = 8
-    visual_prompt: str = "add"
-    visual_softmax: bool = False
-    pool: str = "mean"
-    pool_k: int = 4
-    influence: str = "all"
-    influence_k: int = 2
-    temperature: float = 0.01
-    class_bias: tuple[float, ...] = ()
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        choice("prompt_text", self.prompt_text, ("class", "descriptors"))
-        choice("visual_prompt", self.visual_prompt, ("none", "add", "prepend"))
-        choice("pool", self.pool, ("mean", "topk", "attention", "logsumexp"))
-        choice("influence", self.influence, ("all", "highest", "lowest"))
-        in_range("frames", self.frames, 1, 512)
-        in_range("fine_depth", self.fine_depth, 0, 24)
-        in_range("coarse_depth", self.coarse_depth, 0, 24)
-        in_range("segment_width", self.segment_width, 1, self.frames)
-        in_range("segment_stride", self.segment_stride, 0, self.segment_width)
-        in_range("contexts", self.contexts, 1, 64)
-        in_range("pool_k", self.pool_k, 1, self.frames)
-        in_range("influence_k", self.influence_k, 1, self.frames)
-        in_range("temperature", self.temperature, 1e-4, 100.0)
-        if self.class_bias and len(self.class_bias) != len(self.labels):
-            raise ValueError(f"class_bias: {len(self.class_bias)} numbers for {len(self.labels)} classes")
 
 
 def segment_starts(frames: int, width: int, stride: int) -> list[int]:

@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,12 +18,13 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from engine.errors import DferError
+from train.files import replace_file
 
 FORMAT = "dferstream.checkpoint/1"
 
 
 class CheckpointError(DferError):
-    """A checkpoint that cannot be written or used; the message names the file and the remedy."""
+    """A checkpoint that cannot be used; the message names the file and the remedy."""
 
 
 @dataclass
@@ -51,16 +50,11 @@ class Progress:
     history: list[dict[str, Any]] = field(default_factory=list)
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write a text file so that a reader sees the old or the new one, whole."""
-    replace_file(path, lambda temporary: temporary.write_text(text, "utf-8"))
-
-
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
     """Write tensors and JSON-ready facts as one safetensors file, atomically.
 
     Raises:
-        CheckpointError: If the folder cannot be written.
+        DferError: If the folder cannot be written.
     """
     flat = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     # Tensors that share memory are refused by safetensors: views are copied.
@@ -71,35 +65,6 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, 
         seen.add(tensor.untyped_storage().data_ptr())
     header = {"format": FORMAT, "facts": json.dumps(facts)}
     replace_file(path, lambda temporary: save_file(flat, str(temporary), header))
-
-
-def replace_file(path: Path, write: Callable[[Path], object]) -> None:
-    """Write a file so that a reader, or a kill at any moment, finds the old or the new one, whole.
-
-    Args:
-        path: The file; its folder is made where it is missing.
-        write: Writes to the path it is given.
-
-    Raises:
-        CheckpointError: If it cannot be written; nothing is left of the attempt.
-    """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-        os.close(handle)
-        temporary = Path(name)
-        try:
-            write(temporary)
-            with temporary.open("rb") as stream:
-                os.fsync(stream.fileno())
-            temporary.chmod(0o644)
-            os.replace(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
-    except (OSError, SafetensorError) as error:
-        # A full disk is the writer's own error; the checkpoint before is untouched.
-        said = error.strerror or error if isinstance(error, OSError) else error
-        raise CheckpointError(f"cannot write {path}: {said}; what stood there before is whole") from error
 
 
 def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

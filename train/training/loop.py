@@ -22,12 +22,14 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+from calibration.metrics import Scores, score_confusion
+from engine.settings import SettingsError
 from train.data.augment.mixing import mix_clips
 from train.data.dataset import Batch
 from train.data.loading import StepSampler
-from train.evaluation.metrics import Scores, scores
+from train.files import write_text
 from train.models.window import ExpressionModel, WindowOutput
-from train.settings import ConfigError, RunConfig
+from train.settings import RunConfig
 from train.training import checkpoint
 from train.training.distributed import Processes
 from train.training.objective import Objective, soft_targets
@@ -189,7 +191,7 @@ class Trainer:
         means = self.processes.total(torch.stack([sums[n].float() for n in names])) / self.processes.world
         values = dict(zip(names, means.tolist(), strict=True))
         if self.config.loop.precision != "fp16" and not math.isfinite(values["total"]):
-            raise ConfigError(
+            raise SettingsError(
                 f"the loss is {values['total']} in step {done + 1}: lower optim.lr, set optim.clip_norm or use fp32"
             )
         return values
@@ -243,7 +245,7 @@ class Trainer:
                 pairs = batch.target * classes + output.logits.argmax(dim=-1)
                 counts += torch.bincount(pairs.cpu(), minlength=classes**2).reshape(classes, classes)
         counts = self.processes.total(counts).cpu()
-        return scores(counts.numpy().astype(np.int64), self.labels)
+        return score_confusion(counts.numpy().astype(np.int64), self.labels)
 
     @contextlib.contextmanager
     def averaged(self) -> Iterator[None]:
@@ -270,7 +272,7 @@ class Trainer:
             tensors |= {f"average.{name}": t for name, t in self.average.shadow.items()}
             facts["average_updates"] = self.average.updates
         checkpoint.save_tensors(self.out / "state.safetensors", tensors, facts)
-        checkpoint.write_text(self.out / "history.json", json.dumps(self.progress.history, indent=1))
+        write_text(self.out / "history.json", json.dumps(self.progress.history, indent=1))
 
     def save_weights(self, name: str, row: dict[str, Any]) -> None:
         """Write weights for use: trained tensors (averaged where there is an average)."""

@@ -8,7 +8,6 @@ list shows a password, and imports only what its driver needs.
 from __future__ import annotations
 
 import ctypes
-import json
 import os
 import select
 import signal
@@ -17,8 +16,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import replace
 
 _PR_SET_PDEATHSIG = 1
 
@@ -28,53 +26,22 @@ os.environ.update(OPENCV_LOG_LEVEL="OFF", OPENCV_FFMPEG_LOGLEVEL="-8", OPENCV_VI
 import cv2  # noqa: E402
 
 from stream.camera.capture.frozen import digest  # noqa: E402
+from stream.camera.capture.protocol import Event, Orders, Resume  # noqa: E402
 from stream.camera.capture.slot import IDLE_FOR_EVER, Slot, SlotMeta  # noqa: E402
 from stream.camera.capture.watch import Backoff  # noqa: E402
-from stream.camera.driver import Driver, Raw, open_driver, to_rgb  # noqa: E402
-from stream.camera.frame import SOURCES_OF_TIME, CameraError, SourceEnded, SourceLost  # noqa: E402
+from stream.camera.driver import Driver, Raw, SourceEnded, SourceLost, to_rgb  # noqa: E402
+from stream.camera.drivers import open_driver  # noqa: E402
+from stream.camera.frame import SOURCES_OF_TIME, CameraError  # noqa: E402
 from stream.camera.settings import CameraSettings  # noqa: E402
 from stream.camera.uri import parse_uri  # noqa: E402
-
-
-@dataclass
-class Orders:
-    """What the parent asks for; one JSON object.
-
-    Attributes:
-        uri: The camera URI, credentials included.
-        settings: ``CameraSettings`` as a dict.
-        slot_fd: The slot's memfd.
-        control_fd: Socket to the parent; its end of file means that the parent is gone.
-        frame_fd: Event counter rung for every frame.
-        taken_fd: Event counter rung by the parent for every frame it took.
-        parent_pid: Who started us.
-        die_with_thread: Whether the kernel shall kill us with the thread that started us (the main thread
-            only).
-        position: Files: continue at this frame.
-        base_ns: Files: media time at which that pass began.
-        start_ns: Files: CLOCK_MONOTONIC ns of media time 0; None: choose.
-        start_unix_ns: Files: the same as wall clock.
-    """
-
-    uri: str
-    settings: dict[str, Any]
-    slot_fd: int
-    control_fd: int
-    frame_fd: int
-    taken_fd: int
-    parent_pid: int
-    die_with_thread: bool
-    position: int = 0
-    base_ns: int = 0
-    start_ns: int | None = None
-    start_unix_ns: int | None = None
 
 
 class Capture:
     """The capture loop."""
 
     def __init__(self, orders: Orders) -> None:
-        self._orders = orders
+        self._frame_fd, self._taken_fd = orders.frame_fd, orders.taken_fd
+        self._resume: Resume = orders.resume
         self._settings = CameraSettings(**orders.settings)
         self._uri = parse_uri(orders.uri)
         self._slot = Slot(orders.slot_fd)
@@ -89,29 +56,30 @@ class Capture:
         while True:
             driver: Driver | None = None
             try:
-                driver = open_driver(self._uri, self._settings, self._orders.position, self._orders.base_ns)
-                self._tell("opening")
+                driver = open_driver(self._uri, self._settings, self._resume.position, self._resume.base_ns)
+                self._report(Event("opening"))
                 opened = driver.open()
-                self._tell("opened", fps=opened.fps, width=opened.width, height=opened.height)
+                self._report(Event("opened", fps=opened.fps, width=opened.width, height=opened.height))
                 while True:
                     self._publish(driver.read())
                     backoff.reset()
             except SourceEnded as end:
-                self._tell("ended", str(end))
+                self._report(Event("ended", message=str(end)))
                 return 0
             except SourceLost as loss:
-                self._tell("lost", str(loss))
+                self._report(Event("lost", message=str(loss)))
             except CameraError as error:
-                self._tell("error", str(error))
+                self._report(Event("error", message=str(error)))
                 return 3
             except (cv2.error, OSError, ValueError, MemoryError) as error:
                 # A library refusing one frame is a broken stream, not a broken program.
-                self._tell("lost", self._uri.scrub(f"{self._uri}: {type(error).__name__}: {error}"))
+                words = self._uri.scrub(f"{self._uri}: {type(error).__name__}: {error}")
+                self._report(Event("lost", message=words))
             finally:
                 if driver is not None:
                     driver.close()
             if self._uri.is_file:
-                self._tell("error", f"{self._uri} failed while it was read")
+                self._report(Event("error", message=f"{self._uri} failed while it was read"))
                 return 3
             time.sleep(backoff.fail() / 1e9)
 
@@ -139,16 +107,16 @@ class Capture:
         )
         self._slot.commit(meta, height, width)
         self._seq += 1
-        os.eventfd_write(self._orders.frame_fd, 1)
+        os.eventfd_write(self._frame_fd, 1)
 
     def _file_time(self, media_ns: int, now_ns: int, now_unix_ns: int) -> tuple[int, int]:
-        orders = self._orders
-        if orders.start_ns is None or orders.start_unix_ns is None:
+        resume = self._resume
+        if resume.start_ns is None or resume.start_unix_ns is None:
             chosen = self._settings.start_ns
-            orders.start_ns = now_ns - media_ns if chosen is None else chosen
-            orders.start_unix_ns = now_unix_ns - media_ns
-            self._tell("started", start_ns=orders.start_ns, start_unix_ns=orders.start_unix_ns)
-        return orders.start_ns + media_ns, orders.start_unix_ns + media_ns
+            resume.start_ns = now_ns - media_ns if chosen is None else chosen
+            resume.start_unix_ns = now_unix_ns - media_ns
+            self._report(Event("started", start_ns=resume.start_ns, start_unix_ns=resume.start_unix_ns))
+        return resume.start_ns + media_ns, resume.start_unix_ns + media_ns
 
     def _hold(self, media_ns: int) -> None:
         """Files: wait until the frame is due, or, for every frame, until the one before it has been taken."""
@@ -156,7 +124,7 @@ class Capture:
             if self._slot.full:
                 self._slot.idle_until_ns = IDLE_FOR_EVER
                 while self._slot.full:
-                    os.eventfd_read(self._orders.taken_fd)
+                    os.eventfd_read(self._taken_fd)
                 self._slot.idle_until_ns = time.monotonic_ns()
             return
         now_ns = time.monotonic_ns()
@@ -167,11 +135,9 @@ class Capture:
             self._slot.idle_until_ns = due_ns
             time.sleep((due_ns - now_ns) / 1e9)
 
-    def _tell(self, event: str, message: str = "", **facts: float | int) -> None:
+    def _report(self, event: Event) -> None:
         try:
-            self._control.send(
-                json.dumps({"event": event, "t_ns": time.monotonic_ns(), "message": message, **facts}).encode()
-            )
+            self._control.send(replace(event, t_ns=time.monotonic_ns()).encode())
         except OSError:
             # The parent is gone or has closed this camera; nobody is left to capture for.
             raise SystemExit(0) from None
@@ -203,7 +169,7 @@ def main(read_orders: Callable[[], str] = sys.stdin.readline) -> int:
     """Run one capture process with the orders from standard input."""
     # Ctrl-C goes to every process of a terminal; the parent decides when to stop.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    orders = Orders(**json.loads(read_orders()))
+    orders = Orders.decode(read_orders())
     die_with_parent(orders)
     cv2.setNumThreads(1)
     return Capture(orders).run()

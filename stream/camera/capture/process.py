@@ -1,8 +1,7 @@
-"""The parent's end of one capture process: start it, hear it, end it."""
+"""The parent's end of one capture process: start it, receive its frames and events, end it."""
 
 from __future__ import annotations
 
-import json
 import os
 import select
 import signal
@@ -10,10 +9,10 @@ import socket
 import subprocess
 import sys
 import threading
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
+from stream.camera.capture.protocol import Event, Orders, Resume
 from stream.camera.capture.slot import Slot
 from stream.camera.frame import CameraError
 from stream.camera.settings import CameraSettings
@@ -22,23 +21,6 @@ _ROOT = Path(__file__).resolve().parents[3]
 # Our packages' folder replaces the working directory on the module path: a stray cv2.py there is not ours to
 # run.
 _BOOT = "import sys; sys.path[0] = sys.argv[1]; from stream.camera.capture.child import main; sys.exit(main())"
-
-
-@dataclass
-class Resume:
-    """Where a file source stands, for a capture process that replaces another.
-
-    Attributes:
-        position: Next frame within the pass.
-        base_ns: Media time at which the pass began, ns.
-        start_ns: CLOCK_MONOTONIC ns of media time 0, once known.
-        start_unix_ns: The same as wall clock.
-    """
-
-    position: int = 0
-    base_ns: int = 0
-    start_ns: int | None = None
-    start_unix_ns: int | None = None
 
 
 class CaptureProcess:
@@ -64,36 +46,30 @@ class CaptureProcess:
             self._control.setblocking(False)
             self._frame_fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
             self._taken_fd = os.eventfd(0, os.EFD_CLOEXEC)
-            self._words_fd, words = os.pipe()
+            self._stderr_fd, stderr = os.pipe()
             # A library that complains for days fills the pipe and is then cut off; nobody waits and nothing
             # grows.
-            os.set_blocking(words, False)
-            os.set_blocking(self._words_fd, False)
+            os.set_blocking(stderr, False)
+            os.set_blocking(self._stderr_fd, False)
             fds = (self.slot.fd, theirs.fileno(), self._frame_fd, self._taken_fd)
             self._process = subprocess.Popen(
                 [sys.executable, "-c", _BOOT, str(_ROOT)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,
-                stderr=words,
+                stderr=stderr,
                 pass_fds=fds,
                 start_new_session=True,
             )
         except OSError as error:
             raise CameraError(f"the capture process does not start: {error}") from error
         theirs.close()
-        os.close(words)
-        orders = {
-            "uri": uri,
-            "settings": asdict(settings),
-            **dict(zip(("slot_fd", "control_fd", "frame_fd", "taken_fd"), fds, strict=True)),
-            "parent_pid": os.getpid(),
-            "die_with_thread": threading.current_thread() is threading.main_thread(),
-            **asdict(resume),
-        }
+        os.close(stderr)
+        die_with_thread = threading.current_thread() is threading.main_thread()
+        orders = Orders(uri, asdict(settings), *fds, os.getpid(), die_with_thread, resume)
         assert self._process.stdin is not None
         try:
             with self._process.stdin as pipe:
-                pipe.write(json.dumps(orders).encode() + b"\n")
+                pipe.write(orders.encode())
         except OSError:
             # It died before it read its orders: the control socket reports that as its exit.
             return
@@ -103,9 +79,9 @@ class CaptureProcess:
         """Process id."""
         return self._process.pid
 
-    def events(self) -> list[dict[str, Any]]:
-        """Take what the process has said since the last call; ``exit`` comes last and once."""
-        heard: list[dict[str, Any]] = []
+    def events(self) -> list[Event]:
+        """Take what the process has reported since the last call; ``exit`` comes last and once."""
+        events: list[Event] = []
         while not self.over:
             try:
                 packet = self._control.recv(65536)
@@ -114,13 +90,13 @@ class CaptureProcess:
             except OSError:
                 packet = b""
             if packet:
-                heard.append(json.loads(packet))
+                events.append(Event.decode(packet))
             else:
                 self.over = True
-                heard.append({"event": "exit", "message": ""})
-        return heard
+                events.append(Event("exit"))
+        return events
 
-    def clear_bell(self) -> None:
+    def clear_frame_event(self) -> None:
         """Make the frame counter zero, so that ``wait`` waits for a newer frame."""
         try:
             os.eventfd_read(self._frame_fd)
@@ -132,17 +108,17 @@ class CaptureProcess:
         os.eventfd_write(self._taken_fd, 1)
 
     def wait(self, timeout_ns: int) -> None:
-        """Wait for a frame, a word or the end of the process, at most ``timeout_ns``; never polls."""
+        """Wait for a frame, an event or the end of the process, at most ``timeout_ns``; never polls."""
         poll = select.poll()
         poll.register(self._frame_fd, select.POLLIN)
         if not self.over:
             poll.register(self._control.fileno(), select.POLLIN)
         poll.poll(max(0, -(-timeout_ns // 1_000_000)))
 
-    def last_words(self) -> str:
+    def last_error_line(self) -> str:
         """Give the last line of the process's standard error, for a process that crashed."""
         try:
-            text = os.read(self._words_fd, 1 << 16).decode(errors="replace").strip()
+            text = os.read(self._stderr_fd, 1 << 16).decode(errors="replace").strip()
         except BlockingIOError:
             text = ""
         return text.splitlines()[-1][:300] if text else ""
@@ -167,7 +143,7 @@ class CaptureProcess:
         except subprocess.TimeoutExpired:
             left = self._process
         self._control.close()
-        for fd in (self._frame_fd, self._taken_fd, self._words_fd):
+        for fd in (self._frame_fd, self._taken_fd, self._stderr_fd):
             os.close(fd)
         self.slot.close()
         return left

@@ -58,6 +58,19 @@ class SlotMeta:
     base_ns: int = 0
 
 
+@dataclass(frozen=True, eq=False)
+class SlotFrame:
+    """The newest frame as it lies in the slot.
+
+    Attributes:
+        image: ``(H, W, 3)`` uint8 RGB view, valid until the next ``take``.
+        meta: What travels with it.
+    """
+
+    image: NDArray[np.uint8]
+    meta: SlotMeta
+
+
 _FIELDS = len(fields(SlotMeta))
 
 
@@ -86,7 +99,9 @@ class Slot:
             os.ftruncate(fd, _BYTES)
             slot = cls(fd)
         except OSError as error:
-            raise CameraError(f"no shared memory for frames ({error}): raise the memory or file-size limit") from error
+            raise CameraError(
+                f"no shared memory for frames ({error})", "raise the memory or file-size limit"
+            ) from error
         slot._words[_STATE] = _pack(0, 1, 2, False)
         return slot
 
@@ -135,7 +150,9 @@ class Slot:
             CameraError: If the frame is larger than the slot allows.
         """
         if height * width * 3 > MAX_FRAME_BYTES:
-            raise CameraError(f"a frame of {width}x{height} px is too large: at most 8192x6144; ask for a smaller one")
+            raise CameraError(
+                f"a frame of {width}x{height} px is too large: at most 8192x6144", "ask for a smaller one"
+            )
         return self._image(int(self._words[_STATE]) & 3, height, width)
 
     def commit(self, meta: SlotMeta, height: int, width: int) -> None:
@@ -153,13 +170,8 @@ class Slot:
         finally:
             fcntl.lockf(self.fd, fcntl.LOCK_UN)
 
-    def take(self) -> tuple[NDArray[np.uint8], SlotMeta] | None:
-        """Take the newest frame, at most once.
-
-        Returns:
-            A view ``(H, W, 3)`` uint8, valid until the next ``take``, with its data; None if there is no new
-            frame.
-        """
+    def take(self) -> SlotFrame | None:
+        """Take the newest frame, at most once; None if there is no new one."""
         if not self.full or not self._lock_soon():
             return None
         try:
@@ -171,7 +183,7 @@ class Slot:
             fcntl.lockf(self.fd, fcntl.LOCK_UN)
         base = _META + middle * _META_WORDS
         values = [int(v) for v in self._words[base : base + _FIELDS + 2]]
-        return self._image(middle, *values[_FIELDS:]), SlotMeta(*values[:_FIELDS])
+        return SlotFrame(self._image(middle, *values[_FIELDS:]), SlotMeta(*values[:_FIELDS]))
 
     def _lock_soon(self) -> bool:
         # The writer holds the lock for microseconds; one that was stopped inside must not hang the reader.

@@ -33,18 +33,18 @@ class Backoff:
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """What to do now.
+class WatchStatus:
+    """How a camera is, and what to do about it.
 
     Attributes:
         state: One of ``STATES``.
         restart: Whether the capture process hangs and has to be killed.
-        look_again_ns: CLOCK_MONOTONIC ns at which the verdict may change without any event.
+        check_again_ns: CLOCK_MONOTONIC ns at which the status may change without any event.
     """
 
     state: str
     restart: bool
-    look_again_ns: int
+    check_again_ns: int
 
 
 @dataclass
@@ -114,8 +114,8 @@ class Watch:
         else:
             self.state, self._frozen_restarts = "ok", 0
 
-    def judge(self, now_ns: int, arrival_ns: int, idle_until_ns: int) -> Verdict:
-        """Judge the silence.
+    def check(self, now_ns: int, arrival_ns: int, idle_until_ns: int) -> WatchStatus:
+        """Tell whether the silence is a fault.
 
         Args:
             now_ns: Now.
@@ -124,11 +124,11 @@ class Watch:
         """
         cfg = self.settings
         if self._phase == "ended" or idle_until_ns == IDLE_FOR_EVER:
-            return Verdict(self.state, False, IDLE_FOR_EVER)
+            return WatchStatus(self.state, False, IDLE_FOR_EVER)
         if self._phase in ("opening", "lost"):
             # The driver has its own limits; one that keeps them says "lost" by itself a little earlier.
             limit_ns = self._since_ns + (cfg.open_timeout_ms + cfg.backoff_max_ms + 500) * _MS
-            return Verdict(self.state, now_ns >= limit_ns, limit_ns)
+            return WatchStatus(self.state, now_ns >= limit_ns, limit_ns)
         heard_ns = max(arrival_ns, self._since_ns, idle_until_ns)
         first = arrival_ns < self._since_ns
         stall_at = heard_ns + self.stall_ns
@@ -139,4 +139,4 @@ class Watch:
         elif not first and now_ns >= stall_at:
             self.state = "stalled"
         waiting_for = [t for t in (stall_at, restart_at) if t > now_ns]
-        return Verdict(self.state, now_ns >= restart_at, min(waiting_for, default=now_ns + 100 * _MS))
+        return WatchStatus(self.state, now_ns >= restart_at, min(waiting_for, default=now_ns + 100 * _MS))

@@ -12,8 +12,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from stream.camera.driver import Opened, Raw
-from stream.camera.frame import CameraError, SourceEnded
+from stream.camera.driver import Opened, Raw, SourceEnded
+from stream.camera.frame import CameraError
 from stream.camera.paths import IMAGE_SUFFIXES, find_file, image_paths
 from stream.camera.settings import CameraSettings
 from stream.camera.uri import SourceUri
@@ -44,7 +44,7 @@ class VideoPass:
         self._capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
         if not self._capture.isOpened():
             self._capture.release()
-            raise CameraError(f"{path} is not a video that can be read: is it complete, and does ffprobe read it?")
+            raise CameraError(f"{path} is not a video that can be read", "is it complete, and does ffprobe read it?")
         fps = float(self._capture.get(cv2.CAP_PROP_FPS))
         self._fps = fps if math.isfinite(fps) and 0 < fps <= 1000 else _FALLBACK_FPS
         self._first_ms: float | None = None
@@ -70,7 +70,7 @@ class VideoPass:
         if t_ns <= self._last_ns:
             t_ns = 0 if self._last_ns < 0 else self._last_ns + round(1e9 / self._fps)
         self._last_ns = t_ns
-        return image, t_ns
+        return np.asarray(image, np.uint8), t_ns
 
     def close(self) -> None:
         """Release the file."""
@@ -103,10 +103,10 @@ class ImagePass:
 
     @staticmethod
     def _decode(path: Path) -> NDArray[np.uint8]:
-        image: NDArray[np.uint8] | None = cv2.imread(str(path), cv2.IMREAD_COLOR)
+        image = cv2.imread(str(path), cv2.IMREAD_COLOR)
         if image is None:
-            raise CameraError(f"{path} is not an image that can be read: remove it or convert it")
-        return image
+            raise CameraError(f"{path} is not an image that can be read", "remove it or convert it")
+        return np.asarray(image, np.uint8)
 
 
 class FileDriver:

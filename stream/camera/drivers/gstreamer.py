@@ -22,8 +22,8 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from stream.camera.driver import Opened, Raw
-from stream.camera.frame import CameraError, SourceEnded, SourceLost
+from stream.camera.driver import Opened, Raw, SourceEnded, SourceLost
+from stream.camera.frame import CameraError
 from stream.camera.settings import CameraSettings
 from stream.camera.uri import SourceUri
 
@@ -62,11 +62,14 @@ def csi_pipeline(sensor: int, settings: CameraSettings, has_element: Callable[[s
         )
     if has_element("libcamerasrc"):
         if sensor:
-            raise CameraError(f"csi://{sensor}: name the sensor with gst://libcamerasrc camera-name=…")
+            raise CameraError(
+                f"csi://{sensor}: libcamera does not number its sensors",
+                "name it with gst://libcamerasrc camera-name=…",
+            )
         return f"libcamerasrc ! video/x-raw,{size}"
     raise CameraError(
-        "csi:// needs nvarguscamerasrc (Jetson: apt-get install nvidia-l4t-gstreamer)"
-        " or libcamerasrc (apt-get install gstreamer1.0-libcamera)"
+        "csi:// needs nvarguscamerasrc or libcamerasrc",
+        "apt-get install nvidia-l4t-gstreamer on a Jetson, gstreamer1.0-libcamera elsewhere",
     )
 
 
@@ -92,7 +95,9 @@ class GStreamerDriver:
         """Start the pipeline and wait for its caps."""
         program = shutil.which("gst-launch-1.0")
         if program is None:
-            raise CameraError("gst-launch-1.0 is missing: apt-get install gstreamer1.0-tools gstreamer1.0-plugins-base")
+            raise CameraError(
+                "gst-launch-1.0 is missing", "apt-get install gstreamer1.0-tools gstreamer1.0-plugins-base"
+            )
         if self._uri.kind == "csi":
             pipeline = csi_pipeline(int(self._uri.target), self._settings, installed)
         else:
@@ -100,7 +105,7 @@ class GStreamerDriver:
         try:
             elements = shlex.split(pipeline)
         except ValueError as error:
-            raise CameraError(f"{self._uri}: {error} in the pipeline") from error
+            raise CameraError(f"{self._uri}: {error} in the pipeline", "write it as for gst-launch-1.0") from error
         self._data, theirs = os.pipe()
         # A pipe no larger than one small frame: what waits in it is old by the time it is read.
         fcntl.fcntl(self._data, _F_SETPIPE_SZ, _PIPE_BYTES)
@@ -216,7 +221,7 @@ class GStreamerDriver:
         lines = [line.strip() for line in words.splitlines() if "ERROR" in line or "WARNING: erroneous" in line]
         reason = self._uri.scrub(lines[0]) if lines else f"gst-launch-1.0 ended with code {code}"
         if any(sign in words.lower() for sign in _NEVER):
-            return CameraError(f"{self._uri} cannot be built: {reason}; try it with gst-launch-1.0")
+            return CameraError(f"{self._uri} cannot be built: {reason}", "try it with gst-launch-1.0")
         if code == 0:
             return SourceEnded(f"{self._uri} ended")
         return SourceLost(f"{self._uri} failed: {reason}")

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import stat
 import time
+from pathlib import Path
 
 import cv2
 import numpy as np
 
-from stream.camera.driver import Opened, Raw
-from stream.camera.frame import CameraError, SourceLost
+from stream.camera.driver import Opened, Raw, SourceLost
+from stream.camera.frame import CameraError
 from stream.camera.settings import CameraSettings
 from stream.camera.uri import SourceUri
 
@@ -63,8 +64,8 @@ class V4L2Driver:
         stamp = self._capture.get(cv2.CAP_PROP_POS_MSEC)
         t_ns = round(stamp * 1e6) if np.isfinite(stamp) else 0
         if 0 <= now - t_ns <= _OLDEST_STAMP_NS:
-            return Raw(image, t_ns, "driver")
-        return Raw(image, now, "arrival")
+            return Raw(np.asarray(image, np.uint8), t_ns, "driver")
+        return Raw(np.asarray(image, np.uint8), now, "arrival")
 
     def close(self) -> None:
         """Release the device."""
@@ -81,10 +82,10 @@ def check_device(path: str) -> None:
         CameraError: If the path is something else than a device.
     """
     try:
-        mode = os.stat(path).st_mode
+        mode = Path(path).stat().st_mode
     except OSError as error:
         raise SourceLost(f"{path} is not there: plug the camera in, or see dfer-stream devices") from error
     if not stat.S_ISCHR(mode):
-        raise CameraError(f"{path} is not a camera device: for a video file give file://{path}")
+        raise CameraError(f"{path} is not a camera device", f"for a video file give file://{path}")
     if not os.access(path, os.R_OK | os.W_OK):
         raise SourceLost(f"{path} may not be opened: add this user to the group video (usermod -aG video USER)")

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from stream.faces.nets.models import Net
 from stream.faces.nets.regions import Region, whole_frame
+from stream.faces.result import Box
 
 _SUPPRESS_IOU = 0.3
 # Cells per side and anchors per cell of each feature map; output names of boxes and scores.
@@ -33,7 +34,7 @@ class Detection:
         score: 0..1.
     """
 
-    box: tuple[float, float, float, float]
+    box: Box
     keypoints: NDArray[np.float64]
     score: float
 

@@ -9,6 +9,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from stream.faces.result import Box
+
 EYE_LEFT = (33, 133)
 EYE_RIGHT = (362, 263)
 NOSE_TIP = 1
@@ -66,9 +68,7 @@ def whole_frame(width: int, height: int) -> Region:
     return Region(width / 2, height / 2, float(max(width, height)))
 
 
-def region_of_detection(
-    box: tuple[float, float, float, float], keypoints: NDArray[np.floating], scale: float
-) -> Region:
+def region_of_detection(box: Box, keypoints: NDArray[np.floating], scale: float) -> Region:
     """The landmark net's region from a detection: its box's larger side times ``scale``, turned by the eyes' line.
 
     Args:
@@ -107,7 +107,7 @@ def five_points(landmarks: NDArray[np.floating]) -> NDArray[np.float32]:
     return np.concatenate([eyes, corners[4:]])
 
 
-def box_of(points: NDArray[np.floating]) -> tuple[float, float, float, float]:
+def box_of(points: NDArray[np.floating]) -> Box:
     """(x, y, width, height) around points, px."""
     low, high = points[:, :2].min(0), points[:, :2].max(0)
     return float(low[0]), float(low[1]), float(high[0] - low[0]), float(high[1] - low[1])

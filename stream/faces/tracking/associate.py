@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,9 +29,15 @@ class Place:
     y: float
     size: float
 
+    def shifted(self, dx: float, dy: float) -> Place:
+        """The same face moved by (dx, dy) px."""
+        return replace(self, x=self.x + dx, y=self.y + dy)
 
-def place_of(eye_left: NDArray[np.floating], eye_right: NDArray[np.floating], nose: NDArray[np.floating],
-             mouth: NDArray[np.floating]) -> Place:  # fmt: skip
+
+Point = NDArray[np.floating]
+
+
+def place_of(eye_left: Point, eye_right: Point, nose: Point, mouth: Point) -> Place:
     """Place of a face from the four points that detectors and landmark net have in common.
 
     The size joins the eyes' distance and that from eyes to mouth, because the first shrinks when the head turns and
@@ -60,7 +66,7 @@ def gate(settings: FaceSettings, unseen_s: float) -> float:
     return min(settings.gate + settings.gate_growth_per_s * unseen_s, settings.gate_max)
 
 
-def match(predicted: Sequence[Place], gates: Sequence[float], seen: Sequence[Place]) -> list[tuple[int, int]]:
+def match(predicted: Sequence[Place], gates: Sequence[float], seen: Sequence[Place]) -> dict[int, int]:
     """Match as many faces as the gates allow, at the lowest total cost.
 
     Args:
@@ -69,10 +75,10 @@ def match(predicted: Sequence[Place], gates: Sequence[float], seen: Sequence[Pla
         seen: What was observed.
 
     Returns:
-        Pairs (face, observation), ordered by face.
+        The observation of each face that has one, in the order of the faces.
     """
     if not predicted or not seen:
-        return []
+        return {}
     # A pair beyond its gate must cost more than any number of allowed pairs, yet stay finite.
     refused = 1.0 + sum(gates) * 2
     table = np.full((len(predicted), len(seen)), refused)
@@ -81,7 +87,7 @@ def match(predicted: Sequence[Place], gates: Sequence[float], seen: Sequence[Pla
             value = cost(place, other)
             if value <= gates[i]:
                 table[i, j] = value
-    return [(i, j) for i, j in assign(table) if table[i, j] < refused]
+    return {i: j for i, j in assign(table) if table[i, j] < refused}
 
 
 def assign(table: NDArray[np.float64]) -> list[tuple[int, int]]:

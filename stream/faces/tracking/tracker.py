@@ -17,7 +17,8 @@ from stream.faces.result import FacesResult, State, TrackedFace
 from stream.faces.settings import FaceSettings
 from stream.faces.tracking.associate import Place, place_of
 from stream.faces.tracking.cut import CutDetector, thumbnail
-from stream.faces.tracking.policy import Seen, Track, Tracks
+from stream.faces.tracking.policy import Tracks
+from stream.faces.tracking.track import Observation, Track
 from stream.faces.tracking.turns import Turns
 
 
@@ -31,7 +32,7 @@ class FaceTracker:
         settings: Thresholds, times and gates.
 
     Raises:
-        FaceModelError: If the nets' model files are missing or cannot be run.
+        FaceError: If the nets' model files are missing or cannot be run.
     """
 
     def __init__(self, settings: FaceSettings | None = None) -> None:
@@ -95,7 +96,7 @@ class FaceTracker:
 
     def _follow(self, image: NDArray[np.uint8]) -> None:
         for track in self._tracks.active:
-            seen = self._look(image, track.region)
+            seen = self._look(image, track.motion.region)
             track.presence = seen.presence
             if seen.presence >= self.settings.min_presence:
                 self._tracks.observe(track, seen)
@@ -106,31 +107,29 @@ class FaceTracker:
         tracks, settings = self._tracks, self.settings
         found = self._detect(image)
         places = [_place_of_detection(d) for d in found]
-        pairs = tracks.match_active(places)
-        for track, index in pairs:
+        matched = tracks.match_active(places)
+        for index, track in matched.items():
             self._confirm(image, track, found[index], places[index])
-        taken = {index for _, index in pairs}
-        confirmed = {track.number for track, _ in pairs}
+        confirmed = {track.number for track in matched.values()}
         for track in tracks.active:
-            if track.number not in confirmed and (track.seen is None or tracks.unconfirmed(track)):
-                closer = self._closer(image, track.region, track.place)
+            if track.number not in confirmed and (track.observation is None or tracks.unconfirmed(track)):
+                closer = self._closer(image, track.motion.region, track.place)
                 if closer is not None:
                     self._confirm(image, track, closer, _place_of_detection(closer))
                 else:
                     tracks.miss(track)
-        fresh: list[tuple[Seen, float]] = []
+        fresh: list[tuple[Observation, float]] = []
         for index, detection in enumerate(found):
             small = max(detection.box[2:]) < settings.min_face_px
-            if index in taken or small or detection.score < settings.new_score or tracks.is_followed(places[index]):
+            if index in matched or small or detection.score < settings.new_score or tracks.is_followed(places[index]):
                 continue
             seen = self._look_twice(image, self._region(detection), places[index])
             if seen.presence >= settings.min_presence and not tracks.is_followed(seen.place):
                 fresh.append((seen, detection.score))
-        revived = tracks.match_remembered([seen.place for seen, _ in fresh])
-        for track, index in revived:
-            tracks.revive(track, *fresh[index])
-        known = {index for _, index in revived}
-        rest = [entry for index, entry in enumerate(fresh) if index not in known]
+        recovered = tracks.match_remembered([seen.place for seen, _ in fresh])
+        for index, track in recovered.items():
+            tracks.reactivate(track, *fresh[index])
+        rest = [entry for index, entry in enumerate(fresh) if index not in recovered]
         for seen, score in sorted(rest, key=lambda entry: -entry[0].place.size):
             if len(tracks.active) < settings.max_faces and not tracks.is_followed(seen.place):
                 tracks.start(seen, score)
@@ -139,21 +138,21 @@ class FaceTracker:
     def _confirm(self, image: NDArray[np.uint8], track: Track, detection: Detection, place: Place) -> None:
         tracks = self._tracks
         tracks.confirm(track, detection.score)
-        if track.seen is not None:
+        if track.observation is not None:
             if not tracks.drifted(track, place):
                 return
             # Whole-frame detections of rolled faces can be off by more than the landmarks: ask again from near.
-            closer = self._closer(image, track.region, track.place)
+            closer = self._closer(image, track.motion.region, track.place)
             if closer is not None and not tracks.drifted(track, _place_of_detection(closer)):
                 return
         region = self._region(detection)
         seen = self._look_twice(image, region, place)
         if seen.presence >= self.settings.min_presence:
             tracks.observe(track, seen)
-        elif track.seen is None:
+        elif track.observation is None:
             tracks.observe_detection(track, place, region, detection.box)
 
-    def _look_twice(self, image: NDArray[np.uint8], region: Region, place: Place) -> Seen:
+    def _look_twice(self, image: NDArray[np.uint8], region: Region, place: Place) -> Observation:
         """Landmarks of a detected face; of a closer detection where the first is too coarse for the landmark net."""
         seen = self._look(image, region)
         if seen.presence < self.settings.min_presence:
@@ -176,8 +175,8 @@ class FaceTracker:
         started = time.perf_counter_ns()
         height, width = image.shape[:2]
         found: list[Detection] = []
-        for kind, region in self._turns.take(width, height, self.settings.small_faces):
-            for detection in self._detectors[kind].run(image, self.settings.detect_score, region):
+        for run in self._turns.take(width, height, self.settings.small_faces):
+            for detection in self._detectors[run.detector].run(image, self.settings.detect_score, run.region):
                 place = _place_of_detection(detection)
                 if not any(_same(place, _place_of_detection(other)) for other in found):
                     found.append(detection)
@@ -188,7 +187,7 @@ class FaceTracker:
     def _region(self, detection: Detection) -> Region:
         return region_of_detection(detection.box, detection.keypoints, self.settings.region_scale)
 
-    def _look(self, image: NDArray[np.uint8], region: Region) -> Seen:
+    def _look(self, image: NDArray[np.uint8], region: Region) -> Observation:
         started = time.perf_counter_ns()
         answer = self._landmarks.run(image, region)
         points = answer.points
@@ -196,24 +195,28 @@ class FaceTracker:
         place = place_of(five[0], five[1], five[2], (five[3] + five[4]) / 2)
         following = region_of_landmarks(points, self.settings.region_scale)
         self._landmark_ms += (time.perf_counter_ns() - started) / 1e6
-        return Seen(points, five, answer.presence, place, following, box_of(points))
+        return Observation(points, five, answer.presence, place, following, box_of(points))
 
     def _report(self, image: NDArray[np.uint8], track: Track, state: State | None = None) -> TrackedFace:
-        seen = track.seen if state != "lost" else None
+        seen = track.observation if state != "lost" else None
         if state is None:
             state = "coasting" if seen is None else ("new" if track.born == self._tracks.frame else "tracked")
-        size_px = math.sqrt(max(track.box[2] * track.box[3], 0.0))
-        if seen is None:
-            return TrackedFace(
-                track.id, state, self._tracks.frame - track.born, track.box, track.score,
-                None, None, track.presence, None, None, size_px, None,
-            )  # fmt: skip
-        yaw_deg, pitch_deg = head_pose(seen.points)
+        box = track.motion.box
+        pose = None if seen is None else head_pose(seen.points)
         return TrackedFace(
-            track.id, state, self._tracks.frame - track.born, track.box, track.score,
-            np.ascontiguousarray(seen.points[:, :2]), seen.points5, seen.presence, yaw_deg, pitch_deg, size_px,
-            sharpness(image, seen.points5),
-        )  # fmt: skip
+            id=track.id,
+            state=state,
+            age_frames=self._tracks.frame - track.born,
+            box=box,
+            score=track.score,
+            landmarks=None if seen is None else np.ascontiguousarray(seen.points[:, :2]),
+            points5=None if seen is None else seen.points5,
+            presence=track.presence if seen is None else seen.presence,
+            yaw_deg=None if pose is None else pose.yaw_deg,
+            pitch_deg=None if pose is None else pose.pitch_deg,
+            size_px=math.sqrt(max(box[2] * box[3], 0.0)),
+            sharpness=None if seen is None else sharpness(image, seen.points5),
+        )
 
 
 def _place_of_detection(detection: Detection) -> Place:

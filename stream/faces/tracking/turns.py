@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from stream.faces.nets.regions import Region
 
 
@@ -26,6 +28,19 @@ def _centres(length: int, side: float) -> list[float]:
     return [side / 2, length - side / 2] if length <= 1.7 * side else [side / 2, length / 2, length - side / 2]
 
 
+@dataclass(frozen=True)
+class DetectorRun:
+    """One run of a detector.
+
+    Attributes:
+        detector: ``full`` or ``short``.
+        region: Where it looks; None for the whole frame.
+    """
+
+    detector: str
+    region: Region | None = None
+
+
 class Turns:
     """Deals out detector runs.
 
@@ -48,8 +63,8 @@ class Turns:
         """Whether tiles of a new picture are still to be looked at."""
         return self._survey is not None
 
-    def take(self, width: int, height: int, small_faces: bool) -> list[tuple[str, Region | None]]:
-        """The runs of this frame: detector and region, None for the whole frame.
+    def take(self, width: int, height: int, small_faces: bool) -> list[DetectorRun]:
+        """The runs of this frame.
 
         Args:
             width: Of the frame, px.
@@ -61,13 +76,13 @@ class Turns:
         squares = tiles(width, height) if small_faces else []
         if self._first:
             self._first = False
-            return [("full", None), ("short", None)]
+            return [DetectorRun("full"), DetectorRun("short")]
         if self._survey is not None:
             square = squares[self._survey]
             self._survey = self._survey + 1 if self._survey + 1 < len(squares) else None
-            return [("full", square)]
+            return [DetectorRun("full", square)]
         turn, self._turn = self._turn, (self._turn + 1) % (3 if squares else 2)
         if turn == 2:
             self._tile = (self._tile + 1) % len(squares)
-            return [("full", squares[self._tile])]
-        return [("short" if turn == 0 else "full", None)]
+            return [DetectorRun("full", squares[self._tile])]
+        return [DetectorRun("short" if turn == 0 else "full")]

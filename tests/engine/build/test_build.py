@@ -275,6 +275,8 @@ def test_commands(exported: Bundle, engine_path: Path, tmp_path: Path, capsys: p
         (("build", "{}/bundle", "{}/text"), "text exists and is no engine directory"),
         (("build", "{}/bundle", "{}/text/engine"), "text"),
         (("build", "{}/bundle", "{}/out", "--max-delta", "7"), "bounds must be in"),
+        (("build", "{}/bundle", "{}/out", "--threads", "0"), "threads must be a whole number of at least 1, not 0"),
+        (("build", "{}/bundle", "{}/out", "--precision", "fp8"), "'fp16' | 'bf16' | 'fp32' | 'int8'"),
         (("build", "{}/bundle", "{}/out", "--precision", "int8", "--crops", "{}/text"), "text"),
         (("export", "{}/bundle", "{}/bundle"), "choose a new directory"),
     ],
@@ -311,7 +313,7 @@ def test_a_full_disk_is_named_and_nothing_stays(
     ("arguments", "message"),
     [
         (("bench", "x", "--batches", "1,two"), "whole numbers from 1, separated by commas, not '1,two'"),
-        (("build", "x", "y", "--threads", "0"), "a whole number of at least 1, not '0'"),
+        (("verify", "x", "--threads", "0"), "a whole number of at least 1, not '0'"),
         (("build", "x", "y", "--backend", "tpu"), "openvino"),
         (("export", "x", "y", "--batch", "8-1"), "a profile such as 1-8, not '8-1'"),
     ],
@@ -342,7 +344,7 @@ def test_ctrl_c_leaves_nothing(
 
     monkeypatch.setattr(build_module, "gate", stopped)
     status, _, err = run_cli(capsys, "build", exported.path, tmp_path / "engine")
-    assert (status, err) == (130, "dfer-engine build: stopped\n")
+    assert (status, err) == (130, "dfer-engine build: stopped; nothing was left half-written\n")
     assert list(tmp_path.iterdir()) == []
 
 

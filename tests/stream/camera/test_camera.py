@@ -8,7 +8,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import psutil
@@ -17,6 +16,7 @@ import pytest
 from stream.camera import Camera, CameraError, CameraSettings
 from tests.stream.camera.fakes import DRIVER, DYING, steer
 from tests.stream.camera.reading import read_until
+from tests.waiting import wait_for
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -60,13 +60,6 @@ def test_a_slow_reader_gets_the_newest_frame_and_an_exact_count_of_drops(script:
         assert frame.seq >= before.captured + 9
         assert camera.stats.dropped == frame.seq + 1 - camera.stats.delivered
         assert camera.stats.dropped >= before.dropped + 9
-
-
-def wait_for(done: Callable[[], bool], seconds: float = 20.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not done():
-        assert time.monotonic() < deadline
-        time.sleep(0.002)
 
 
 def test_the_callers_picture_is_never_overwritten(script: Path) -> None:
@@ -120,7 +113,7 @@ def test_read_returns_at_the_stall_not_at_its_timeout(script: Path) -> None:
 
 def test_a_hanging_open_is_killed_and_tried_again(script: Path) -> None:
     steer(script, "hang_open")
-    with Camera(f"v4l2://{script}", settings(open_timeout_ms=600)) as camera:
+    with Camera(f"v4l2://{script}", settings(open_timeout_ms=300)) as camera:
         read_until(camera, lambda: camera.stats.restarts >= 1)
         assert camera.state == "no_camera"
         steer(script, "ok")
@@ -128,7 +121,7 @@ def test_a_hanging_open_is_killed_and_tried_again(script: Path) -> None:
 
 
 def test_a_frozen_camera_is_told_and_recovers(script: Path) -> None:
-    with Camera(f"v4l2://{script}", settings(frozen_ms=300, restart_ms=4000)) as camera:
+    with Camera(f"v4l2://{script}", settings(frozen_ms=200, restart_ms=1500)) as camera:
         read_until(camera, lambda: camera.stats.delivered >= 3)
         steer(script, "freeze")
         read_until(camera, lambda: camera.state == "frozen")
@@ -187,7 +180,7 @@ def test_a_hundred_unplugs_leave_nothing_behind(script: Path) -> None:
 def unplug(script: Path, cycles: int) -> None:
     """Half of the cycles lose the device, every tenth hangs: the capture process itself is replaced."""
     me = psutil.Process()
-    with Camera(f"v4l2://{script}", settings(stall_ms=150, restart_ms=150)) as camera:
+    with Camera(f"v4l2://{script}", settings(stall_ms=150, restart_ms=500)) as camera:
         read_until(camera, lambda: camera.state == "ok")
         sizes = []
         for cycle in range(cycles):
@@ -228,14 +221,14 @@ def test_closing_leaves_no_descriptor_process_or_shared_memory(script: Path) -> 
 
 
 PARENT = """
-import sys, time
+import signal, sys
 from stream.camera import Camera, CameraSettings
 camera = Camera(sys.argv[1], CameraSettings(driver=sys.argv[2] or None))
 camera.start()
 while camera.read(1.0) is None:
     pass
 print(camera._process.pid, flush=True)
-time.sleep(1e6)
+signal.pause()
 """
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 
 import numpy as np
 import numpy.typing as npt
@@ -8,8 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from engine.errors import DferError
+from engine.settings import SettingsError
 from engine.spec import SEVEN_CLASSES
-from stream.scores.smooth import Smoother, SmoothError, SmoothSettings
+from stream.scores.settings import SmoothSettings
+from stream.scores.smooth import Smoother
 
 NEUTRAL, HAPPY = SEVEN_CLASSES.index("neutral"), SEVEN_CLASSES.index("happiness")
 S = 1_000_000_000
@@ -26,7 +30,7 @@ def labels(smoother: Smoother, series: list[npt.NDArray[np.float64]], hz: float)
 
 
 def switches(series: list[str | None]) -> int:
-    return sum(a != b for a, b in zip(series, series[1:], strict=False))
+    return sum(a != b for a, b in itertools.pairwise(series))
 
 
 probs = st.lists(st.floats(0.01, 1), min_size=7, max_size=7).map(lambda x: np.asarray(x) / sum(x))
@@ -131,19 +135,30 @@ def test_the_label_follows_within_its_bound_behind_a_mean_of_a_two_second_window
     assert switches(out) == 1
 
 
-@given(st.integers(0, 10_000))
-def test_flickering_neutral_speech_switches_less_than_every_other_second(seed: int) -> None:
-    # A mouth that opens looks surprised or happy for a few samples: every 250 ms one in three looks wrong.
-    rng = np.random.default_rng(seed)
-    seconds, hz = 60, 8
+def test_flickering_neutral_speech_switches_less_than_every_third_second() -> None:
+    # Twenty minutes of a mouth that opens and looks surprised or happy for a few samples: every 250 ms one in three
+    # looks wrong.
+    rng = np.random.default_rng(14)
+    seconds, hz = 1200, 8
     moments = np.repeat(rng.choice([NEUTRAL, HAPPY, 4], size=seconds * 4, p=[2 / 3, 1 / 6, 1 / 6]), 2)
     raw = [peak(int(index), 0.7) for index in moments]
     # `probs` speaks for a window, here its shortest reasonable part.
     series = [np.mean(raw[max(0, i - 7) : i + 1], axis=0) for i in range(len(raw))]
     plain = labels(Smoother(SEVEN_CLASSES, SmoothSettings(smooth=False, hysteresis=False)), series, hz)
-    calm = labels(Smoother(SEVEN_CLASSES), series, hz)
-    assert switches(calm) <= switches(plain)
-    assert switches(calm) / seconds < 0.5
+    steady = labels(Smoother(SEVEN_CLASSES), series, hz)
+    assert switches(steady) < switches(plain) / 2
+    assert switches(steady) / seconds < 1 / 3
+
+
+def test_a_challenger_must_lead_by_the_margin_for_the_whole_dwell_without_a_break() -> None:
+    chosen = SmoothSettings(smooth=False, margin=0.3, dwell_s=0.25, abstain=False)
+    led, close = peak(HAPPY), 0.7 * peak(NEUTRAL) + 0.3 * peak(HAPPY)
+    held = [peak(NEUTRAL)] * 2
+    assert labels(Smoother(SEVEN_CLASSES, chosen), [*held, *[led] * 4], 10)[2:] == [*["neutral"] * 3, "happiness"]
+    broken = labels(Smoother(SEVEN_CLASSES, chosen), [*held, led, led, close, led, led, led, led], 10)
+    assert broken[2:] == [*["neutral"] * 6, "happiness"]
+    barely = 0.4 * peak(NEUTRAL) + 0.6 * peak(HAPPY)  # leads by 0.13
+    assert set(labels(Smoother(SEVEN_CLASSES, chosen), [*held, *[barely] * 20], 10)) == {"neutral"}
 
 
 def test_a_gap_starts_anew() -> None:
@@ -182,13 +197,13 @@ def test_every_step_switched_off_gives_the_argmax() -> None:
     [{"time_constant_s": 0}, {"gap_s": float("nan")}, {"dwell_s": -1}, {"margin": 1}, {"abstain_below": -0.1}],
 )
 def test_settings_out_of_range_are_refused_by_name(bad: dict[str, float]) -> None:
-    with pytest.raises(SmoothError, match=next(iter(bad))):
+    with pytest.raises(SettingsError, match=next(iter(bad))):
         SmoothSettings(**bad)  # type: ignore[arg-type]
 
 
 def test_probabilities_that_are_not_numbers_are_refused() -> None:
     smoother = Smoother(SEVEN_CLASSES)
-    with pytest.raises(SmoothError):
+    with pytest.raises(DferError):
         smoother.step("f", np.full(7, np.nan), 0)
-    with pytest.raises(SmoothError):
+    with pytest.raises(DferError):
         smoother.step("f", np.full(3, 1 / 3), 0)

@@ -3,7 +3,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream.subscribe.freshness import Freshness, boot_id
+from stream.publish.wire import boot_id
+from stream.subscribe.freshness import Freshness
 
 S = 1_000_000_000
 MS = 1_000_000

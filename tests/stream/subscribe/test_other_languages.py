@@ -10,7 +10,8 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from stream.publish.message import Faces, decode, schema_path
+from stream.publish.message import Faces
+from stream.publish.wire import decode, schema_path
 
 HERE = Path(__file__).resolve().parents[2] / "subscribers"
 Feed = Callable[..., tuple[str, "subprocess.Popen[str]"]]

@@ -8,11 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from sklearn.metrics import accuracy_score, balanced_accuracy_score
 
 from train.data.layouts.ferplus import Stills, hold_out
 from train.default_model import fit as fit_module
-from train.default_model.fit import accuracy
 from train.default_model.run import FitConfig, Run, learning_rate
 from train.models.compact.encoder import EncoderConfig
 from train.training.targets import sampling_weights, without_slips
@@ -116,19 +114,6 @@ def test_single_votes_are_slips_unless_there_is_nothing_else() -> None:
     votes = np.array([[6, 1, 2, 0], [1, 1, 0, 0], [0, 0, 9, 1]], np.float32)
     assert without_slips(votes, 1).tolist() == [[6, 0, 2, 0], [1, 1, 0, 0], [0, 0, 9, 0]]
     assert (without_slips(votes, 0) == votes).all()
-
-
-def test_scores_are_scikit_learns() -> None:
-    rng = np.random.default_rng(1)
-    logits, truth = rng.normal(size=(200, 7)).astype(np.float32), rng.integers(0, 7, 200)
-    war, uar = accuracy(logits, truth)
-    assert war == pytest.approx(100 * accuracy_score(truth, logits.argmax(1)))
-    assert uar == pytest.approx(100 * balanced_accuracy_score(truth, logits.argmax(1)))
-
-
-def test_a_face_without_a_plurality_is_not_scored() -> None:
-    logits = np.eye(7, dtype=np.float32)[[0, 1, 2]]
-    assert accuracy(logits, np.array([0, -1, 0])) == (50.0, 50.0)
 
 
 def test_validation_keeps_twins_together() -> None:

@@ -26,12 +26,12 @@ from train.default_model.head import (
     train_head,
     truth_loss,
 )
-from train.default_model.measure import bootstrap, confusion, noise_report, paired_gain, ranking
+from train.default_model.measure import accuracy, noise_report
 from train.default_model.ship import BUNDLE_LIMIT
 from train.models.compact.encoder import CompactEncoder, EncoderConfig
 
 TINY = EncoderConfig(size_px=40, widths=(8,), depths=(1,), feature=16)
-SHIPPED = Path(__file__).parents[4] / "stream" / "default_model"
+SHIPPED = Path(__file__).parents[3] / "stream" / "default_model"
 
 
 def _bank() -> FeatureBank:
@@ -100,17 +100,6 @@ def test_truth_loss_is_least_where_true_frames_share_the_weight() -> None:
     assert even.item() == pytest.approx(np.log(2), abs=1e-2)
 
 
-def test_ranking_is_the_area_under_the_curve() -> None:
-    from sklearn.metrics import roc_auc_score
-
-    rng = np.random.default_rng(0)
-    scores, truth = rng.normal(size=(20, 16)).astype(np.float32), rng.random((20, 16)) < 0.4
-    truth[0] = True
-    found = ranking(scores, truth)
-    assert np.isnan(found[0])
-    np.testing.assert_allclose(found[1:], [roc_auc_score(t, s) for s, t in zip(scores[1:], truth[1:], strict=True)])
-
-
 def test_the_baseline_has_as_many_parameters() -> None:
     model = assemble(CompactEncoder(), 56)
     count = sum(p.numel() for p in head_parameters(model))
@@ -131,19 +120,15 @@ def test_the_report_compares_on_the_same_clips() -> None:
     assert 0 <= report["0.50"]["auroc"] <= 1
 
 
-def test_a_paired_gain_is_sure_where_every_face_gains() -> None:
-    truth = np.arange(70) % 7
-    assert paired_gain(np.ones((2, 70), bool), np.zeros((2, 70), bool), truth) == pytest.approx((100, 100, 100))
-
-
 def test_intervals_hold_their_value() -> None:
     rng = np.random.default_rng(0)
     truth = rng.integers(0, 7, 300)
     logits = np.eye(7, dtype=np.float32)[np.where(rng.random(300) < 0.7, truth, rng.integers(0, 7, 300))]
-    for value, low, high in bootstrap(logits, truth, draws=200).values():
+    found = accuracy(logits, truth, SEVEN_CLASSES, draws=200)
+    for value, low, high in (found["war"], found["uar"]):
         assert low < value < high
         assert high - low < 15
-    assert confusion(logits, truth).sum() == 300
+    assert found["n"] == np.sum(found["confusion"]) == 300
 
 
 @pytest.mark.skipif(not (SHIPPED / "bundle.json").is_file(), reason="the default bundle has not been made yet")

@@ -10,11 +10,11 @@ import pytest
 import torch
 from sklearn.metrics import roc_auc_score
 
+from calibration.metrics import score
 from engine.spec import SEVEN_CLASSES
 from train.data.dataset import Batch
 from train.evaluation import figures
 from train.evaluation.evaluate import influence_scores, localisation, over_folds, summarise
-from train.evaluation.metrics import score
 from train.evaluation.predict import Predictions, Shuffle, repeat_peak, reverse
 from train.evaluation.report import html_report
 

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from train.models.options import OptionError
-from train.models.tg_dfer import TgDfer, TgDferConfig, TgDferHead, overlap_matrix, segment_starts
+from train.models.options import TgDferConfig
+from train.models.tg_dfer import TgDfer, TgDferHead, overlap_matrix, segment_starts
 
 SMALL = {"heads": 2, "head_width": 8}
 
@@ -113,8 +113,3 @@ def test_newest_frame_is_scored_alone() -> None:
     output = tiny()(torch.randn(2, 16, 3, 16, 16))
     assert output.now is not None
     torch.testing.assert_close(output.now, output.extras["instance_logits"][:, -1])
-
-
-def test_unknown_choice_is_refused_by_name() -> None:
-    with pytest.raises(OptionError, match="visual_prompt must be one of none, add, prepend"):
-        TgDferConfig(visual_prompt="both")

@@ -9,14 +9,17 @@ from pathlib import Path
 import pytest
 import torch
 
-from train.training.checkpoint import CheckpointError, load_tensors, save_tensors
+from engine.errors import DferError
+from train.training.checkpoint import load_tensors, save_tensors
 
 # A limit on the size of files stands for a full disk: the writer meets the same refusal, in the middle of the file.
 FULL = """
 import resource, sys
 from pathlib import Path
 import torch
-from train.training.checkpoint import CheckpointError, save_tensors, write_text
+from engine.errors import DferError
+from train.files import write_text
+from train.training.checkpoint import save_tensors
 
 resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
 folder = Path(sys.argv[1])
@@ -26,7 +29,7 @@ for write in (
 ):
     try:
         write()
-    except CheckpointError as error:
+    except DferError as error:
         print(error)
 """
 
@@ -48,5 +51,5 @@ def test_a_full_disk_leaves_the_checkpoint_before(tmp_path: Path) -> None:
 
 def test_a_folder_that_is_a_file_is_named(tmp_path: Path) -> None:
     (tmp_path / "run").write_text("", "utf-8")
-    with pytest.raises(CheckpointError, match="cannot write .*run/last.safetensors"):
+    with pytest.raises(DferError, match="cannot write .*run/last.safetensors"):
         save_tensors(tmp_path / "run" / "last.safetensors", {"x": torch.zeros(1)}, {})

@@ -12,20 +12,21 @@ import torch
 from rich.console import Console
 from torch import Tensor, nn
 
+from calibration.metrics import bootstrap
+from engine.settings import Layer, load
 from engine.spec import SEVEN_CLASSES, CropGeometry, ModelSpec
-from train.config import load_config
 from train.data.dataset import ClipDataset
 from train.data.layouts.synthetic import LARGE_TRAIN_SET
 from train.data.parts import Parts, load_parts
 from train.evaluation.evaluate import Evaluation, summarise
-from train.evaluation.metrics import bootstrap
 from train.evaluation.predict import predict
 from train.models.clip.size import ClipSize
 from train.models.clip.vision import VisionTransformer
+from train.models.options import TgDferConfig
 from train.models.registry import build
-from train.models.tg_dfer import SingleFrames, TgDfer, TgDferConfig
+from train.models.tg_dfer import SingleFrames, TgDfer
 from train.models.window import ExpressionModel, WindowOutput
-from train.settings import DataSettings
+from train.settings import DataSettings, RunConfig
 from train.training.distributed import Processes
 from train.training.fit import make_trainer
 
@@ -87,7 +88,7 @@ def train(model: ExpressionModel, out: Path, flags: list[str], parts: Parts | No
         "optim": {"name": "adamw", "lr": 2e-3, "weight_decay": 1e-3, "warmup_epochs": 0.5},
         "loop": {"epochs": 25, "batch": 16},
     }
-    config = load_config(None, flags, settings)
+    config = load(RunConfig, below=[Layer(settings, "the test")], assignments=flags).settings
     spec = model.spec()
     parts = parts or load_parts(config.data, spec.samples, config.loop.seed)
     make_trainer(config, model, parts, out, ONE, Console(quiet=True)).fit()
@@ -119,11 +120,8 @@ def test_tg_dfer_finds_the_true_frames_and_beats_the_mean_of_frames(tmp_path: Pa
     assert ours.localisation is not None
     assert ours.localisation.auroc.value >= 0.9
     a, b = ours.predictions, baseline.predictions
-    gain = bootstrap(
-        lambda i: float((a.predicted[i] == a.target[i]).mean() - (b.predicted[i] == b.target[i]).mean()),
-        len(a.target),
-        a.groups,
-    )
+    better = (a.predicted == a.target).astype(float) - (b.predicted == b.target)
+    (gain,) = bootstrap(lambda rows: [float(better[rows].mean())], len(a.target), a.groups)
     print(f"gain in WAR: {100 * gain.value:.1f} [{100 * gain.low:.1f}, {100 * gain.high:.1f}]")
     assert gain.low > 0
 

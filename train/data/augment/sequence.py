@@ -12,56 +12,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from train.settings import AugmentSettings
+
 Frames = NDArray[np.uint8]
-
-
-@dataclass(frozen=True)
-class AugmentSettings:
-    """How strongly training clips are varied.
-
-    Attributes:
-        crop_scale: Range of the kept area's share, (0, 1]; 1, 1 keeps all.
-        crop_ratio: Largest aspect ratio of the kept area; its inverse is the smallest.
-        rotation_deg: Largest rotation either way, degrees.
-        flip: Probability of mirroring, [0, 1].
-        brightness: Largest relative change, [0, 1).
-        contrast: Largest relative change, [0, 1).
-        saturation: Largest relative change, [0, 1).
-        hue_deg: Largest turn of the hue, degrees.
-        grey: Probability of a grey clip.
-        infrared: Probability of a near-infrared-like clip.
-    """
-
-    crop_scale: tuple[float, float] = (0.8, 1.0)
-    crop_ratio: float = 1.1
-    rotation_deg: float = 6.0
-    flip: float = 0.5
-    brightness: float = 0.3
-    contrast: float = 0.3
-    saturation: float = 0.3
-    hue_deg: float = 8.0
-    grey: float = 0.1
-    infrared: float = 0.05
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "crop_scale", tuple(float(v) for v in self.crop_scale))
-        low, high = self.crop_scale
-        if not 0 < low <= high <= 1:
-            raise ValueError(f"crop_scale must satisfy 0 < low <= high <= 1, not {self.crop_scale}")
-        if self.crop_ratio < 1:
-            raise ValueError(f"crop_ratio must be at least 1, not {self.crop_ratio}")
-        for name in ("flip", "grey", "infrared"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name} is a probability, not {getattr(self, name)}")
-        for name in ("brightness", "contrast", "saturation"):
-            if not 0 <= getattr(self, name) < 1:
-                raise ValueError(f"{name} must be in [0, 1), not {getattr(self, name)}")
-        if not 0 <= self.rotation_deg <= 180 or not 0 <= self.hue_deg <= 180:
-            raise ValueError("rotation_deg and hue_deg must be in [0, 180]")
-
-
-NO_AUGMENTATION = AugmentSettings((1.0, 1.0), 1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
-"""Leaves every clip as it is."""
 
 
 @dataclass(frozen=True)

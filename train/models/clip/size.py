@@ -4,11 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from engine.errors import DferError
-
-
-class ClipSizeError(DferError):
-    """A CLIP size that cannot be: the message names the field."""
+from engine.settings import SettingsError
 
 
 @dataclass(frozen=True)
@@ -43,10 +39,10 @@ class ClipSize:
 
     def __post_init__(self) -> None:
         if self.image_px % self.patch_px:
-            raise ClipSizeError(f"image_px {self.image_px} is no multiple of patch_px {self.patch_px}")
+            raise SettingsError(f"image_px {self.image_px} is no multiple of patch_px {self.patch_px}")
         for width, heads in (("width", "heads"), ("text_width", "text_heads")):
             if getattr(self, width) % getattr(self, heads):
-                raise ClipSizeError(f"{width} {getattr(self, width)} is no multiple of {heads}")
+                raise SettingsError(f"{width} {getattr(self, width)} is no multiple of {heads}")
 
     @property
     def tokens(self) -> int:

@@ -45,7 +45,7 @@ def test_newest_wins_and_never_twice(steps: list[tuple[int, int] | None]) -> Non
             taken = slot.take()
             assert (taken is None) == (newest is None)
             if taken is not None and newest is not None:
-                view, meta = taken
+                view, meta = taken.image, taken.meta
                 assert meta.seq == newest[0]
                 assert view.shape == (*newest[1], 3)
                 held = (view, meta.seq)
@@ -70,7 +70,7 @@ def test_frames_of_another_process_are_never_torn() -> None:
             taken = slot.take()
             if taken is None:
                 continue
-            view, meta = taken
+            view, meta = taken.image, taken.meta
             assert meta.seq > last
             assert view.shape[:2] == SIZES[meta.seq // 100 % len(SIZES)]
             assert view.min() == view.max() == meta.seq % 251
@@ -101,13 +101,13 @@ def test_a_writer_killed_at_any_moment_leaves_whole_frames_and_no_lock() -> None
         writer.wait()
         taken = slot.take()
         if taken is not None:
-            view, meta = taken
+            view, meta = taken.image, taken.meta
             assert view.min() == view.max() == meta.seq % 251
         slot.paint(4, 4)[:] = 9
         slot.commit(SlotMeta(7, 0, 0, 1, 0), 4, 4)
         again = slot.take()
         assert again is not None
-        assert again[1].seq == 7
+        assert again.meta.seq == 7
         slot.close()
 
 

@@ -29,29 +29,29 @@ def running(fps: float = 30.0, can_freeze: bool = False, frames: int = 5, **sett
 
 def test_before_the_first_frame_there_is_no_camera() -> None:
     watch, _ = running(frames=0)
-    verdict = watch.judge(3000 * MS, 0, 0)
-    assert (verdict.state, verdict.restart) == ("no_camera", False)
-    assert watch.judge(8001 * MS, 0, 0).restart
+    status = watch.check(3000 * MS, 0, 0)
+    assert (status.state, status.restart) == ("no_camera", False)
+    assert watch.check(8001 * MS, 0, 0).restart
 
 
 def test_silence_is_a_stall_within_half_a_second_then_a_restart() -> None:
     watch, last_ns = running()
-    verdict = watch.judge(last_ns + 399 * MS, last_ns, 0)
-    assert (verdict.state, verdict.restart, verdict.look_again_ns) == ("ok", False, last_ns + 400 * MS)
-    verdict = watch.judge(last_ns + 400 * MS, last_ns, 0)
-    assert (verdict.state, verdict.restart, verdict.look_again_ns) == ("stalled", False, last_ns + 2000 * MS)
-    assert watch.judge(last_ns + 2000 * MS, last_ns, 0).restart
+    status = watch.check(last_ns + 399 * MS, last_ns, 0)
+    assert (status.state, status.restart, status.check_again_ns) == ("ok", False, last_ns + 400 * MS)
+    status = watch.check(last_ns + 400 * MS, last_ns, 0)
+    assert (status.state, status.restart, status.check_again_ns) == ("stalled", False, last_ns + 2000 * MS)
+    assert watch.check(last_ns + 2000 * MS, last_ns, 0).restart
     watch.opening(last_ns + 2100 * MS)
     watch.opened(last_ns + 2200 * MS, 30)
-    assert watch.judge(last_ns + 2300 * MS, 0, 0).state == "stalled"
+    assert watch.check(last_ns + 2300 * MS, 0, 0).state == "stalled"
     watch.frame(9, last_ns + 2301 * MS, last_ns + 2301 * MS, 9)
     assert watch.state == "ok"
 
 
 def test_a_slow_camera_has_longer() -> None:
     watch, last_ns = running(fps=2.0)
-    assert watch.judge(last_ns + 1200 * MS, last_ns, 0).state == "ok"
-    assert watch.judge(last_ns + 1250 * MS, last_ns, 0).state == "stalled"
+    assert watch.check(last_ns + 1200 * MS, last_ns, 0).state == "ok"
+    assert watch.check(last_ns + 1250 * MS, last_ns, 0).state == "stalled"
 
 
 def test_a_rate_that_is_declared_wrongly_is_learnt() -> None:
@@ -63,14 +63,14 @@ def test_a_rate_that_is_declared_wrongly_is_learnt() -> None:
 
 def test_frames_not_yet_delivered_count_as_heard() -> None:
     watch, last_ns = running()
-    assert watch.judge(last_ns + 5000 * MS, last_ns + 4900 * MS, 0).state == "ok"
+    assert watch.check(last_ns + 5000 * MS, last_ns + 4900 * MS, 0).state == "ok"
 
 
 def test_waiting_on_purpose_is_no_stall() -> None:
     watch, last_ns = running()
-    assert watch.judge(last_ns + 60_000 * MS, last_ns, IDLE_FOR_EVER).state == "ok"
-    assert watch.judge(last_ns + 1000 * MS, last_ns, last_ns + 1500 * MS).state == "ok"
-    assert watch.judge(last_ns + 1900 * MS, last_ns, last_ns + 1500 * MS).state == "stalled"
+    assert watch.check(last_ns + 60_000 * MS, last_ns, IDLE_FOR_EVER).state == "ok"
+    assert watch.check(last_ns + 1000 * MS, last_ns, last_ns + 1500 * MS).state == "ok"
+    assert watch.check(last_ns + 1900 * MS, last_ns, last_ns + 1500 * MS).state == "stalled"
 
 
 def test_loss_end_and_a_hanging_open() -> None:
@@ -78,10 +78,10 @@ def test_loss_end_and_a_hanging_open() -> None:
     watch.lost(last_ns + MS)
     assert watch.state == "no_camera"
     watch.opening(last_ns + 2 * MS)
-    assert not watch.judge(last_ns + 9000 * MS, last_ns, 0).restart
-    assert watch.judge(last_ns + 9600 * MS, last_ns, 0).restart
+    assert not watch.check(last_ns + 9000 * MS, last_ns, 0).restart
+    assert watch.check(last_ns + 9600 * MS, last_ns, 0).restart
     watch.ended()
-    assert watch.judge(last_ns + 99_000 * MS, last_ns, 0).state == "ended"
+    assert watch.check(last_ns + 99_000 * MS, last_ns, 0).state == "ended"
 
 
 def test_a_frame_captured_before_the_loss_does_not_bring_the_camera_back() -> None:
@@ -105,7 +105,7 @@ def test_a_repeated_frame_is_frozen_within_a_second_and_opened_again_ever_more_r
     waits = []
     for _ in range(7):
         since_ns = t_ns
-        while not watch.judge(t_ns, t_ns, 0).restart:
+        while not watch.check(t_ns, t_ns, 0).restart:
             t_ns += 33 * MS
             watch.frame(9, t_ns, t_ns, 77)
         waits.append(round((t_ns - since_ns) / 1e9))
@@ -168,7 +168,7 @@ def test_backoff_doubles_to_its_limit_and_starts_over() -> None:
         max_size=50,
     )
 )
-def test_any_order_of_events_gives_a_known_state_and_a_time_to_look_again(
+def test_any_order_of_events_gives_a_known_state_and_a_time_to_check_again(
     events: list[tuple[str, int]],
 ) -> None:
     watch = Watch(CameraSettings(), True)
@@ -182,6 +182,6 @@ def test_any_order_of_events_gives_a_known_state_and_a_time_to_look_again(
             watch.opened(now_ns, 30)
         elif event != "judge":
             getattr(watch, event)(now_ns)
-        verdict = watch.judge(now_ns, arrival_ns, 0)
-        assert verdict.state in STATES
-        assert verdict.restart or verdict.look_again_ns > now_ns
+        status = watch.check(now_ns, arrival_ns, 0)
+        assert status.state in STATES
+        assert status.restart or status.check_again_ns > now_ns

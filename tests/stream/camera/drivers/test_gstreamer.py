@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -68,7 +69,8 @@ def test_a_failing_pipeline_is_lost_and_tried_again(tmp_path: Path) -> None:
 @needs_gstreamer
 def test_a_silent_pipeline_is_stalled_and_nothing_outlives_the_camera() -> None:
     pipeline = "videotestsrc is-live=true ! video/x-raw,width=64,height=48,framerate=30/1"
-    with Camera(f"gst://{pipeline}", SETTINGS) as camera:
+    settings = replace(SETTINGS, stall_ms=200, read_timeout_ms=700)
+    with Camera(f"gst://{pipeline}", settings) as camera:
         read_until(camera, lambda: camera.stats.delivered >= 5)
         (capture,) = psutil.Process().children()
         (launch,) = capture.children()

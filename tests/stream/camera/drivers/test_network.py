@@ -7,6 +7,7 @@ import http.server
 import socket
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -108,7 +109,7 @@ def test_silence_is_a_stall_and_frames_resume(server: MjpegServer) -> None:
 
 
 def test_a_long_silence_is_opened_again(server: MjpegServer) -> None:
-    with Camera(uri(server), SETTINGS) as camera:
+    with Camera(uri(server), replace(SETTINGS, read_timeout_ms=600)) as camera:
         read_until(camera, lambda: camera.stats.delivered >= 3)
         server.silent.set()
         read_until(camera, lambda: camera.stats.message != "")

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import warnings
 from collections.abc import Iterator
+from dataclasses import astuple
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +19,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from stream.faces import FaceError
 from stream.faces.nets.detect import Detector, anchors, suppress
 from stream.faces.nets.landmarks import LandmarkNet
-from stream.faces.nets.models import FaceModelError, model_path
+from stream.faces.nets.models import model_path
 from stream.faces.nets.regions import Region, five_points, region_of_detection, region_of_landmarks, whole_frame
 from stream.faces.pose import head_pose
 from stream.faces.quality import sharpness
-from stream.faces.tracking.turns import Turns, tiles
+from stream.faces.tracking.turns import DetectorRun, Turns, tiles
 from tests.scenes.faces import Pose, Scene
 
 Image = NDArray[np.uint8]
@@ -192,18 +194,18 @@ def test_tiles_cover_the_frame() -> None:
 def test_turns_survey_a_new_picture_then_take_turns() -> None:
     turns = Turns()
     count = len(tiles(640, 480))
-    assert turns.take(640, 480, True) == [("full", None), ("short", None)]
-    surveyed = [turns.take(640, 480, True)[0][1] for _ in range(count)]
+    assert turns.take(640, 480, True) == [DetectorRun("full"), DetectorRun("short")]
+    surveyed = [turns.take(640, 480, True)[0].region for _ in range(count)]
     assert surveyed == tiles(640, 480)
     assert not turns.surveying
     later = [turns.take(640, 480, True)[0] for _ in range(3 * count)]
-    assert {("short", None), ("full", None)} <= set(later)
-    assert {region for _, region in later if region is not None} == set(tiles(640, 480))
+    assert {DetectorRun("short"), DetectorRun("full")} <= set(later)
+    assert {run.region for run in later if run.region is not None} == set(tiles(640, 480))
     turns.restart()
     assert turns.surveying
     turns.take(640, 480, False)
     assert not turns.surveying
-    assert {turns.take(640, 480, False)[0][1] for _ in range(6)} == {None}
+    assert {turns.take(640, 480, False)[0].region for _ in range(6)} == {None}
 
 
 def test_whole_frame_is_letterboxed() -> None:
@@ -233,10 +235,10 @@ def head(yaw_deg: float, pitch_deg: float, roll_deg: float) -> NDArray[np.float6
 @settings(max_examples=40)
 def test_pose_recovers_a_known_rotation(yaw: float, pitch: float) -> None:
     # Undoing the roll by the eyes' line is exact where yaw and pitch are not both large.
-    assert head_pose(head(yaw, 0, 0)) == pytest.approx((yaw, 0), abs=1e-6)
-    assert head_pose(head(0, pitch, 0)) == pytest.approx((0, pitch), abs=1e-6)
-    assert head_pose(head(yaw, 0, 30)) == pytest.approx((yaw, 0), abs=1e-6)
-    both = head_pose(head(yaw, pitch, 0))
+    assert astuple(head_pose(head(yaw, 0, 0))) == pytest.approx((yaw, 0), abs=1e-6)
+    assert astuple(head_pose(head(0, pitch, 0))) == pytest.approx((0, pitch), abs=1e-6)
+    assert astuple(head_pose(head(yaw, 0, 30))) == pytest.approx((yaw, 0), abs=1e-6)
+    both = astuple(head_pose(head(yaw, pitch, 0)))
     assert both[0] == pytest.approx(yaw, abs=12)
     assert both[1] == pytest.approx(pitch, abs=12)
 
@@ -244,9 +246,9 @@ def test_pose_recovers_a_known_rotation(yaw: float, pitch: float) -> None:
 def test_a_mirrored_portrait_looks_the_other_way(landmark_net: LandmarkNet) -> None:
     image = picture(320, 240, 150)
     region = Region(320, 240, 240)
-    yaw, pitch = head_pose(landmark_net.run(image, region).points)
+    yaw, pitch = astuple(head_pose(landmark_net.run(image, region).points))
     mirrored = np.ascontiguousarray(image[:, ::-1])
-    other_yaw, other_pitch = head_pose(landmark_net.run(mirrored, region).points)
+    other_yaw, other_pitch = astuple(head_pose(landmark_net.run(mirrored, region).points))
     assert other_yaw == pytest.approx(-yaw, abs=4)
     assert other_pitch == pytest.approx(pitch, abs=4)
     assert abs(yaw) < 15
@@ -273,9 +275,9 @@ def test_a_changed_model_is_refused_by_name(tmp_path: Path, monkeypatch: pytest.
     (tmp_path / "mediapipe" / "__init__.py").write_text("")
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delitem(sys.modules, "mediapipe", raising=False)
-    with pytest.raises(FaceModelError, match="face_landmark.tflite is not the expected model.*pip install"):
+    with pytest.raises(FaceError, match="face_landmark.tflite is not the expected model.*pip install"):
         model_path("landmark")
-    with pytest.raises(FaceModelError, match="carries no .*short_range.*pip install"):
+    with pytest.raises(FaceError, match="carries no .*short_range.*pip install"):
         model_path("short")
 
 

@@ -12,19 +12,20 @@ from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
 from stream.faces.nets.regions import Region
-from stream.faces.settings import FaceSettings, FaceSettingsError
+from stream.faces.settings import FaceError, FaceSettings
 from stream.faces.tracking.associate import Place, assign, cost, gate, match
-from stream.faces.tracking.motion import Past, extrapolate
-from stream.faces.tracking.policy import Seen, Track, Tracks
+from stream.faces.tracking.motion import TrajectoryPoint, extrapolate
+from stream.faces.tracking.policy import Tracks
+from stream.faces.tracking.track import Observation, Track
 
 SETTINGS = FaceSettings()
 PERIOD_NS = 33_333_333
 
 
-def seen(x: float, y: float = 200.0, size: float = 100.0) -> Seen:
+def seen(x: float, y: float = 200.0, size: float = 100.0) -> Observation:
     points = np.zeros((468, 3), np.float32)
     box = (x - size / 2, y - size / 2, size, size)
-    return Seen(points, points[:5, :2], 1.0, Place(x, y, size), Region(x, y, 1.5 * size), box)
+    return Observation(points, points[:5, :2], 1.0, Place(x, y, size), Region(x, y, 1.5 * size), box)
 
 
 class Clock:
@@ -35,7 +36,7 @@ class Clock:
         self.t_ns = 0
         self.lost: list[str] = []
 
-    def frame(self, observed: dict[Track, Seen], dx: float = 0.0) -> None:
+    def frame(self, observed: dict[Track, Observation], dx: float = 0.0) -> None:
         self.t_ns += PERIOD_NS
         self.tracks.begin(self.t_ns, dx, 0.0)
         for track, where in observed.items():
@@ -78,7 +79,7 @@ def places(count: int) -> st.SearchStrategy[list[Place]]:
 def test_matching_prefers_more_matches_then_lower_cost(faces: list[Place], found: list[Place]) -> None:
     gates = [0.8] * len(faces)
     pairs = match(faces, gates, found)
-    assert all(cost(faces[i], found[j]) <= gates[i] for i, j in pairs)
+    assert all(cost(faces[i], found[j]) <= gates[i] for i, j in pairs.items())
     best: tuple[int, float] = (0, 0.0)
     wide = max(len(faces), len(found))
     for order in permutations(range(wide), len(faces)):
@@ -89,7 +90,7 @@ def test_matching_prefers_more_matches_then_lower_cost(faces: list[Place], found
         ]
         best = max(best, (len(allowed), -sum(allowed)))
     assert len(pairs) == best[0]
-    assert sum(cost(faces[i], found[j]) for i, j in pairs) == pytest.approx(-best[1], abs=1e-9)
+    assert sum(cost(faces[i], found[j]) for i, j in pairs.items()) == pytest.approx(-best[1], abs=1e-9)
 
 
 def test_the_gate_widens_with_time_up_to_its_limit() -> None:
@@ -108,7 +109,7 @@ def test_a_face_that_is_hidden_keeps_its_velocity_and_its_id() -> None:
         clock.end()
     assert clock.lost == []
     assert track.place.x == pytest.approx(100 + 5 * 29, abs=15)
-    assert clock.tracks.match_active([Place(245, 200, 100)]) == [(track, 0)]
+    assert clock.tracks.match_active([Place(245, 200, 100)]) == {0: track}
 
 
 def test_a_squeezed_ending_does_not_stop_a_hidden_face() -> None:
@@ -152,9 +153,9 @@ def test_a_remembered_face_gets_its_id_back_near_its_place_only() -> None:
         clock.end()
     assert clock.lost == ["f1"]
     clock.frame({})
-    assert clock.tracks.match_remembered([Place(300 + 300, 200, 100)]) == []
-    assert clock.tracks.match_remembered([Place(330, 210, 100)]) == [(track, 0)]
-    clock.tracks.revive(track, seen(330, 210), 0.8)
+    assert clock.tracks.match_remembered([Place(300 + 300, 200, 100)]) == {}
+    assert clock.tracks.match_remembered([Place(330, 210, 100)]) == {0: track}
+    clock.tracks.reactivate(track, seen(330, 210), 0.8)
     clock.end()
     assert [t.id for t in clock.tracks.active] == ["f1"]
     assert clock.tracks.remembered == []
@@ -173,9 +174,9 @@ def test_two_tracks_on_one_face_leave_it_to_the_one_that_did_not_jump() -> None:
     clock.frame({left: seen(290), right: seen(300)})
     clock.tracks.resolve_duplicates()
     clock.end()
-    assert left.seen is None
+    assert left.observation is None
     assert left.place.x == pytest.approx(200, abs=10)
-    assert right.seen is not None
+    assert right.observation is not None
 
 
 def test_camera_motion_carries_predictions() -> None:
@@ -184,8 +185,8 @@ def test_camera_motion_carries_predictions() -> None:
     clock.follow(track, [300.0] * 5)
     clock.frame({}, dx=80.0)
     assert track.place.x == pytest.approx(380, abs=1)
-    assert track.region.x == pytest.approx(380, abs=1)
-    assert track.vx == pytest.approx(0, abs=1)
+    assert track.motion.region.x == pytest.approx(380, abs=1)
+    assert track.motion.vx == pytest.approx(0, abs=1)
 
 
 def test_a_face_no_detector_confirms_is_given_up() -> None:
@@ -235,20 +236,20 @@ def test_ids_go_on_after_clear() -> None:
 @settings(max_examples=60, deadline=None)
 def test_extrapolation_stands_up_to_a_squeezed_ending(vx: float, vy: float, seed: int, outliers: int) -> None:
     random = np.random.default_rng(seed)
-    past: list[Past] = []
+    past: list[TrajectoryPoint] = []
     for i in range(24):
         t = i / 30
         noise: NDArray[np.float64] = random.normal(0, 0.5, 2)
         if i >= 24 - outliers:
             t = (24 - outliers) / 30
         place = Place(300 + vx * t + noise[0], 200 + vy * t + noise[1], 100)
-        past.append(Past(round(i / 30 * 1e9), place, Region(place.x, place.y, 150)))
+        past.append(TrajectoryPoint(round(i / 30 * 1e9), place, Region(place.x, place.y, 150)))
     found = extrapolate(past, round(24 / 30 * 1e9))
     assert found is not None
     speed = float(np.hypot(vx, vy))
-    assert found[1] == pytest.approx(vx, abs=12 + 0.25 * speed)
-    assert found[0].place.x == pytest.approx(300 + vx * 0.8, abs=4 + 0.08 * speed)
-    assert found[0].region.x == pytest.approx(found[0].place.x, abs=3)
+    assert found.vx == pytest.approx(vx, abs=12 + 0.25 * speed)
+    assert found.place.x == pytest.approx(300 + vx * 0.8, abs=4 + 0.08 * speed)
+    assert found.region.x == pytest.approx(found.place.x, abs=3)
 
 
 @pytest.mark.parametrize(
@@ -257,5 +258,5 @@ def test_extrapolation_stands_up_to_a_squeezed_ending(vx: float, vy: float, seed
      ("small_faces", 1), ("detect_every_s", True), ("gate_max", 0.1)],
 )  # fmt: skip
 def test_settings_out_of_range_are_refused_by_name(name: str, value: object) -> None:
-    with pytest.raises(FaceSettingsError, match=name):
+    with pytest.raises(FaceError, match=name):
         FaceSettings(**{name: value})  # type: ignore[arg-type]

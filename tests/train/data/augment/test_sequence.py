@@ -6,7 +6,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from train.data.augment.sequence import IDENTITY, NO_AUGMENTATION, AugmentSettings, ClipTransform, draw_transform
+from engine.settings import SettingsError
+from train.data.augment.sequence import IDENTITY, ClipTransform, draw_transform
+from train.settings import AugmentSettings
+
+UNTOUCHED = AugmentSettings((1.0, 1.0), 1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
 
 
 def picture(size: int = 48, seed: int = 0) -> np.ndarray:
@@ -28,7 +32,7 @@ def test_all_frames_of_a_clip_get_the_same_draw(seed: int) -> None:
 def test_no_augmentation_changes_nothing() -> None:
     clip = np.stack([picture(seed=i) for i in range(2)])
     for seed in range(5):
-        assert (draw_transform(NO_AUGMENTATION, np.random.default_rng(seed))(clip, 48) == clip).all()
+        assert (draw_transform(UNTOUCHED, np.random.default_rng(seed))(clip, 48) == clip).all()
     assert (IDENTITY(clip, 48) == clip).all()
     assert IDENTITY(clip, 24).shape == (2, 24, 24, 3)
 
@@ -62,5 +66,5 @@ def test_grey_and_infrared_have_three_equal_channels() -> None:
     "bad", [{"crop_scale": (0.0, 1.0)}, {"flip": 1.5}, {"brightness": 1.0}, {"crop_ratio": 0.5}, {"rotation_deg": -1.0}]
 )
 def test_settings_out_of_range_are_refused(bad: dict[str, object]) -> None:
-    with pytest.raises(ValueError, match=next(iter(bad))):
+    with pytest.raises(SettingsError, match=next(iter(bad))):
         AugmentSettings(**bad)  # type: ignore[arg-type]

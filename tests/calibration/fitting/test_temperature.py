@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn.metrics import log_loss
+
+from calibration import metrics
+from calibration.apply import Calibration, CalibrationError, softmax
+from calibration.fitting import temperature
+from tests.calibration.samples import sample
+
+
+@given(st.integers(0, 1000), st.floats(0.2, 5))
+def test_the_true_temperature_is_found(seed: int, sharpness: float) -> None:
+    logits, labels = sample(seed, sharpness=sharpness)
+    found = temperature.fit_temperature(logits, labels)
+    assert found == pytest.approx(sharpness, rel=0.12)
+    probs = Calibration(tuple("abcdefg"), "temperature", (1 / found,) * 7).probs(logits)
+    assert metrics.nll(probs, labels) <= metrics.nll(softmax(logits), labels) + 1e-9
+    np.testing.assert_array_equal(probs.argmax(axis=1), logits.argmax(axis=1))
+
+
+def test_the_fitted_temperature_is_the_minimum() -> None:
+    logits, labels = sample(1, sharpness=3)
+    found = temperature.fit_temperature(logits, labels)
+    best = log_loss(labels, softmax(logits / found))
+    for factor in (0.98, 1.02):
+        assert log_loss(labels, softmax(logits / (found * factor))) > best
+
+
+def test_vector_scaling_undoes_a_bias_and_a_scale_per_class_and_its_gradient_is_right() -> None:
+    logits, labels = sample(2, n=20_000, classes=4)
+    scale, bias = np.array([0.5, 1.0, 2.0, 1.5]), np.array([1.0, -1.0, 0.0, 0.5])
+    spoilt = (logits - bias) / scale
+    got_scale, got_bias = temperature.fit_vector(spoilt, labels, ridge=1e-6)
+    np.testing.assert_allclose(got_scale, scale, rtol=0.1)
+    np.testing.assert_allclose(got_bias - got_bias.mean(), bias - bias.mean(), atol=0.1)
+    pulled, _ = temperature.fit_vector(spoilt, labels, ridge=1e6)
+    assert np.ptp(pulled) < 1e-3
+
+
+@given(st.lists(st.integers(0, 40), min_size=30, max_size=200), st.integers(2, 6), st.integers(0, 5))
+def test_groups_stay_together_and_folds_are_even(groups: list[int], count: int, seed: int) -> None:
+    array = np.asarray(groups)
+    if len(set(groups)) < count:
+        with pytest.raises(CalibrationError, match="at least"):
+            temperature.folds(array, count, seed)
+        return
+    fold = temperature.folds(array, count, seed)
+    assert all(len(set(fold[array == g])) == 1 for g in set(groups))
+    sizes = np.bincount(fold, minlength=count)
+    assert sizes.min() > 0
+    assert sizes.max() - sizes.min() <= np.bincount(array).max()
+    np.testing.assert_array_equal(fold, temperature.folds(array, count, seed))
+
+
+def test_cross_fitting_never_sees_the_fold_it_judges() -> None:
+    logits, labels = sample(5, 500, sharpness=4)
+    groups = np.arange(500) // 5
+    before = temperature.cross_fit("temperature", logits, labels, groups)
+    fold = temperature.folds(groups)
+    spoilt = labels.copy()
+    spoilt[fold == 2] = (spoilt[fold == 2] + 1) % 7
+    after = temperature.cross_fit("temperature", logits, spoilt, groups)
+    np.testing.assert_array_equal(before[fold == 2], after[fold == 2])
+    assert not np.allclose(before[fold != 2], after[fold != 2])
+    assert metrics.ece(before, labels) < metrics.ece(softmax(logits), labels) / 3

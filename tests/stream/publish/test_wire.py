@@ -1,0 +1,301 @@
+from __future__ import annotations
+
+import json
+import math
+import subprocess
+import sys
+from typing import Any
+
+import jsonschema
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from engine.spec import SEVEN_CLASSES
+from stream.publish import message as m
+from stream.publish import rules, wire
+
+finite = st.floats(allow_nan=False, allow_infinity=False, width=32)
+uint = st.integers(0, 2**53)
+share = st.floats(0, 1)
+names = st.text("abcXYZ019-_", min_size=1, max_size=12)
+text = st.text(max_size=20)
+
+
+def maps(values: st.SearchStrategy[float]) -> st.SearchStrategy[dict[str, float] | None]:
+    return st.none() | st.fixed_dictionaries(dict.fromkeys(SEVEN_CLASSES, values))
+
+
+@st.composite
+def face(draw: st.DrawFn) -> m.Face:
+    ready = draw(st.booleans())
+    return m.Face(
+        id=draw(names),
+        state=draw(st.sampled_from(m.FACE_STATES)),
+        age_frames=draw(uint),
+        primary=draw(st.booleans()),
+        box=(draw(finite), draw(finite), draw(finite), draw(finite)),
+        score=draw(share),
+        ready=ready,
+        reason="ok" if ready else draw(st.sampled_from(m.FACE_REASONS[1:])),
+        window=m.Window(draw(uint), draw(uint), draw(st.floats(0, 1e6)), draw(uint)),
+        logits=draw(maps(finite)),
+        probs=draw(maps(share)),
+        smoothed=draw(maps(share)),
+        now=draw(maps(share)),
+        label=draw(st.none() | st.sampled_from(SEVEN_CLASSES)) if ready else None,
+        confidence=draw(st.none() | share) if ready else None,
+        scored_frame_id=draw(st.none() | uint),
+        score_age_ms=draw(st.none() | st.floats(0, 1e6)),
+        relevance=draw(st.none() | st.lists(share, max_size=16)),
+        quality=m.Quality(draw(st.none() | st.floats(0, 1e4)), draw(st.none() | share), draw(st.none() | finite)),
+        neutral_shift=draw(maps(finite)),
+    )
+
+
+models = st.builds(m.Model, text, text, text, text, st.just(SEVEN_CLASSES), st.none() | text)
+
+
+@st.composite
+def faces(draw: st.DrawFn) -> m.Faces:
+    valid = draw(st.booleans())
+    return m.Faces(
+        source=draw(names),
+        session=draw(text),
+        seq=draw(uint),
+        frame_id=draw(uint),
+        dropped_total=draw(uint),
+        t_publish_ns=draw(uint),
+        boot_id=draw(text),
+        valid=valid,
+        reason="ok" if valid else draw(st.sampled_from(m.REASONS[1:])),
+        rate_hz=draw(st.none() | st.floats(0.1, 240)),
+        t_capture_ns=draw(uint) if valid else draw(st.none() | uint),
+        t_capture_unix_ns=draw(st.none() | st.integers(0, 2**63 - 1)),
+        t_capture_src=draw(st.none() | st.sampled_from(m.CAPTURE_CLOCKS)),
+        degraded=draw(st.lists(st.sampled_from(m.DEGRADED), max_size=3)),
+        width=draw(st.none() | uint),
+        height=draw(st.none() | uint),
+        latency_ms=m.LatencyMs(*draw(st.tuples(*[st.none() | finite] * 4))),
+        model=draw(st.none() | models),
+        faces=draw(st.lists(face(), max_size=2)),
+    )
+
+
+statuses = st.builds(
+    m.Status,
+    source=names,
+    session=text,
+    seq=uint,
+    boot_id=text,
+    t_publish_ns=uint,
+    t_publish_unix_ns=uint,
+    uptime_s=st.floats(0, 1e9),
+    state=st.sampled_from(["ok", "degraded", "starting"]),
+    camera=st.sampled_from(m.REASONS),
+    version=text,
+    declared_hz=st.none() | st.floats(0, 240),
+    rate_in_hz=st.none() | st.floats(0, 240),
+    rate_out_hz=st.none() | st.floats(0, 240),
+    latency_ms=st.dictionaries(names, st.builds(m.StageMs, finite, finite, uint), max_size=3),
+    temperature_c=st.none() | st.dictionaries(names, finite, max_size=3),
+    memory_mb=st.none() | st.floats(0, 1e6),
+    model=st.none() | models,
+    note=st.none() | text,
+)
+events = st.builds(
+    m.Event,
+    source=names,
+    session=text,
+    seq=uint,
+    boot_id=text,
+    t_publish_ns=uint,
+    event=st.sampled_from(m.EVENTS),
+    face=st.none() | names,
+    frame_id=st.none() | uint,
+)
+
+
+def validator(kind: str) -> Any:
+    schema = json.loads(wire.schema_path(kind).read_text())
+    jsonschema.Draft202012Validator.check_schema(schema)
+    return jsonschema.Draft202012Validator(schema)
+
+
+VALIDATORS = {kind: validator(kind) for kind in ("faces", "status", "event")}
+
+
+def plain_faces(**changes: Any) -> m.Faces:
+    values: dict[str, Any] = {
+        "source": "cam1",
+        "session": "s",
+        "seq": 1,
+        "frame_id": 1,
+        "dropped_total": 0,
+        "t_capture_ns": 1,
+        "t_publish_ns": 2,
+        "boot_id": "b",
+        "valid": True,
+        "reason": "ok",
+    }
+    return m.Faces(**(values | changes))
+
+
+def plain_face(**changes: Any) -> m.Face:
+    values: dict[str, Any] = {
+        "id": "f1",
+        "state": "tracked",
+        "age_frames": 3,
+        "primary": True,
+        "box": (0.0, 0.0, 9.0, 9.0),
+        "score": 0.9,
+        "ready": True,
+        "reason": "ok",
+        "window": m.Window(16, 16, 1875.0),
+    }
+    return m.Face(**(values | changes))
+
+
+@given(faces() | statuses | events)
+def test_what_is_encoded_fits_the_schema_and_comes_back_equal(message: m.Message) -> None:
+    body = wire.encode(message)
+    kind = type(message).__name__.lower()
+    VALIDATORS[kind].validate(json.loads(body))
+    assert b"\n" not in body
+    assert wire.decode_frame(wire.topic(kind, message.source) + body) == message
+
+
+@given(faces(), st.dictionaries(names.map("x_".__add__), st.none() | text | uint, min_size=1, max_size=3))
+def test_keys_of_a_later_minor_version_are_ignored(message: m.Faces, later: dict[str, Any]) -> None:
+    tree = json.loads(wire.encode(message))
+    tree |= later
+    tree["schema"] = "dfer.faces/1.9"
+    tree["latency_ms"]["x_later"] = 1
+    for one in tree["faces"]:
+        one |= later
+        one["state"] = "a_later_state"
+    VALIDATORS["faces"].validate(tree)
+    read = wire.decode(json.dumps(tree), m.Faces)
+    assert read.seq == message.seq
+    assert [one.probs for one in read.faces] == [one.probs for one in message.faces]
+
+
+def test_keys_an_older_publisher_does_not_send_take_defaults() -> None:
+    tree = json.loads(wire.encode(plain_faces(faces=[plain_face()])))
+    for name in ("rate_hz", "degraded", "latency_ms", "model"):
+        del tree[name]
+    del tree["faces"][0]["neutral_shift"]
+    assert wire.decode(json.dumps(tree), m.Faces) == plain_faces(faces=[plain_face()])
+
+
+@pytest.mark.parametrize(
+    ("schema", "words"),
+    [
+        ("dfer.faces/2.0", "update this reader"),
+        ("dfer.faces/0.3", "update the publisher"),
+        ("dfer.status/1.0", "expected dfer.faces/1.x"),
+        ("nonsense", "expected dfer.faces/1.x"),
+    ],
+)
+def test_another_major_version_is_refused(schema: str, words: str) -> None:
+    body = wire.encode(plain_faces()).replace(b"dfer.faces/1.0", schema.encode())
+    with pytest.raises(m.MessageError, match=words):
+        wire.decode(body, m.Faces)
+    assert not VALIDATORS["faces"].is_valid(json.loads(body))
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b"[]", b'{"schema":"dfer.faces/1.0"}', b'{"schema":1}', b"\xff"])
+def test_what_is_no_message_is_refused(body: bytes) -> None:
+    with pytest.raises(m.MessageError, match="not a faces message"):
+        wire.decode(body, m.Faces)
+
+
+@pytest.mark.parametrize("data", [b"", b"faces/cam1", b"other/cam1 {}", b"faces {}", b"\xff\xfe/x {}"])
+def test_what_has_no_topic_of_ours_is_refused(data: bytes) -> None:
+    with pytest.raises(m.MessageError, match="not a dferstream message"):
+        wire.decode_frame(data)
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+def test_no_number_that_is_not_finite_reaches_the_wire(bad: float) -> None:
+    classes: dict[str, float] = dict.fromkeys(SEVEN_CLASSES, 0.1)
+    changed: list[dict[str, Any]] = [
+        {"box": (0.0, bad, 1.0, 1.0)},
+        {"score": bad},
+        {"confidence": bad},
+        {"score_age_ms": bad},
+        {"window": m.Window(1, 2, bad)},
+        {"relevance": [0.5, bad]},
+        {"quality": m.Quality(pitch_deg=bad)},
+        *({name: classes | {"fear": bad}} for name in ("logits", "probs", "smoothed", "now", "neutral_shift")),
+    ]
+    for changes in changed:
+        with pytest.raises(m.MessageError, match=r"faces\[f1\].*not finite"):
+            wire.encode(plain_faces(faces=[plain_face(**changes)]))
+    with pytest.raises(m.MessageError, match="latency_ms"):
+        wire.encode(plain_faces(latency_ms=m.LatencyMs(detect=bad)))
+    with pytest.raises(m.MessageError, match="rate_hz"):
+        wire.encode(plain_faces(rate_hz=bad))
+    assert m.scores(SEVEN_CLASSES, [0.1] * 6 + [bad]) is None
+
+
+def test_scores_are_by_name_and_rounded() -> None:
+    assert m.scores(("a", "b"), [0.12345678, 0.5]) == {"a": 0.123457, "b": 0.5}
+    with pytest.raises(ValueError, match="zip"):
+        m.scores(("a", "b"), [0.1])
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"reason": "stalled"},
+        {"valid": False},
+        {"valid": False, "reason": "asleep"},
+        {"t_capture_src": "sundial"},
+        {"degraded": ["mood"]},
+        {"faces": [plain_face(ready=False)]},
+        {"faces": [plain_face(ready=False, reason="warming", label="fear")]},
+        {"faces": [plain_face(state="gone")]},
+        {"faces": [plain_face(reason="warming")]},
+    ],
+)
+def test_contradictions_are_refused_before_they_are_sent(changes: dict[str, Any]) -> None:
+    with pytest.raises(m.MessageError):
+        wire.encode(plain_faces(**changes))
+
+
+def test_the_schema_refuses_a_label_before_ready_and_a_valid_message_without_capture_time() -> None:
+    tree = json.loads(wire.encode(plain_faces(faces=[plain_face(label="fear", confidence=0.9)])))
+    early = json.loads(json.dumps(tree))
+    early["faces"][0] |= {"ready": False, "reason": "warming"}
+    assert not VALIDATORS["faces"].is_valid(early)
+    assert not VALIDATORS["faces"].is_valid(tree | {"t_capture_ns": None})
+    assert not VALIDATORS["faces"].is_valid(tree | {"reason": "frozen"})
+
+
+def test_schema_files_name_every_field() -> None:
+    def fields(cls: type) -> set[str]:
+        return {field.encode_name for field in msgspec.structs.fields(cls)}
+
+    for kind, cls in (("faces", m.Faces), ("status", m.Status), ("event", m.Event)):
+        schema = VALIDATORS[kind].schema
+        assert set(schema["properties"]) == fields(cls), kind
+    defs = VALIDATORS["faces"].schema["$defs"]
+    assert set(defs["face"]["properties"]) == fields(m.Face)
+    assert set(defs["model"]["properties"]) == fields(m.Model)
+    assert set(defs["face"]["properties"]["window"]["properties"]) == fields(m.Window)
+    assert set(defs["face"]["properties"]["quality"]["properties"]) == fields(m.Quality)
+
+
+def test_a_topic_ends_with_a_space_so_that_cam1_is_not_cam10() -> None:
+    assert wire.topic("faces", "cam1") == b"faces/cam1 "
+    assert not wire.topic("faces", "cam10").startswith(wire.topic("faces", "cam1"))
+    for name in ("cam 1", "a/b", "", "ü", "x" * 65, ".x"):
+        with pytest.raises(m.MessageError, match="source name"):
+            rules.check_source(name)
+
+
+def test_a_subscriber_can_use_the_structs_without_zeromq() -> None:
+    code = "import sys; sys.modules['zmq'] = None; import stream.publish.wire, stream.subscribe.freshness"
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)

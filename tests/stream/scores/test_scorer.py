@@ -1,0 +1,109 @@
+"""The fixed order of a face's scores: shift, calibration, smoothing, label; and when each begins anew."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from calibration.apply import Calibration, CalibrationError, softmax
+from calibration.neutral import NeutralSettings
+from engine.spec import SEVEN_CLASSES
+from stream.scores.scorer import FaceScores, Scorer
+from stream.scores.settings import ScoreSettings, SmoothSettings
+from stream.window.result import WindowScore
+
+S = 1_000_000_000
+COOL = Calibration(SEVEN_CLASSES, "temperature", (0.5,) * 7, threshold=0.3, neutral_logits=(0.0,) * 7)
+
+
+def window(top: int, t_ns: int, height: float = 4.0, now: int | None = None) -> WindowScore:
+    """The score of a window whose largest logit is `height` at class `top`."""
+    logits = np.zeros(7, np.float32)
+    logits[top] = height
+    quick = None if now is None else np.eye(7, dtype=np.float32)[now] * height
+    return WindowScore(logits, np.array([0.123456, 0.876544], np.float32), quick, t_ns, frame_id=t_ns // 1000)
+
+
+def values(scores: dict[str, float] | None) -> npt.NDArray[np.float64]:
+    assert scores is not None
+    assert tuple(scores) == SEVEN_CLASSES
+    return np.array(list(scores.values()))
+
+
+def test_a_full_window_is_calibrated_smoothed_and_labelled() -> None:
+    scorer = Scorer(SEVEN_CLASSES, COOL, ScoreSettings())
+    first = scorer.step("f", window(3, S, now=1), full=True)
+    expected = softmax(np.eye(7)[3] * 4 * 0.5)
+    assert (first.t_ns, first.frame_id, first.relevance) == (S, S // 1000, [0.12346, 0.87654])
+    np.testing.assert_allclose(values(first.logits), np.eye(7)[3] * 4)
+    np.testing.assert_allclose(values(first.probs), expected, atol=1e-6)
+    np.testing.assert_allclose(values(first.now), softmax(np.eye(7)[1] * 4 * 0.5), atol=1e-6)
+    np.testing.assert_allclose(values(first.smoothed), expected, atol=1e-6)
+    assert first.label == SEVEN_CLASSES[3]
+    assert first.confidence == pytest.approx(expected[3], abs=1e-6)
+    assert first.neutral_shift is None
+    # A quarter of a second is one time constant: 63 % of the way, in `smoothed` alone.
+    second = scorer.step("f", window(0, S + S // 4), full=True)
+    after = softmax(np.eye(7)[0] * 4 * 0.5)
+    np.testing.assert_allclose(values(second.probs), after, atol=1e-6)
+    np.testing.assert_allclose(values(second.smoothed), after + np.exp(-1) * (expected - after), atol=1e-5)
+    # The class that was held is no longer sure enough, and the other has not led for long enough.
+    assert second.label is None
+    assert second.confidence == values(second.smoothed)[3]
+    assert second.now is None
+
+
+def test_a_window_that_is_filling_has_probabilities_but_no_label() -> None:
+    scorer = Scorer(SEVEN_CLASSES, COOL, ScoreSettings(neutral=NeutralSettings(True, 0.5)))
+    for tick in range(8):
+        said = scorer.step("f", window(3, tick * S), full=False)
+        assert said.probs is not None
+        assert (said.smoothed, said.label, said.confidence, said.neutral_shift) == (None, None, None, None)
+
+
+def test_the_same_score_is_said_again_until_the_head_has_run() -> None:
+    scorer = Scorer(SEVEN_CLASSES, COOL, ScoreSettings())
+    said = scorer.step("f", window(3, S), full=True)
+    assert scorer.step("f", window(0, S), full=True) is said
+    assert scorer.step("g", window(0, S), full=True).label == SEVEN_CLASSES[0]
+
+
+def test_the_calibration_and_its_threshold_can_be_switched_off() -> None:
+    unsure = window(3, S, height=1.0)
+    calibrated = Scorer(SEVEN_CLASSES, COOL, ScoreSettings()).step("f", unsure, full=True)
+    plain = Scorer(SEVEN_CLASSES, COOL, ScoreSettings(calibrate=False)).step("f", unsure, full=True)
+    assert calibrated.label is None  # 0.216 of a threshold of 0.3
+    assert plain.label == SEVEN_CLASSES[3]
+    np.testing.assert_allclose(values(plain.probs), softmax(unsure.logits), atol=1e-6)
+
+
+def test_a_persons_shift_comes_before_the_calibration_for_now_as_well() -> None:
+    scorer = Scorer(SEVEN_CLASSES, COOL, ScoreSettings(neutral=NeutralSettings(True, 1.0, 1.0)))
+    settled = [scorer.step("f", window(3, t * S // 2, now=3), full=True) for t in range(3)][-1]
+    shift = values(settled.neutral_shift)
+    assert shift[3] == -1  # as far as the bound allows
+    expected = softmax((np.eye(7)[3] * 4 + shift) * 0.5)
+    np.testing.assert_allclose(values(settled.probs), expected, atol=1e-5)
+    np.testing.assert_allclose(values(settled.now), expected, atol=1e-5)
+    with pytest.raises(CalibrationError, match="neutral faces"):
+        Scorer(SEVEN_CLASSES, COOL, ScoreSettings(calibrate=False, neutral=NeutralSettings(True)))
+
+
+@pytest.mark.parametrize(("call", "shifted"), [("restart", True), ("reset", False), ("reset_all", False)])
+def test_what_beginning_anew_forgets(call: str, shifted: bool) -> None:
+    settings = ScoreSettings(neutral=NeutralSettings(True, 0.5, 0.1), calm=SmoothSettings(time_constant_s=60, gap_s=60))
+    scorer = Scorer(SEVEN_CLASSES, COOL, settings)
+    for face in ("f", "other"):
+        for t in range(3):
+            said = scorer.step(face, window(3, t * S // 2), full=True)
+        assert said.neutral_shift is not None
+    getattr(scorer, call)(*([] if call == "reset_all" else ["f"]))
+
+    def at_once(face: str) -> FaceScores:
+        return scorer.step(face, window(0, S), full=True)
+
+    anew = at_once("f")
+    assert anew.label == SEVEN_CLASSES[0]  # neither the held score nor what was smoothed before
+    assert (anew.neutral_shift is not None) == shifted
+    assert at_once("other").label == SEVEN_CLASSES[0 if call == "reset_all" else 3]

@@ -1,0 +1,64 @@
+"""``dfer-train prepare``."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import Progress
+
+from engine.console import Exit
+from engine.spec import CropGeometry
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    parser.add_argument(
+        "videos", type=Path, help="CSV path,label[,start_s,end_s][,subject], or folders <class>/<video>"
+    )
+    parser.add_argument(
+        "--out", type=Path, required=True, help="folder for crops, CSV, contact sheet and list of failures"
+    )
+    parser.add_argument("--part", default="train", help="name of the CSV: train, val or test")
+    parser.add_argument("--size", type=int, default=224, help="side of a crop, px")
+    parser.add_argument("--workers", type=int, default=0, help="processes; 0: one per core")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Cut the faces; in part where not one clip could be cut."""
+    from train.data.layouts import clips as own_clips
+    from train.data.prepare import Outcome, folder_clips, prepare
+    from train.data.record import DataReport
+
+    console = Console(stderr=True)
+    report: DataReport | None = None
+    if arguments.videos.is_dir() and not (arguments.videos / f"{arguments.part}.csv").is_file():
+        clips = folder_clips(arguments.videos)
+    else:
+        clips, report = own_clips.load(arguments.videos, arguments.part)
+        console.print(report.text(), highlight=False)
+    with Progress(console=console, transient=True) as progress:
+        task = progress.add_task("cutting faces", total=len(clips))
+
+        def advance(outcome: Outcome) -> None:
+            progress.advance(task)
+            if outcome.problem:
+                progress.console.print(f"{outcome.name}: {outcome.problem}", highlight=False)
+
+        outcomes = prepare(
+            clips,
+            arguments.out,
+            CropGeometry(size_px=arguments.size),
+            arguments.workers or os.cpu_count() or 1,
+            arguments.part,
+            advance=advance,
+            problems=report.problems if report else None,
+        )
+    done = sum(1 for outcome in outcomes if outcome.folder)
+    listed = f" ({report.problem_count} problems with the list itself)" if report and report.problem_count else ""
+    part = arguments.part
+    console.print(f"{done} of {len(outcomes)} clips cut{listed}; see {part}-failed.csv and {part}-contact.jpg")
+    print(arguments.out / f"{part}.csv")
+    return Exit.DONE if done else Exit.PARTLY
