@@ -68,7 +68,9 @@ def entries(cls: type, prefix: str = "", hidden: frozenset[str] | None = None) -
     Raises:
         SettingsError: If a field is undocumented or of a type that no text can set.
     """
-    hints, docs = typing.get_type_hints(cls), attribute_docs(cls)
+    hints = typing.get_type_hints(cls)
+    # A field is documented where it is declared, be it in a base.
+    docs = {name: doc for base in reversed(cls.__mro__) for name, doc in attribute_docs(base).items()}
     left_out: frozenset[str] = getattr(cls, "HIDDEN", frozenset()) if hidden is None else hidden
     found: list[Entry] = []
     for field in dataclasses.fields(cls):

@@ -42,9 +42,9 @@ def add_flags(
         group.add_argument(*names, dest=entry.key, default=argparse.SUPPRESS, help=text, **more)
 
 
-def add_set(parser: argparse.ArgumentParser) -> None:
+def add_set(parser: argparse.ArgumentParser, meaning: str = "any setting, by its key") -> None:
     """Give a parser ``--set KEY=VALUE``; ``args.set`` is what :func:`engine.settings.load` takes as assignments."""
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="any setting, by its key")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help=meaning)
 
 
 def flags_of(args: argparse.Namespace, cls: type) -> dict[str, str]:

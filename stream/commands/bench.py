@@ -174,7 +174,7 @@ def _run_case(case: Case) -> Figures:
         command += ["--bind", f"ipc://{folder}/bench.ipc", *case.flags]
         started_ns = time.monotonic_ns()
         with (
-            open(Path(folder) / "errors", "wb") as errors,
+            (Path(folder) / "errors").open("wb") as errors,
             subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors) as process,
         ):
             watch = _Watch(process.pid)

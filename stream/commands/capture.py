@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import shutil
 import sys
 import tempfile
@@ -205,13 +204,13 @@ def save(out: Path, kept: Kept, spec: ModelSpec, consent: Consent) -> None:
             times = np.asarray(kept.times_s, np.float64)
             np.savez_compressed(file, crops=np.stack(kept.units), times_s=times, about=np.array(about))
             file.chmod(0o600)
-            os.replace(file, out)
+            file.replace(out)
             return
         (room / "about.json").write_text(about + "\n", "utf-8")
         for number, crop in enumerate(crop for unit in kept.units for crop in unit):
             if not cv2.imwrite(str(room / f"{number:06d}.png"), cv2.cvtColor(crop, cv2.COLOR_RGB2BGR)):
                 raise CaptureError(f"{out}: a picture cannot be written", "is the disk full?")
-        os.replace(room, out)
+        room.replace(out)
     finally:
         shutil.rmtree(room, ignore_errors=True)
 

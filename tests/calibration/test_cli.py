@@ -166,7 +166,7 @@ def test_files_that_cannot_be_read_are_one_line(
 def test_the_shared_votes_give_the_documented_counts(shared_data: Path) -> None:
     table = shared_data / "ferplus" / "dev.csv"
     truths = data.read_truth(data.TruthTable(table, "name", "twin_cluster", "first_of_cluster=1"), SEVEN_CLASSES)
-    counts = {name: 0 for name in SEVEN_CLASSES}
+    counts = dict.fromkeys(SEVEN_CLASSES, 0)
     for truth in truths:
         if truth.label is not None:
             counts[SEVEN_CLASSES[truth.label]] += 1

@@ -70,7 +70,7 @@ def export_run(run: Path, out: Path, weights: str | None = None, opset: int = 18
         The bundle, verified against its golden vectors.
 
     Raises:
-        ConfigError: If the folder holds no run.
+        SettingsError: If the folder holds no run.
         CheckpointError: If its weights cannot be read.
         ExportError: If the graphs do not keep the contract.
     """

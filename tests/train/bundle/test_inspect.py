@@ -86,7 +86,7 @@ def test_command_prints_json_and_tables(capsys: pytest.CaptureFixture[str]) -> N
     [
         (["tg-def"], "did you mean 'tg-dfer'?"),
         (["tg-dfer", "--encoder", "vit-b-23"], "did you mean 'vit-b-32'?"),
-        (["dk-clip", "--set", "tresholt=1"], "did you mean 'threshold'?"),
+        (["dk-clip", "--set", "tresholt=1"], "did you mean threshold?"),
         (["dk-clip", "--set", "threshold=2"], "threshold must be 0..1, not 2"),
     ],
 )
