@@ -20,7 +20,7 @@ from engine.backends import Backend
 from stream.camera.frame import Frame
 from stream.faces import FacesResult, TrackedFace
 from stream.faces.primary import Box, primary_face
-from stream.publish.message import Face, Quality, WindowFill
+from stream.publish.message import Face, Quality, Window
 from stream.scores.scorer import Scorer
 from stream.window.clock import SampleClock
 from stream.window.crop import crop_face
@@ -122,6 +122,15 @@ class Pipeline:
         self._clock = SampleClock(windows.encode_hz)
         self._period = FramePeriod()
 
+    @property
+    def delay_s(self) -> float:
+        """Longest time from a lasting change of a face to its label, s: what each block says of itself.
+
+        The sample's tick, a window of samples, smoothing and hysteresis, and the score at which the label then changes.
+        A model that weighs its newest samples follows sooner; time to compute and the camera's period come on top.
+        """
+        return self._clock.delay_s + self._windows.delay_s + self._scorer.delay_s + self._windows.hop_s
+
     def step(self, frame: Frame) -> FrameResult:
         """Process one frame.
 
@@ -221,7 +230,7 @@ class Pipeline:
             score=round(float(face.score), 4),
             ready=reason == "ok",
             reason=reason,
-            window=WindowFill(window.n, window.need, round(window.span_ms, 1), window.gaps),
+            window=Window(window.n, window.need, round(window.span_ms, 1), window.gaps),
             quality=Quality(
                 size_px=_round(face.size_px, 1),
                 blur=_blur(face.sharpness),

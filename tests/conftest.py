@@ -19,7 +19,7 @@ from engine.spec import SEVEN_CLASSES, CropGeometry, ModelSpec
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from engine.bundle.bundle import Bundle
+    from engine.bundle import Bundle
 
 # Shared machines stall for seconds; how long one example takes says nothing about the code.
 settings.register_profile("dferstream", deadline=None, max_examples=60)

@@ -2,8 +2,8 @@
 
 Draws places in the rooms below by a seed, changes each in one way (cosmic-ray's operators: other comparisons, numbers,
 operators, constants, exceptions, loops that do not run) and runs the room's tests that execute the changed statement,
-quickest first, until one fails. All this happens in a copy of the tree in a temporary folder; what was loaded before a
-change is forked, so that a run costs what its tests cost.
+quickest first, until one fails; a mutant that none notices is printed. All this happens in a copy of the tree in a
+temporary folder; what was loaded before a change is forked, so that a run costs what its tests cost.
 
 Needs cosmic-ray, which nothing else here does: ``pip install --target DIR cosmic-ray`` and DIR on PYTHONPATH.
 Annotations are not changed: nothing executes them.
@@ -345,7 +345,7 @@ def main(arguments: list[str] | None = None) -> int:
     os.nice(10)
     os.environ |= dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
     os.environ.setdefault("DFER_SHARED_DATA", str(ROOT.parent / "shared" / "data"))
-    counts, survivors, share = Counter[str](), list[Mutant](), shares(given.sample)
+    counts, share = Counter[str](), shares(given.sample)
     with tempfile.TemporaryDirectory(prefix="mutation-") as folder:
         tree = Path(folder) / "tree"
         shutil.copytree(ROOT, tree, ignore=_LEFT_OUT)
@@ -362,21 +362,24 @@ def main(arguments: list[str] | None = None) -> int:
                 verdict = judge(tree, mutant, baseline)
                 of_room[verdict] += 1
                 if verdict == "survived":
-                    survivors.append(mutant)
+                    reason = EQUIVALENT.get((mutant.file, mutant.new))
+                    of_room["equivalent"] += reason is not None
+                    print(f"  {mutant}" + (f"  (equivalent: {reason})" if reason else ""), flush=True)
             counts += of_room
             print(_line(room.name, of_room), flush=True)
     print(_line("all", counts))
-    equal = {m: EQUIVALENT[m.file, m.new] for m in survivors if (m.file, m.new) in EQUIVALENT}
-    print("\nsurvivors:", *(m for m in survivors if m not in equal), sep="\n  ")
-    print("\nequivalent, counted as survivors above:", *(f"{m}  ({why})" for m, why in equal.items()), sep="\n  ")
-    return int(counts["survived"] > 0.15 * counts.total())
+    return int(counts["survived"] > 0.15 * _total(counts))
+
+
+def _total(counts: Counter[str]) -> int:
+    return counts["killed"] + counts["timeout"] + counts["survived"]
 
 
 def _line(name: str, counts: Counter[str]) -> str:
-    total = counts.total()
+    total = _total(counts)
     share = (total - counts["survived"]) / max(total, 1)
-    each = ", ".join(f"{counts[verdict]} {verdict}" for verdict in ("killed", "timeout", "survived"))
-    return f"{name}: {total} mutants, {each}: {share:.1%} noticed"
+    ends = f"{counts['killed']} killed, {counts['timeout']} too slow, {counts['survived']} survived"
+    return f"{name}: {total} mutants, {ends} ({counts['equivalent']} of them equivalent): {share:.1%} noticed"
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ import pytest
 
 from engine.build.build import build
 from engine.build.options import BuildOptions
-from engine.bundle.bundle import Bundle
+from engine.bundle import Bundle
 from engine.graph import convert, half
 from engine.graph import onnx_file as graph
 from engine.graph.check import check_form, measured

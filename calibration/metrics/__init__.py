@@ -6,8 +6,6 @@ Shapes, if not said otherwise: ``probs`` (n, C) float, each row sums to 1, or lo
 
 from calibration.metrics.calibration_error import (
     BINS,
-    Bin,
-    TopLabel,
     brier,
     check,
     classwise_ece,
@@ -17,7 +15,7 @@ from calibration.metrics.calibration_error import (
     reliability,
     top_label,
 )
-from calibration.metrics.intervals import Interval, Rows, bootstrap, paired_uar_gain, war_and_uar_intervals
+from calibration.metrics.intervals import Interval, bootstrap, paired_uar_gain, war_and_uar_intervals
 from calibration.metrics.localisation import auroc, clip_auroc
 from calibration.metrics.recognition import (
     Labels,
@@ -30,37 +28,11 @@ from calibration.metrics.recognition import (
     uar,
     war,
 )
-from calibration.metrics.selective import RiskCoverage, errors_removed, risk_coverage
+from calibration.metrics.selective import errors_removed, risk_coverage
 
 __all__ = [
-    "BINS",
-    "Bin",
-    "Interval",
-    "Labels",
-    "MeanSd",
-    "RiskCoverage",
-    "Rows",
-    "Scores",
-    "TopLabel",
-    "auroc",
-    "bootstrap",
-    "brier",
-    "check",
-    "classwise_ece",
-    "clip_auroc",
-    "confusion_matrix",
-    "ece",
-    "errors_removed",
-    "mean_and_sd",
-    "nll",
-    "nll_of_logits",
-    "paired_uar_gain",
-    "reliability",
-    "risk_coverage",
-    "score",
-    "score_confusion",
-    "top_label",
-    "uar",
-    "war",
-    "war_and_uar_intervals",
-]
+    "BINS", "Interval", "Labels", "MeanSd", "Scores", "auroc", "bootstrap",
+    "brier", "check", "classwise_ece", "clip_auroc", "confusion_matrix", "ece", "errors_removed", "mean_and_sd", "nll",
+    "nll_of_logits", "paired_uar_gain", "reliability", "risk_coverage", "score", "score_confusion", "top_label", "uar",
+    "war", "war_and_uar_intervals",
+]  # fmt: skip

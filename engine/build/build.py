@@ -49,7 +49,7 @@ def build(
     out: str | os.PathLike[str],
     backend: str = "auto",
     options: BuildOptions | None = None,
-    say: Callable[[str], None] = lambda line: None,
+    say: Callable[[str], None] = lambda _: None,
 ) -> Built:
     """Build an engine directory; it appears only if the gate passes.
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -147,11 +146,11 @@ def _replace(staging: Path, target: Path) -> None:
     staging.chmod(0o755)  # mkdtemp makes it private; a daemon of another user reads it
     aside = staging.with_name(staging.name + ".old")
     if target.exists():
-        os.replace(target, aside)
+        target.replace(aside)
     try:
-        os.replace(staging, target)
+        staging.replace(target)
     except BaseException:
         if aside.exists():
-            os.replace(aside, target)
+            aside.replace(target)
         raise
     shutil.rmtree(aside, ignore_errors=True)

@@ -44,7 +44,7 @@ def run(args: argparse.Namespace) -> int:
         hardware_compatible=args.hardware_compatible,
         version_compatible=args.version_compatible,
     )
-    say = (lambda line: None) if args.json else (lambda line: print(f"  {line}", flush=True))
+    say = (lambda _: None) if args.json else (lambda line: print(f"  {line}", flush=True))
     built = build(args.bundle, args.out, args.backend, options, say)
     engine, parity = built.engine, built.parity.to_dict()
     values = {

@@ -40,12 +40,12 @@ Fields may be ``bool``, ``int``, ``float``, ``str``, ``Path``, a ``Literal``, on
 dataclass, or a table of names that are free: ``Mapping[str, float]``, ``Mapping[str, Any]``.
 """
 
+from engine.settings.display import as_json, show, table
 from engine.settings.entry import Entry, SettingsError, attribute_docs, entries, values_of
 from engine.settings.flags import add_flags, add_set, flags_of
 from engine.settings.kinds import as_text, as_toml
 from engine.settings.layers import Layer, read_layers
-from engine.settings.load import Loaded, load
-from engine.settings.show import as_json, show, table
+from engine.settings.loading import Loaded, load
 
 __all__ = [
     "Entry",

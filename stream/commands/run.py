@@ -122,9 +122,9 @@ def _sinks(args: argparse.Namespace, settings: Settings, publisher: Publisher) -
     if settings.publish.with_frames:
         sinks.append(JpegFrames(publisher))
     if args.show:
-        from stream.show.overlay.window import Window
+        from stream.show.overlay.window import OverlayWindow
 
-        sinks.append(Window(f"dferstream {settings.source.name}"))
+        sinks.append(OverlayWindow(f"dferstream {settings.source.name}"))
     return sinks
 
 
@@ -142,4 +142,4 @@ def _stop_on_signals(loop: Loop) -> None:
 def _write_stats(path: Path, last: Status) -> None:
     partial = path.with_name(path.name + ".partial")
     partial.write_bytes(json.dumps(msgspec.to_builtins(last), indent=2).encode() + b"\n")
-    os.replace(partial, path)
+    partial.replace(path)

@@ -20,22 +20,22 @@ from typing import BinaryIO
 # be read back, and often they are the only sign that a file was cut short.
 os.environ.update(OPENCV_LOG_LEVEL="OFF", OPENCV_FFMPEG_LOGLEVEL="16")
 
-import msgspec  # noqa: E402
+import msgspec
 
-from engine.errors import DferError  # noqa: E402
-from engine.settings import load  # noqa: E402
-from stream.assemble import LoadedModel, load_model  # noqa: E402
-from stream.camera.driver import Opened  # noqa: E402
-from stream.camera.frame import CameraError  # noqa: E402
-from stream.config import Settings  # noqa: E402
-from stream.faces import FaceTracker  # noqa: E402
-from stream.offline.align import CropAligner  # noqa: E402
-from stream.offline.faces import FoundFace, StillFinder, StillScorer, find_faces  # noqa: E402
-from stream.offline.inputs import Problem  # noqa: E402
-from stream.offline.protocol import Answer, Order, Progressed, Ready, Refused, Scored, Setup  # noqa: E402
-from stream.offline.rows import encode  # noqa: E402
-from stream.offline.video import OverlayFiles, VideoScorer, VideoSummary  # noqa: E402
-from stream.show.overlay import OverlayError  # noqa: E402
+from engine.errors import DferError
+from engine.settings import load
+from stream.assemble import LoadedModel, load_model
+from stream.camera.driver import Opened
+from stream.camera.frame import CameraError
+from stream.config import Settings
+from stream.faces import FaceTracker
+from stream.offline.align import CropAligner
+from stream.offline.faces import FoundFace, StillFinder, StillScorer, find_faces
+from stream.offline.inputs import Problem
+from stream.offline.protocol import Answer, Order, Progressed, Ready, Refused, Scored, Setup
+from stream.offline.rows import encode
+from stream.offline.video import OverlayFiles, VideoScorer, VideoSummary
+from stream.show.overlay import OverlayError
 
 REPORT_EVERY_NS = 200_000_000
 
@@ -157,7 +157,7 @@ def _path(text: str | None) -> Path | None:
 def _one_line(error: Exception, path: str) -> str:
     """An error's words without the path, which stands before them anyway."""
     words = " ".join(str(error).split())
-    for spelling in (os.path.abspath(path), path):
+    for spelling in (os.path.abspath(path), path):  # noqa: PTH100 (normalises, follows no link)
         words = words.removeprefix(spelling).removeprefix(":").strip()
     return words or type(error).__name__
 

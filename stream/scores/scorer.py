@@ -49,6 +49,11 @@ class Scorer:
         self._smoother = Smoother(self._labels, settings.calm, self._calibration.threshold)
         self._held: dict[str, FaceScores] = {}
 
+    @property
+    def delay_s(self) -> float:
+        """What smoothing and hysteresis add, s."""
+        return self._smoother.delay_s
+
     def step(self, face_id: str, score: WindowScore, full: bool) -> FaceScores:
         """The face's scores; unchanged while the head has not run again.
 

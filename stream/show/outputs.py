@@ -51,7 +51,7 @@ class Outputs:
             self._publisher.event(body)
         shown = frame if isinstance(message, Faces) else None
         # Every sink gets it, whatever the one before says.
-        return all([sink.take(message, body, shown) for sink in self._sinks])
+        return all([sink.take(message, body, shown) for sink in self._sinks])  # noqa: C419
 
     def serve(self) -> None:
         """Answer new subscribers."""

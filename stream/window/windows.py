@@ -98,6 +98,16 @@ class FaceWindows:
         """Samples per second of each face."""
         return self.spec.sample_hz * self.stride
 
+    @property
+    def hop_s(self) -> float:
+        """Time between two scores of a face, s."""
+        return self.spec.hop / self.encode_hz
+
+    @property
+    def delay_s(self) -> float:
+        """Longest time from a sample to the first score that rests on nothing before it, s: a window, then a hop."""
+        return (self.spec.samples - 1) / self.spec.sample_hz + (self.spec.hop - 1) / self.encode_hz
+
     def observe(self, face_ids: Iterable[str], t_ns: int, gap_limit_ns: int) -> list[str]:
         """Note which faces this frame shows; a face unseen for longer than the limit starts its window anew.
 

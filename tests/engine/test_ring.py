@@ -62,8 +62,10 @@ def test_index_names_rows_of_the_flat_buffer() -> None:
 
 
 def test_memory_is_aligned_and_keeps_its_dtype() -> None:
+    # One alone may lie at a multiple of 64 by chance.
+    rings = [FeatureRing(1, 1, width) for width in range(1, 200)]
+    assert [ring.flat.ctypes.data % 64 for ring in rings] == [0] * len(rings)
     ring = FeatureRing(3, 5, 7, "float16")
-    assert ring.flat.ctypes.data % 64 == 0
     ring.push(0, np.full(7, 1 / 3, np.float32))
     assert ring.flat.dtype == np.float16
 
@@ -91,7 +93,7 @@ def test_impossible_requests_are_refused(call: Any, message: str) -> None:
 
 @pytest.mark.parametrize("slot", [-1, 2])
 def test_unknown_slot_is_refused(slot: int) -> None:
-    with pytest.raises(IndexError):
+    with pytest.raises(IndexError, match=r"outside 0\.\.1$|out of range$"):
         FeatureRing(2, 4, 3).push(slot, np.zeros(3, np.float32))
 
 

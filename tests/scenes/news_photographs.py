@@ -53,6 +53,7 @@ def read_photographs(
     with zipfile.ZipFile(folder / "ood_dev.zip") as photographs:
         for row in rows:
             grey = cv2.imdecode(np.frombuffer(photographs.read(row["name"]), np.uint8), cv2.IMREAD_GRAYSCALE)
+            assert grey is not None, row["name"]
             images.append(np.asarray(cv2.cvtColor(grey, cv2.COLOR_GRAY2RGB), np.uint8))
             # Where no face is found, the usual places of a crop stand in, for all nets alike.
             points.append(aligner.points(images[-1]).points5)

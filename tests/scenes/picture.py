@@ -21,7 +21,7 @@ from stream.show.overlay import OverlayError
 from stream.show.overlay.annotate import paired, read_messages
 from stream.show.overlay.draw import draw
 from stream.show.overlay.palette import INK, PANEL
-from stream.show.overlay.text import put_text
+from stream.show.overlay.text import panel, put_text, text_width
 from stream.show.overlay.timeline import save_png, timeline
 
 Image = NDArray[np.uint8]
@@ -61,7 +61,9 @@ def contact_sheet(
     row[:] = PANEL
     for k, (number, t_s) in enumerate(zip(wanted, at_s, strict=True)):
         small = np.asarray(cv2.resize(drawn[number], (across, down), interpolation=cv2.INTER_AREA), np.uint8)
-        put_text(small, f"{t_s:g} s", (across * 0.025, down * 0.965), max(down // 32, 7), INK, bold=True, shadow=True)
+        caption, unit = f"{t_s:g} s", max(down // 32, 7)
+        panel(small, 0, down - 2.4 * unit, text_width(caption, unit, bold=True) + 2 * unit, 2.4 * unit, 0, PANEL, 0.74)
+        put_text(small, caption, (unit, down - 0.7 * unit), unit, INK, bold=True)
         x = k * (across + gap)
         row[:, x : x + across] = small
     return np.concatenate([row, timeline(messages, size=(width, max(width // 5, 160)))])

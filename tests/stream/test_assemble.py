@@ -9,7 +9,6 @@ from engine.bundle.bundle import Bundle
 from engine.settings import SettingsError
 from stream.assemble import DEFAULT_BUNDLE, encode_stride, load_model
 from stream.config import ModelSettings
-from stream.pipeline import FramePeriod
 
 
 def test_the_default_bundle_is_whole_and_small() -> None:
@@ -39,14 +38,3 @@ def test_identity_says_what_runs(small_bundle: Callable[[str], Path]) -> None:
     assert model.fall_back().name == "onnxruntime"
     assert model.identity().backend == "onnxruntime"
     model.backend.close()
-
-
-def test_the_frame_period_is_the_median_of_what_was_seen() -> None:
-    period = FramePeriod()
-    assert period.step(0) == 33_333_333
-    for i in range(1, 20):
-        seen = period.step(i * 40_000_000)
-    assert seen == 40_000_000
-    assert period.step(19 * 40_000_000 + 5_000_000_000) == 40_000_000
-    period.reset()
-    assert period.step(10**12) == 33_333_333

@@ -119,7 +119,7 @@ def training_loader(
     )  # fmt: skip
 
 
-def quiet_worker(worker: int) -> None:
+def quiet_worker(_worker: int) -> None:
     """Set up a loader process: one thread, and Ctrl-C is the main process's business."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     cv2.setNumThreads(0)

@@ -10,7 +10,6 @@ import csv
 import io
 import json
 import multiprocessing
-import os
 import shutil
 import signal
 import tempfile
@@ -134,7 +133,7 @@ def cut_clip(clip: Clip, out: Path, geometry: CropGeometry, quality: int = 95) -
         room.chmod(0o755)
         if target.exists():
             shutil.rmtree(target)
-        os.replace(room, target)
+        room.replace(target)
     finally:
         shutil.rmtree(room, ignore_errors=True)
     return outcome

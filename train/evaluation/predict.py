@@ -144,7 +144,7 @@ def repeat_peak(clips: Batch, relevance: torch.Tensor) -> torch.Tensor:
     return own[:, None].expand_as(clips.inputs).contiguous()
 
 
-def reverse(clips: Batch, relevance: torch.Tensor) -> torch.Tensor:
+def reverse(clips: Batch, _relevance: torch.Tensor) -> torch.Tensor:
     """Time runs backwards."""
     return clips.inputs.flip(1)
 

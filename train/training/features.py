@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -144,7 +143,7 @@ def cache_features(
                     advance(view * len(dataset) + int(clips.index[-1]) + 1, views * len(dataset))
         out.flush()
         del out
-        os.replace(temporary, store)
+        temporary.replace(store)
         np.save(truth_store, truth, allow_pickle=False)
         write_text(note, json.dumps({"key": key, "shape": shape, "dtype": "float32"}))
     features = np.load(store, mmap_mode="r", allow_pickle=False)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -129,7 +128,7 @@ def write_video(pictures: Iterable[Image], out: Path, fps: float) -> int:
         if writer is None:
             raise OverlayError(f"{out}: there was no frame to write")
         writer.release()
-        os.replace(partial, out)
+        partial.replace(out)
     finally:
         if writer is not None:
             writer.release()

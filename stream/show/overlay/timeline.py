@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -126,9 +125,12 @@ def timeline(
     columns = (np.arange(right - left) + 0.5) / (right - left) * span
 
     fill(picture, left, top, right - left, bottom - top, TRACK, 0.35)
-    _draw_bands(picture, curve, labels, columns, left, top, bottom, series)
-    _draw_ribbon(picture, curve, columns, left, bottom + unit, unit * 2, series)
-    _draw_validity(picture, series, columns, left, top, bottom + unit * 3)
+    fill(picture, left, bottom + unit, right - left, unit * 2, TRACK, 0.35)
+    held = _held(curve, columns, series)
+    _draw_bands(picture[top:bottom, left:right], curve, labels, held)
+    _draw_ribbon(picture[bottom + unit : bottom + unit * 3, left:right], curve, held)
+    below = bottom + unit * 3
+    _draw_validity(picture[top:below, left:right], picture[below + 2 : below + 6, left:right], series, columns)
     _draw_axes(picture, span, left, right, top, bottom, unit)
     title = "no face" if name is None else f"face {name}"
     put_text(picture, title, (left, top - unit), unit, INK, bold=True)
@@ -158,7 +160,7 @@ def save_png(picture: Image, path: Path) -> None:
     partial = path.with_name(f".{path.name}.partial")
     try:
         partial.write_bytes(data.tobytes())
-        os.replace(partial, path)
+        partial.replace(path)
     except OSError as error:
         partial.unlink(missing_ok=True)
         raise OverlayError(f"{path}: cannot be written: {error.strerror}") from error
@@ -176,56 +178,40 @@ def _held(curve: Curve, columns: NDArray[np.float64], series: RunSeries) -> NDAr
     return np.where((index >= 0) & seen, index, -1)
 
 
-def _draw_bands(
-    picture: Image,
-    curve: Curve,
-    labels: list[str],
-    columns: NDArray[np.float64],
-    left: int,
-    top: int,
-    bottom: int,
-    series: RunSeries,
-) -> None:
+def _draw_bands(plot: Image, curve: Curve, labels: list[str], held: NDArray[np.intp]) -> None:
+    """The scores held at each column of the plot, stacked."""
     if not labels:
         return
-    held = _held(curve, columns, series)
-    rows = np.arange(bottom - top)[::-1] + 0.5  # from the bottom up
+    rows = np.arange(len(plot))[::-1] + 0.5  # from the bottom up
     colours = np.array([colour_of(label) for label in labels], np.uint8)
     table = np.array([[float(scores.get(label, 0.0)) for label in labels] for scores in curve.scores])
-    ready = np.asarray(curve.ready)
     for x, k in enumerate(held):
         if k < 0 or not table[k].sum() > 0:
             continue
         edges = np.cumsum(table[k]) / table[k].sum() * len(rows)
         column = colours[np.minimum(np.searchsorted(edges, rows, side="right"), len(labels) - 1)]
-        if not ready[k]:
+        if not curve.ready[k]:
             # Not ready: the same colours, washed out and striped.
             stripe = ((np.arange(len(rows)) + x) // 4 % 2 == 0)[:, None]
             column = np.where(stripe, column // 2 + np.array(PANEL, np.uint8) // 2, column // 3)
-        picture[top:bottom, left + x] = column
+        plot[:, x] = column
 
 
-def _draw_ribbon(
-    picture: Image, curve: Curve, columns: NDArray[np.float64], left: int, y: int, height: int, series: RunSeries
-) -> None:
+def _draw_ribbon(ribbon: Image, curve: Curve, held: NDArray[np.intp]) -> None:
     """The label held at each moment; unsure is grey, not ready is empty."""
-    fill(picture, left, y, len(columns), height, TRACK, 0.35)
-    for x, k in enumerate(_held(curve, columns, series)):
+    for x, k in enumerate(held):
         if k >= 0 and curve.ready[k]:
             label = curve.labels[k]
-            picture[y : y + height, left + x] = TRACK if label is None else colour_of(label)
+            ribbon[:, x] = TRACK if label is None else colour_of(label)
 
 
-def _draw_validity(
-    picture: Image, series: RunSeries, columns: NDArray[np.float64], left: int, top: int, bottom: int
-) -> None:
-    """Moments without a fresh live frame: a red line below, the bands darkened."""
+def _draw_validity(plot: Image, line: Image, series: RunSeries, columns: NDArray[np.float64]) -> None:
+    """Moments without a fresh live frame: the plot darkened, a red line below."""
     if not series.t_s:
         return
     valid = np.asarray(series.valid)[np.clip(np.searchsorted(series.t_s, columns, side="right") - 1, 0, None)]
-    for x in np.flatnonzero(~valid):
-        picture[top:bottom, left + x] //= 2
-        picture[bottom + 2 : bottom + 6, left + x] = BAD
+    plot[:, ~valid] //= 2
+    line[:, ~valid] = BAD
 
 
 def _draw_axes(picture: Image, span: float, left: int, right: int, top: int, bottom: int, unit: int) -> None:

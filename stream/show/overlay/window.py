@@ -7,7 +7,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping
-from types import TracebackType
 from typing import Any
 
 import cv2
@@ -60,7 +59,7 @@ def check_display(timeout_s: float = 20.0) -> None:
         )
 
 
-class Window:
+class OverlayWindow:
     """Shows frames with what was published about them: a sink of the daemon, or fed by :meth:`show`.
 
     Args:
@@ -80,12 +79,10 @@ class Window:
         self._shown_ns: int | None = None
         self._image = np.zeros((480, 640, 3), np.uint8)
 
-    def __enter__(self) -> Window:
+    def __enter__(self) -> OverlayWindow:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def take(self, message: Message, body: bytes, frame: Frame | None) -> bool:

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from calibration import metrics
 from calibration.apply import softmax
+from calibration.metrics.intervals import Rows
 from tests.calibration.samples import sample
 
 
@@ -16,7 +17,7 @@ def test_the_interval_holds_the_figure_and_twins_widen_it() -> None:
     doubled_logits, doubled_labels = np.repeat(logits[:100], 4, axis=0), np.repeat(labels[:100], 4)
     probs = softmax(doubled_logits)
 
-    def both(rows: metrics.Rows) -> list[float]:
+    def both(rows: Rows) -> list[float]:
         return [measure(probs[rows], doubled_labels[rows]) for measure in (metrics.war, metrics.ece)]
 
     war, ece = metrics.bootstrap(both, 400, twins, 200, centred=True)

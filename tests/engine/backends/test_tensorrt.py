@@ -4,6 +4,7 @@ import ast
 import importlib
 import json
 import re
+import shutil
 import sys
 import types
 from collections.abc import Iterator, Mapping
@@ -54,12 +55,26 @@ def record(monkeypatch: pytest.MonkeyPatch) -> Iterator[Record]:
         sys.modules.pop(module, None)
 
 
-@pytest.fixture
-def built(exported: Bundle, tmp_path: Path, record: Record) -> EngineDirectory:
-    result = build(exported.path, tmp_path / "engine", "tensorrt", BuildOptions(faces=4))
+@pytest.fixture(scope="module")
+def plans(exported: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An engine directory, built once; do not alter it."""
+    path, record = tmp_path_factory.mktemp("plans") / "engine", Record()
+    with pytest.MonkeyPatch.context() as patch:
+        install(patch, record, "10.3.0")
+        build(exported.path, path, "tensorrt", BuildOptions(faces=4))
+        for module in OURS:
+            sys.modules.pop(module, None)
     assert record.alive == {}, "the build gives all device memory back"
+    return path
+
+
+@pytest.fixture
+def built(plans: Path, tmp_path: Path, record: Record) -> EngineDirectory:
+    """A copy, free to be damaged."""
+    engine = open_artefact(shutil.copytree(plans, tmp_path / "engine"))
+    assert isinstance(engine, EngineDirectory)
     record.calls.clear()
-    return result.engine
+    return engine
 
 
 def test_a_plan_reproduces_the_golden_vectors_in_half(built: EngineDirectory, exported: Bundle, record: Record) -> None:

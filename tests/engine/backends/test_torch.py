@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import onnxruntime
 import pytest
@@ -80,7 +82,7 @@ CASES = [
 
 @pytest.mark.parametrize(("kind", "extras", "attributes", "shape"), CASES)
 def test_operators_agree_with_onnx_runtime(
-    kind: str, extras: list[tuple[str, list[int]]], attributes: dict[str, object], shape: tuple[int, ...]
+    kind: str, extras: list[tuple[str, list[int]]], attributes: dict[str, Any], shape: tuple[int, ...]
 ) -> None:
     if kind == "Expand":
         extras = [("shape", [4, *[1] * (len(shape) - 1), shape[-1]])] if len(shape) > 2 else [("shape", [4, 2, 3])]

@@ -53,7 +53,7 @@ def test_exported_graphs_keep_every_rule_in_both_opsets(
 
 def test_a_module_exported_at_opset_23_goes_the_whole_way(tmp_path: Path) -> None:
     spec = tiny_spec()
-    encoder, head = tiny_modules(spec)
+    encoder, head = tiny_modules(spec, depth=1)
     bundle = export_bundle(
         encoder, head, spec, tmp_path / "b", golden_crops=random_crops(spec, 9), provenance={}, metrics={}, opset=23
     )

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -137,7 +136,7 @@ def write_clip(out: Path) -> None:
     partial = out.with_name(f".{out.stem}.partial.mp4")
     try:
         _encode(partial)
-        os.replace(partial, out)
+        partial.replace(out)
     finally:
         partial.unlink(missing_ok=True)
     segments = [{"start_s": start, "end_s": end, "expression": name} for start, end, name in SEGMENTS]
@@ -145,7 +144,7 @@ def write_clip(out: Path) -> None:
     listing = out.with_suffix(".json")
     partial_listing = listing.with_name(f".{listing.name}.partial")
     partial_listing.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
-    os.replace(partial_listing, listing)
+    partial_listing.replace(listing)
 
 
 def main() -> int:

@@ -22,7 +22,7 @@ def steer(path: Path, mode: str) -> None:
     """Set the mode: ``ok``, ``absent``, ``hang``, ``hang_open``, ``freeze``, ``big``."""
     draft = path.with_suffix(".draft")
     draft.write_text(mode)
-    os.replace(draft, path)
+    draft.replace(path)
 
 
 class SteeredCamera:

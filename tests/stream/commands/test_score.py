@@ -47,7 +47,7 @@ class Finished:
 def score(*flags: str | Path, cwd: Path) -> Finished:
     """The command in this process, which has loaded what it needs; its workers are processes all the same."""
     out, err = (io.TextIOWrapper(io.BytesIO(), "utf-8") for _ in range(2))
-    here = os.getcwd()
+    here = Path.cwd()
     os.chdir(cwd)
     try:
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
@@ -276,7 +276,7 @@ def test_crops_in_a_zip_are_scored_once_each_as_a_full_window_of_themselves(
             image = cv2.imdecode(np.frombuffer(archive.read(row["member"]), np.uint8), cv2.IMREAD_COLOR)
             assert image is not None
             small = cv2.resize(image[..., ::-1], (32, 32), interpolation=cv2.INTER_AREA)
-            unit = np.repeat(small[None, None], spec.unit, axis=1)
+            unit = np.repeat(np.asarray(small, np.uint8)[None, None], spec.unit, axis=1)
             features = np.repeat(np.array(backend.encode(unit)), spec.window, axis=0)
             logits = backend.head(features, np.arange(spec.window, dtype=np.int32)[None]).logits[0]
             assert [row["logits"][label] for label in spec.labels] == pytest.approx(logits.tolist(), abs=2e-5)

@@ -66,7 +66,7 @@ def test_a_large_zip_is_several_items_and_a_changed_file_another_stamp(tmp_path:
     first = plan([str(path)], faces=True)
     assert [len(item.names) for item in first.items] == [FACES_PER_ITEM, 3]
     assert len({item.key for item in first.items}) == 2
-    assert list(read_images(first.items[1]))[0] == ImageFile(
+    assert next(iter(read_images(first.items[1]))) == ImageFile(
         f"{path}/{FACES_PER_ITEM}.png", f"{FACES_PER_ITEM}.png", b"data"
     )
     with zipfile.ZipFile(path, "a") as archive:

@@ -15,7 +15,6 @@ import psutil
 import pytest
 import zmq
 
-from stream.publish import endpoint as endpoints
 from stream.publish import keys
 from stream.publish.endpoint import EndpointError
 from stream.publish.publisher import Publisher
@@ -187,15 +186,13 @@ def test_a_killed_publishers_file_is_replaced_and_a_live_ones_is_not(
 ) -> None:
     uri = f"ipc://{tmp_path}/a.ipc"
     code = textwrap.dedent("""
-        import sys, time
+        import sys
         from stream.publish.publisher import Publisher
         publisher = Publisher("cam1", sys.argv[1])
         print("bound", flush=True)
-        while True:
-            publisher.serve()
-            time.sleep(0.05)
+        sys.stdin.read()
     """)
-    with subprocess.Popen([sys.executable, "-c", code, uri], stdout=subprocess.PIPE) as child:
+    with subprocess.Popen([sys.executable, "-c", code, uri], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
         assert child.stdout is not None
         assert child.stdout.readline() == b"bound\n"
         with pytest.raises(EndpointError, match="in use by another process; stop it, or choose another endpoint"):
@@ -218,48 +215,12 @@ def test_a_taken_port_is_said_so() -> None:
             Publisher("cam1", f"tcp://127.0.0.1:{taken.getsockname()[1]}")
 
 
-@pytest.mark.parametrize(
-    ("uri", "words"),
-    [
-        ("tcp://*:5570", "needs keys"),
-        ("tcp://0.0.0.0:5570", "needs keys"),
-        ("tcp://[::]:5570", "needs keys"),
-        ("tcp://eth0:5570", "needs keys"),
-        ("tcp://192.168.1.4:5570", "needs keys"),
-        ("tcp://127.0.0.1:99999", "ports end at 65535"),
-        ("tcp://127.0.0.1", "an endpoint is"),
-        ("udp://127.0.0.1:5570", "an endpoint is"),
-        ("cam1", "an endpoint is"),
-        ("ipc://@abstract", "an abstract socket has no permissions"),
-        ("ipc://here.ipc", "must be absolute"),
-        ("ipc:///nowhere/at/all.ipc", "there is no directory /nowhere/at"),
-        ("ipc:///tmp/" + "x" * 120, "at most 107 fit"),
-    ],
-)
-def test_an_endpoint_that_will_not_do_is_refused_with_the_remedy(uri: str, words: str) -> None:
-    with pytest.raises(EndpointError, match=words):
-        Publisher("cam1", uri)
-
-
 def test_a_file_that_is_no_socket_is_left_alone(tmp_path: Path) -> None:
     path = tmp_path / "a.ipc"
     path.write_text("precious")
     with pytest.raises(EndpointError, match="is not a socket"):
         Publisher("cam1", f"ipc://{path}")
     assert path.read_text() == "precious"
-
-
-def test_the_default_endpoint_is_the_runtime_directory_where_it_is_ours(tmp_path: Path) -> None:
-    assert endpoints.default_endpoint("cam1", tmp_path) == f"ipc://{tmp_path}/cam1.ipc"
-    assert endpoints.default_endpoint("cam1", tmp_path / "none") == "tcp://127.0.0.1:5570"
-    assert endpoints.default_endpoint("cam1", Path("/proc/self")) == "tcp://127.0.0.1:5570" or os.geteuid() == 0
-    assert endpoints.default_connect("", tmp_path) == "tcp://127.0.0.1:5570"
-    with Publisher("cam1", f"ipc://{tmp_path}/cam1.ipc"):
-        assert endpoints.default_connect("", tmp_path) == f"ipc://{tmp_path}/cam1.ipc"
-        with Publisher("cam2", f"ipc://{tmp_path}/cam2.ipc"):
-            assert endpoints.default_connect("cam2", tmp_path) == f"ipc://{tmp_path}/cam2.ipc"
-            with pytest.raises(EndpointError, match=r"several sources run here \(cam1, cam2\)"):
-                endpoints.default_connect("", tmp_path)
 
 
 def test_frames_stay_in_the_process_unless_asked_for(tmp_path: Path) -> None:
@@ -298,29 +259,3 @@ def test_only_listed_keys_hear_anything(tmp_path: Path, context: zmq.Context[zmq
             assert friend.recv() == b"faces/cam1 {}"
         assert [one.poll(100) for one in strangers] == [0, 0]
         assert publisher.counts.subscriptions == 1
-
-
-def test_key_files_are_private_never_overwritten_and_named_in_errors(tmp_path: Path) -> None:
-    pair = keys.generate(tmp_path / "k", "me")
-    public, secret = pair.public, pair.secret
-    assert stat.S_IMODE(secret.stat().st_mode) == 0o600
-    assert keys.load_pair(secret).public == keys.load_public(public)
-    assert keys.load_pair(secret).secret.decode() not in repr(keys.load_pair(secret))
-    with pytest.raises(EndpointError, match="exists and is not overwritten"):
-        keys.generate(tmp_path / "k", "me")
-    with pytest.raises(EndpointError, match="holds no secret key"):
-        keys.load_pair(public)
-    with pytest.raises(EndpointError, match="key name"):
-        keys.generate(tmp_path, "../x")
-    with pytest.raises(EndpointError, match="no \\*.key file"):
-        keys.load_allowed(tmp_path)
-    with pytest.raises(EndpointError, match="no folder"):
-        keys.load_allowed(tmp_path / "none")
-    (tmp_path / "k" / "leak.key").write_bytes(secret.read_bytes())
-    with pytest.raises(EndpointError, match="leak.key holds a secret key"):
-        keys.load_allowed(tmp_path / "k")
-    secret.chmod(0o604)
-    with pytest.raises(EndpointError, match="can be read by everyone; chmod 600"):
-        keys.load_pair(secret)
-    with pytest.raises(EndpointError, match="cannot read a CURVE key"):
-        keys.load_public(tmp_path / "none.key")

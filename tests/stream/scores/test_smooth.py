@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 
 import numpy as np
 import numpy.typing as npt
@@ -29,7 +30,7 @@ def labels(smoother: Smoother, series: list[npt.NDArray[np.float64]], hz: float)
 
 
 def switches(series: list[str | None]) -> int:
-    return sum(a != b for a, b in zip(series, series[1:], strict=False))
+    return sum(a != b for a, b in itertools.pairwise(series))
 
 
 probs = st.lists(st.floats(0.01, 1), min_size=7, max_size=7).map(lambda x: np.asarray(x) / sum(x))
@@ -147,6 +148,17 @@ def test_flickering_neutral_speech_switches_less_than_every_third_second() -> No
     steady = labels(Smoother(SEVEN_CLASSES), series, hz)
     assert switches(steady) < switches(plain) / 2
     assert switches(steady) / seconds < 1 / 3
+
+
+def test_a_challenger_must_lead_by_the_margin_for_the_whole_dwell_without_a_break() -> None:
+    chosen = SmoothSettings(smooth=False, margin=0.3, dwell_s=0.25, abstain=False)
+    led, close = peak(HAPPY), 0.7 * peak(NEUTRAL) + 0.3 * peak(HAPPY)
+    held = [peak(NEUTRAL)] * 2
+    assert labels(Smoother(SEVEN_CLASSES, chosen), [*held, *[led] * 4], 10)[2:] == [*["neutral"] * 3, "happiness"]
+    broken = labels(Smoother(SEVEN_CLASSES, chosen), [*held, led, led, close, led, led, led, led], 10)
+    assert broken[2:] == [*["neutral"] * 6, "happiness"]
+    barely = 0.4 * peak(NEUTRAL) + 0.6 * peak(HAPPY)  # leads by 0.13
+    assert set(labels(Smoother(SEVEN_CLASSES, chosen), [*held, *[barely] * 20], 10)) == {"neutral"}
 
 
 def test_a_gap_starts_anew() -> None:

@@ -9,7 +9,7 @@ import onnxruntime
 import pytest
 import torch
 
-from engine.bundle.bundle import Bundle
+from engine.bundle import Bundle
 from train.bundle import random_bundle
 from train.cli import main
 from train.models.clip.size import SIZES

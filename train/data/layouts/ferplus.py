@@ -145,7 +145,7 @@ def load_split(folder: Path, split: str, cache: Path, workers: int = 2) -> Still
         temporary = stored.with_suffix(f".{os.getpid()}.tmp.npz")
         grey, points, found = (np.concatenate(column) for column in zip(*parts, strict=True))
         np.savez(temporary, grey=grey, points=points, found=found)
-        os.replace(temporary, stored)
+        temporary.replace(stored)
     with np.load(stored, allow_pickle=False) as arrays:
         grey, points, found = arrays["grey"], arrays["points"], arrays["found"]
     return Stills(

@@ -27,7 +27,7 @@ def hf_clip(patch: int = 16, image: int = 48, width: int = 128, layers: int = 3,
             text_config={"hidden_act": "quick_gelu"},
             vision_config={"patch_size": patch, "hidden_act": "quick_gelu"},
         )
-        return CLIPModel(config).eval()
+        return CLIPModel(config).eval()  # type: ignore[no-untyped-call]
     text = {
         "vocab_size": VOCABULARY, "hidden_size": 64, "intermediate_size": 256, "num_hidden_layers": 2,
         "num_attention_heads": 1, "max_position_embeddings": 77, "bos_token_id": VOCABULARY - 2,
@@ -37,7 +37,7 @@ def hf_clip(patch: int = 16, image: int = 48, width: int = 128, layers: int = 3,
         "hidden_size": width, "intermediate_size": 4 * width, "num_hidden_layers": layers,
         "patch_size": patch, "num_attention_heads": width // 64, "image_size": image,
     }  # fmt: skip
-    return CLIPModel(CLIPConfig(text_config=text, vision_config=vision, projection_dim=48)).eval()
+    return CLIPModel(CLIPConfig(text_config=text, vision_config=vision, projection_dim=48)).eval()  # type: ignore[no-untyped-call]
 
 
 def scatter_norms(model: Any) -> None:

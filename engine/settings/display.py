@@ -9,7 +9,7 @@ from typing import Any
 
 from engine.settings.entry import Entry, entries, values_of
 from engine.settings.kinds import as_toml
-from engine.settings.load import Loaded
+from engine.settings.loading import Loaded
 
 Public = Callable[[str, Any], Any]
 """From a setting's key and value to the value as it may be printed."""
