@@ -15,6 +15,7 @@ import psutil
 import pytest
 import zmq
 
+from stream import cli
 from stream.publish import endpoint as endpoints
 from stream.publish import keys
 from stream.publish.endpoint import EndpointError
@@ -210,6 +211,19 @@ def test_a_killed_publishers_file_is_replaced_and_a_live_ones_is_not(
         assert one.recv() == b"faces/cam1 {}"
 
 
+def test_a_busy_listener_is_alive_too(tmp_path: Path) -> None:
+    path = tmp_path / "a.ipc"
+    with socket.socket(socket.AF_UNIX) as busy, socket.socket(socket.AF_UNIX) as first:
+        busy.bind(str(path))
+        busy.listen(0)
+        first.connect(str(path))  # nobody accepts: the next would have to wait
+        with pytest.raises(EndpointError, match="in use by another process"):
+            endpoints.clear_stale(path)
+    assert path.exists()
+    endpoints.clear_stale(path)
+    assert not path.exists()
+
+
 def test_a_taken_port_is_said_so() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
@@ -303,7 +317,9 @@ def test_only_listed_keys_hear_anything(tmp_path: Path, context: zmq.Context[zmq
 def test_key_files_are_private_never_overwritten_and_named_in_errors(tmp_path: Path) -> None:
     pair = keys.generate(tmp_path / "k", "me")
     public, secret = pair.public, pair.secret
+    assert stat.S_IMODE(secret.parent.stat().st_mode) == 0o700
     assert stat.S_IMODE(secret.stat().st_mode) == 0o600
+    assert stat.S_IMODE(public.stat().st_mode) == 0o644
     assert keys.load_pair(secret).public == keys.load_public(public)
     assert keys.load_pair(secret).secret.decode() not in repr(keys.load_pair(secret))
     with pytest.raises(EndpointError, match="exists and is not overwritten"):
@@ -319,8 +335,27 @@ def test_key_files_are_private_never_overwritten_and_named_in_errors(tmp_path: P
     (tmp_path / "k" / "leak.key").write_bytes(secret.read_bytes())
     with pytest.raises(EndpointError, match="leak.key holds a secret key"):
         keys.load_allowed(tmp_path / "k")
-    secret.chmod(0o604)
-    with pytest.raises(EndpointError, match="can be read by everyone; chmod 600"):
-        keys.load_pair(secret)
+    for others in (0o604, 0o602, 0o601):
+        secret.chmod(others)
+        with pytest.raises(EndpointError, match="can be read by everyone; chmod 600"):
+            keys.load_pair(secret)
+    secret.chmod(0o640)
+    assert keys.load_pair(secret).public == keys.load_public(public)
+    short = tmp_path / "short.key"
+    short.write_text(public.read_text().replace(keys.load_public(public).decode(), "x" * 39))
+    with pytest.raises(EndpointError, match="must be 40 characters"):
+        keys.load_public(short)
     with pytest.raises(EndpointError, match="cannot read a CURVE key"):
         keys.load_public(tmp_path / "none.key")
+
+
+def test_the_command_makes_a_pair_says_where_each_half_goes_and_refuses_by_the_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["keys", "robot1", "--directory", str(tmp_path / "k")]
+    assert cli.main(command) == 0
+    out = capsys.readouterr().out.splitlines()
+    assert out[0].startswith(f"{tmp_path}/k/robot1.key_secret ")
+    assert out[1].startswith(f"{tmp_path}/k/robot1.key ")
+    assert cli.main(command) == 2
+    assert "exists and is not overwritten" in capsys.readouterr().err
