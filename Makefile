@@ -6,7 +6,7 @@ PIP := .venv/bin/python -m pip --disable-pip-version-check
 RUN_STAMP := .venv/.run
 DEV_STAMP := .venv/.dev
 
-.PHONY: demo test test-full lint format bench gpu clean help
+.PHONY: demo test test-full test-random mutation lint format graph picture bench gpu clean help
 .DEFAULT_GOAL := help
 
 help:
@@ -14,6 +14,9 @@ help:
 	@echo "make test       the test suite          make test-full  full-size models too (minutes)"
 	@echo "make lint       what CI checks          make format     apply the formatter"
 	@echo "make bench      the benchmarks          make gpu        tests and table on an NVIDIA GPU"
+	@echo "make graph      draws who imports whom  make picture    the README's picture"
+	@echo "make mutation   changes that no test notices"
+	@echo "make test-random  three random orders, then two processes"
 
 .venv/bin/python:
 	@test -n "$(PYTHON)" || { echo "Python 3.10, 3.11 or 3.12 with venv is needed (Debian, Ubuntu: apt-get install python3 python3-venv)."; exit 1; }
@@ -47,6 +50,27 @@ gpu: $(DEV_STAMP) .cache/vit-b-32/bundle.json
 	.venv/bin/dfer-train bench --model tg-dfer --encoder vit-b-32 --set loop.precision=bf16
 	.venv/bin/dfer-train bench --model clip-guided --encoder vit-b-32 --set loop.precision=bf16
 	.venv/bin/dfer-train bench --model dk-clip --encoder vit-b-16 --set loop.precision=bf16
+
+# Twice in one process, once in two: an order or a neighbour that a test leans on shows.
+test-random: $(DEV_STAMP)
+	.venv/bin/python -m pytest -p randomly -p "no:cacheprovider" -n 0
+	.venv/bin/python -m pytest -p randomly -p "no:cacheprovider" -n 0
+	.venv/bin/python -m pytest -p randomly -p "no:cacheprovider" -n 2
+
+mutation: $(DEV_STAMP)
+	.venv/bin/python -m tests.mutation --sample 300 --seed 1
+
+# Needs graphviz for the picture; without it the DOT file is left.
+graph: $(DEV_STAMP)
+	@mkdir -p .cache
+	.venv/bin/python -m tests.import_graph .cache/imports.dot
+	@if command -v dot >/dev/null; then dot -Tsvg .cache/imports.dot -o .cache/imports.svg && echo .cache/imports.svg; \
+	else echo ".cache/imports.dot (install graphviz for a picture)"; fi
+
+picture: $(DEV_STAMP)
+	@mkdir -p .cache
+	.venv/bin/dfer-stream run --source demo:// --every-frame --json > .cache/demo.jsonl
+	.venv/bin/python -m tests.scenes.picture stream/demo/clip.mp4 .cache/demo.jsonl tests/scenes/demo.png --at 1.5 3.5 6 8.5
 
 lint: $(DEV_STAMP)
 	.venv/bin/ruff check .

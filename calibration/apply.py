@@ -19,6 +19,8 @@ from engine.errors import DferError
 
 FORMAT = "dferstream.calibration"
 FORMAT_VERSION = 1
+FILE = "calibration.json"
+"""Its name in a bundle."""
 METHODS = ("none", "temperature", "vector")
 
 Floats = npt.NDArray[np.floating]

@@ -80,9 +80,9 @@ def _save(figure: Any, path: Path) -> Path:
     os.close(handle)
     try:
         figure.savefig(name, dpi=120)
-        os.chmod(name, 0o644)
-        os.replace(name, path)
+        Path(name).chmod(0o644)
+        Path(name).replace(path)
     except BaseException:
-        os.unlink(name)
+        Path(name).unlink()
         raise
     return path

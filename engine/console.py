@@ -15,7 +15,8 @@ import os
 import re
 import select
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from engine.errors import DferError
@@ -120,8 +121,10 @@ def guarded(name: str, command: Callable[[], int]) -> int:
     except DferError as error:
         print(f"{name}: {error}", file=sys.stderr)
         return Exit.REFUSED
-    except KeyboardInterrupt:
-        print(f"{name}: stopped", file=sys.stderr)
+    except KeyboardInterrupt as stopped:
+        if sys.stderr.isatty():
+            print(file=sys.stderr)  # it has shown ^C and stays on that line
+        print(f"{name}: {str(stopped) or 'stopped'}", file=sys.stderr)
         return Exit.INTERRUPTED
     except OSError as error:
         if isinstance(error, BrokenPipeError) and _reader_left():
@@ -129,6 +132,19 @@ def guarded(name: str, command: Callable[[], int]) -> int:
             return Exit.DONE
         print(f"{name}: {explain(error)}", file=sys.stderr)
         return Exit.REFUSED
+
+
+@contextmanager
+def stoppable(left: Callable[[], str]) -> Iterator[None]:
+    """Let Ctrl-C end what is inside with words of its own.
+
+    Args:
+        left: What the line says after the command's name: what was kept and how to go on.
+    """
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(left()) from None
 
 
 _STDOUT = 1

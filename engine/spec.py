@@ -55,7 +55,7 @@ def canonical_class(name: str) -> str:
     """
     key = name.strip().lower()
     if key not in _SPELLINGS:
-        raise SpecError(f"unknown expression class {name!r}; known: {', '.join(sorted(_SPELLINGS))}")
+        raise SpecError(f"unknown expression class {name!r}", f"known: {', '.join(sorted(_SPELLINGS))}")
     return _SPELLINGS[key]
 
 
@@ -178,7 +178,7 @@ def _from_mapping(cls: type[Any], values: Mapping[str, Any], where: str) -> Any:
     known = {f.name for f in dataclasses.fields(cls)}
     unknown = sorted(set(values) - known)
     if unknown:
-        raise SpecError(f"{where} has unknown keys {unknown}; known: {sorted(known)}")
+        raise SpecError(f"{where} has unknown keys {unknown}", f"known: {sorted(known)}")
     try:
         return cls(**values)
     except TypeError as error:

@@ -22,12 +22,12 @@ PROGRAM = Program(
             "keep aligned crops of your own face, after asking",
             "dfer-stream capture me.npz",
         ),
-        "devices": Command("stream.camera.devices", "list cameras", "dfer-stream devices"),
+        "devices": Command("stream.commands.devices", "list cameras", "dfer-stream devices"),
         "doctor": Command("stream.commands.doctor", "say what is missing on this machine", "dfer-stream doctor"),
         "bench": Command("stream.commands.bench", "measure speed, latency and memory", "dfer-stream bench --json"),
         "config": Command("stream.commands.config", "print or check settings", "dfer-stream config show"),
         "keys": Command(
-            "stream.publish.keys", "make CURVE keys for publishing beyond this machine", "dfer-stream keys robot1"
+            "stream.commands.keys", "make CURVE keys for publishing beyond this machine", "dfer-stream keys robot1"
         ),
     },
 )

@@ -6,7 +6,6 @@ Everything about the model itself (labels, window, rates, crop) travels in its b
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import math
 import os
 from collections.abc import Collection, Mapping
@@ -15,7 +14,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from engine import settings
-from engine.settings import ConfigError, Loaded
+from engine.settings import Loaded, SettingsError
 from stream.camera.frame import CameraError
 from stream.camera.settings import CameraSettings
 from stream.camera.uri import parse_uri
@@ -23,8 +22,6 @@ from stream.faces.settings import FaceSettings
 from stream.publish.message import MessageError
 from stream.publish.rules import check_source
 from stream.scores.settings import ScoreSettings
-
-__all__ = ["ConfigError", "Settings", "add_flags", "load_settings"]
 
 SHORT_FLAGS: dict[str, str] = {
     "source.uri": "--source",
@@ -59,15 +56,15 @@ class SourceSettings:
         try:
             check_source(self.name)
         except MessageError as error:
-            raise ConfigError(f"name: {error}") from error
+            raise SettingsError(f"name: {error}") from error
         try:
             parse_uri(self.uri)
         except CameraError as error:
-            raise ConfigError(f"uri: {error}") from error
+            raise SettingsError(f"uri: {error}") from error
         x, y, width, height = self.roi
         inside = all(math.isfinite(number) and 0 <= number <= 1 for number in self.roi)
         if not inside or width <= 0 or height <= 0 or x + width > 1 + 1e-6 or y + height > 1 + 1e-6:
-            raise ConfigError(f"roi must be x, y, width, height within the frame, shares of 0 to 1, not {self.roi}")
+            raise SettingsError(f"roi must be x, y, width, height within the frame, shares of 0 to 1, not {self.roi}")
 
 
 @dataclass(frozen=True)
@@ -93,9 +90,9 @@ class ModelSettings:
 
     def __post_init__(self) -> None:
         if self.threads is not None and not 1 <= self.threads <= 256:
-            raise ConfigError(f"threads must be 1..256, not {self.threads}")
+            raise SettingsError(f"threads must be 1..256, not {self.threads}")
         if self.encode_hz is not None and not (math.isfinite(self.encode_hz) and 0 < self.encode_hz <= 240):
-            raise ConfigError(f"encode_hz must be above 0 and at most 240, not {self.encode_hz}")
+            raise SettingsError(f"encode_hz must be above 0 and at most 240, not {self.encode_hz}")
 
 
 @dataclass(frozen=True)
@@ -119,12 +116,12 @@ class PublishSettings:
 
     def __post_init__(self) -> None:
         if (self.secret_key is None) != (self.allowed_keys is None):
-            raise ConfigError(
+            raise SettingsError(
                 "secret_key and allowed_keys go together: without the list of subscribers, CURVE "
                 "admits anyone who knows this publisher's public key"
             )
         if not 0.1 <= self.status_hz <= 10:
-            raise ConfigError(f"status_hz must be 0.1..10, not {self.status_hz}")
+            raise SettingsError(f"status_hz must be 0.1..10, not {self.status_hz}")
 
 
 @dataclass(frozen=True)
@@ -149,59 +146,20 @@ def add_flags(parser: argparse.ArgumentParser, sections: Collection[str] | None 
         sections: Sections the command has a use for; all where not given.
     """
     parser.add_argument("--config", metavar="FILE", help="TOML file of settings (variable DFER_CONFIG)")
-    wanted = [f.name for f in dataclasses.fields(Settings) if sections is None or f.name in sections]
-    groups = {name: parser.add_argument_group(f"[{name}]") for name in wanted}
-    for entry in settings.entries(Settings):
-        if entry.key.partition(".")[0] not in groups:
-            continue
-        names = [SHORT_FLAGS[entry.key]] if entry.key in SHORT_FLAGS else []
-        default = "unset" if entry.default is None else show_value(entry.default)
-        more: dict[str, Any] = {"nargs": "?", "const": "true"} if entry.kind is bool else {}
-        groups[entry.key.partition(".")[0]].add_argument(
-            *names,
-            entry.flag,
-            dest=entry.key,
-            metavar="BOOL" if entry.kind is bool else entry.key.rpartition(".")[2].upper(),
-            default=argparse.SUPPRESS,
-            help=f"{entry.doc} [{entry.type_name}; default {default}]".replace("%", "%%"),
-            **more,
-        )
+    settings.add_flags(parser, Settings, SHORT_FLAGS, sections)
 
 
 def load_settings(args: argparse.Namespace, environ: Mapping[str, str] | None = None) -> Loaded[Settings]:
     """Settings from parsed flags, the environment and the file either names.
 
     Raises:
-        ConfigError: As :func:`engine.settings.load`.
+        SettingsError: As :func:`engine.settings.load`.
     """
     env = os.environ if environ is None else environ
-    keys = {entry.key for entry in settings.entries(Settings)}
-    flags = {key: text for key, text in vars(args).items() if key in keys}
     file = getattr(args, "config", None) or env.get("DFER_CONFIG")
-    return load(Path(file) if file else None, env, flags)
-
-
-def load(
-    file: Path | None, environ: Mapping[str, str] | None = None, flags: Mapping[str, str] | None = None
-) -> Loaded[Settings]:
-    """Settings of this program from a file, an environment and flags by key; see :func:`engine.settings.load`."""
-    return settings.load(Settings, file, environ, flags)
+    return settings.load(Settings, Path(file) if file else None, env, settings.flags_of(args, Settings))
 
 
 def public_value(key: str, value: Any) -> Any:
     """A setting's value as it may be printed: a camera's URI without its credentials."""
     return parse_uri(value).display if key == "source.uri" else value
-
-
-def show_value(value: Any) -> str:
-    """A value as TOML writes it."""
-    if value is None:
-        return "unset"
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, tuple):
-        return "[" + ", ".join(show_value(item) for item in value) + "]"
-    if isinstance(value, (int, float)):
-        return str(value)
-    escaped = str(value).replace("\\", "\\\\").replace('"', '\\"')
-    return f'"{escaped}"'

@@ -1,12 +1,11 @@
-"""Around the faces: sequence numbers, clocks, the model's identity. One per process start."""
+"""Around the faces: sequence numbers, the clocks' identity, the model's. One per process start."""
 
 from __future__ import annotations
 
-import time
 import uuid
 
 from stream.camera.frame import Frame
-from stream.pipeline import Seen
+from stream.pipeline import FrameResult
 from stream.publish.message import Event, Faces, LatencyMs, Model
 from stream.publish.wire import boot_id
 
@@ -33,23 +32,30 @@ class Envelope:
         return seq
 
     def faces(
-        self, frame: Frame, seen: Seen, started_ns: int, dropped: int, rate_hz: float | None, degraded: list[str]
+        self,
+        frame: Frame,
+        result: FrameResult,
+        started_ns: int,
+        now_ns: int,
+        dropped: int,
+        rate_hz: float | None,
+        degraded: list[str],
     ) -> Faces:
         """The message of a processed frame.
 
         Args:
             frame: What was processed.
-            seen: What it showed.
+            result: What it showed.
             started_ns: When processing began, CLOCK_MONOTONIC ns.
+            now_ns: When it ended and this is published.
             dropped: Frames dropped so far.
             rate_hz: Rate of the source.
-            degraded: What runs below its setting beyond what `seen` says.
+            degraded: What runs below its setting beyond what `result` says.
         """
         self._last_frame_id = frame.seq
         height, width = frame.image.shape[:2]
-        now_ns = time.monotonic_ns()
         # A file's capture time is its own time line, so its latency counts from the frame's arrival in memory.
-        born_ns = frame.t_arrival_ns if frame.t_capture_src == "file" else frame.t_capture_ns
+        origin_ns = frame.t_arrival_ns if frame.t_capture_src == "file" else frame.t_capture_ns
         return Faces(
             source=self.source,
             session=self.session,
@@ -64,20 +70,20 @@ class Envelope:
             t_capture_ns=frame.t_capture_ns,
             t_capture_unix_ns=frame.t_capture_unix_ns,
             t_capture_src=frame.t_capture_src,
-            degraded=sorted({*seen.degraded, *degraded}),
+            degraded=sorted({*result.degraded, *degraded}),
             width=width,
             height=height,
             latency_ms=LatencyMs(
-                capture=round((started_ns - born_ns) / 1e6, 2),
-                detect=round(seen.detect_ms, 2),
-                infer=None if seen.infer_ms is None else round(seen.infer_ms, 2),
-                total=round((now_ns - born_ns) / 1e6, 2),
+                capture=round((started_ns - origin_ns) / 1e6, 2),
+                detect=round(result.detect_ms, 2),
+                infer=None if result.infer_ms is None else round(result.infer_ms, 2),
+                total=round((now_ns - origin_ns) / 1e6, 2),
             ),
             model=self.model,
-            faces=seen.faces,
+            faces=result.faces,
         )
 
-    def no_frame(self, reason: str, dropped: int, rate_hz: float, degraded: list[str]) -> Faces:
+    def no_frame(self, reason: str, now_ns: int, dropped: int, rate_hz: float, degraded: list[str]) -> Faces:
         """The message sent while there is no fresh frame; `reason` is the camera's state."""
         return Faces(
             source=self.source,
@@ -85,7 +91,7 @@ class Envelope:
             seq=self.next_seq("faces"),
             frame_id=self._last_frame_id,
             dropped_total=dropped,
-            t_publish_ns=time.monotonic_ns(),
+            t_publish_ns=now_ns,
             boot_id=self.boot_id,
             valid=False,
             reason=reason,
@@ -94,14 +100,14 @@ class Envelope:
             model=self.model,
         )
 
-    def event(self, event: str, face: str | None = None) -> Event:
+    def event(self, event: str, now_ns: int, face: str | None = None) -> Event:
         """A hint that something changed."""
         return Event(
             source=self.source,
             session=self.session,
             seq=self.next_seq("event"),
             boot_id=self.boot_id,
-            t_publish_ns=time.monotonic_ns(),
+            t_publish_ns=now_ns,
             event=event,
             face=face,
             frame_id=self._last_frame_id,

@@ -11,18 +11,23 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from statistics import median
+from typing import Protocol
 
-from engine.spec import ModelSpec
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.backends import Backend
 from stream.camera.frame import Frame
-from stream.faces import FaceTracker, TrackedFace
+from stream.faces import FacesResult, TrackedFace
 from stream.faces.primary import Box, primary_face
-from stream.publish.message import Face, Quality, WindowFill
+from stream.publish.message import Face, Quality, Window
 from stream.scores.scorer import Scorer
 from stream.window.clock import SampleClock
 from stream.window.crop import crop_face
-from stream.window.overlap import Done, Overlap
+from stream.window.overlap import Overlap, StepResult
+from stream.window.result import WindowReport
 from stream.window.scheduler import Scheduler
-from stream.window.windows import FaceWindows, Hop, WindowState
+from stream.window.windows import EncodeBatch, FaceWindows
 
 GAP_MIN_NS = 250_000_000
 GAP_PERIODS = 2.5
@@ -34,11 +39,12 @@ BLURRED = 50.0
 
 
 @dataclass(frozen=True)
-class Seen:
+class FrameResult:
     """What one frame showed.
 
     Attributes:
         faces: As the message carries them.
+        elapsed_ns: Time the whole step took.
         detect_ms: Time spent finding and following faces.
         infer_ms: Time that encoding and scoring took; None where no step was finished with this frame.
         degraded: What ran below its setting.
@@ -48,12 +54,23 @@ class Seen:
     """
 
     faces: list[Face]
+    elapsed_ns: int
     detect_ms: float
     infer_ms: float | None
     degraded: list[str]
     new: list[str] = field(default_factory=list)
     lost: list[str] = field(default_factory=list)
     cut: bool = False
+
+
+class Tracker(Protocol):
+    """Finds and follows faces; :class:`stream.faces.FaceTracker` is the one."""
+
+    def step(self, image: NDArray[np.uint8], t_ns: int) -> FacesResult:
+        """The faces of one frame, ``(H, W, 3)`` uint8 RGB, captured at `t_ns`."""
+
+    def reset(self) -> None:
+        """Forget every face."""
 
 
 class FramePeriod:
@@ -81,36 +98,40 @@ class Pipeline:
     """Everything between a frame and the faces of a message.
 
     Args:
-        spec: The model's spec.
         tracker: Finds and follows faces.
         windows: Encodes and scores.
         scorer: Calibrates and labels.
         scheduler: Says who is sampled when there is too little time for all.
         roi: Region of the primary face, shares of the frame.
-        encode_hz: Samples per second of each face.
         overlap: Whether long steps may run beside the following frames.
     """
 
     def __init__(
         self,
-        spec: ModelSpec,
-        tracker: FaceTracker,
+        tracker: Tracker,
         windows: FaceWindows,
         scorer: Scorer,
         scheduler: Scheduler,
         roi: Box = (0.0, 0.0, 1.0, 1.0),
-        encode_hz: float | None = None,
         overlap: bool = False,
     ) -> None:
-        self.spec = spec
         self._tracker, self._windows, self._scorer, self._scheduler = tracker, windows, scorer, scheduler
         self._roi = roi
         self._overlap = Overlap(windows, overlap)
-        self._sample_ns = 1e9 / (encode_hz or spec.sample_hz)
-        self._clock = SampleClock(encode_hz or spec.sample_hz)
+        self._sample_ns = 1e9 / windows.encode_hz
+        self._clock = SampleClock(windows.encode_hz)
         self._period = FramePeriod()
 
-    def step(self, frame: Frame) -> Seen:
+    @property
+    def delay_s(self) -> float:
+        """Longest time from a lasting change of a face to its label, s: what each block says of itself.
+
+        The sample's tick, a window of samples, smoothing and hysteresis, and the score at which the label then changes.
+        A model that weighs its newest samples follows sooner; time to compute and the camera's period come on top.
+        """
+        return self._clock.delay_s + self._windows.delay_s + self._scorer.delay_s + self._windows.hop_s
+
+    def step(self, frame: Frame) -> FrameResult:
         """Process one frame.
 
         Args:
@@ -138,8 +159,8 @@ class Pipeline:
         degraded: list[str] = []
         done = self._account(self._overlap.collect(wait=tick is not None))
         if tick is not None and visible:
-            hop, degraded = self._sample(tick, visible, primary, frame)
-            done = self._account(self._overlap.step(hop, self._limit_ms(period_ns, detected - started))) or done
+            batch, degraded = self._sample(tick, visible, primary, frame)
+            done = self._account(self._overlap.step(batch, self._limit_ms(period_ns, detected - started))) or done
 
         faces = [self._describe(face, face.id == primary, t_ns) for face in tracked.faces]
         lost = [face.id for face in tracked.faces if face.state == "lost"]
@@ -148,7 +169,8 @@ class Pipeline:
             self._scorer.reset(face_id)
         new = [face.id for face in tracked.faces if face.state == "new"]
         infer_ms = None if done is None else done.elapsed_ms
-        return Seen(faces, (detected - started) / 1e6, infer_ms, degraded, new, lost, tracked.cut)
+        elapsed_ns = time.monotonic_ns() - started
+        return FrameResult(faces, elapsed_ns, (detected - started) / 1e6, infer_ms, degraded, new, lost, tracked.cut)
 
     def close(self) -> None:
         """Wait for a step that runs beside the frames; before the back end is closed."""
@@ -162,9 +184,9 @@ class Pipeline:
         self._clock.reset()
         self._period.reset()
 
-    def backend_changed(self) -> None:
-        """Features of two back ends never mix: every window starts anew."""
-        self._windows.reset_all()
+    def replace_backend(self, backend: Backend) -> None:
+        """Go on with another back end; features of two back ends never mix, so every window starts anew."""
+        self._windows.replace_backend(backend)
         self._scorer.reset_all()
 
     def _limit_ms(self, period_ns: int, detect_ns: int) -> float:
@@ -177,7 +199,7 @@ class Pipeline:
             return math.inf
         return (FRAMES_PER_STEP * period_ns - detect_ns) / 1e6
 
-    def _account(self, done: Done | None) -> Done | None:
+    def _account(self, done: StepResult | None) -> StepResult | None:
         """Tell the scheduler what a finished step cost."""
         if done is not None:
             self._scheduler.spent(done.faces, done.elapsed_ms)
@@ -185,18 +207,18 @@ class Pipeline:
 
     def _sample(
         self, tick: int, visible: Sequence[TrackedFace], primary: str | None, frame: Frame
-    ) -> tuple[Hop, list[str]]:
+    ) -> tuple[EncodeBatch, list[str]]:
         """Crop this tick's faces; returns the work and what is degraded."""
         chosen = set(self._scheduler.choose([face.id for face in visible], primary))
         crops = {}
         for face in visible:
             if face.id in chosen and face.points5 is not None:
-                crops[face.id] = crop_face(frame.image, face.points5, self.spec.crop)
-        hop = self._windows.begin(tick, crops, frame.t_capture_ns, frame.seq)
-        return hop, ["scheduler"] if len(chosen) < len(visible) else []
+                crops[face.id] = crop_face(frame.image, face.points5, self._windows.spec.crop)
+        batch = self._windows.begin(tick, crops, frame.t_capture_ns, frame.seq)
+        return batch, ["scheduler"] if len(chosen) < len(visible) else []
 
     def _describe(self, face: TrackedFace, primary: bool, t_ns: int) -> Face:
-        window = self._windows.state(face.id)
+        window = self._windows.report(face.id)
         scored = None if window.score is None else self._scorer.step(face.id, window.score, window.score.full)
         reason = _reason(face, window)
         described = Face(
@@ -208,7 +230,7 @@ class Pipeline:
             score=round(float(face.score), 4),
             ready=reason == "ok",
             reason=reason,
-            window=WindowFill(window.n, window.need, round(window.span_ms, 1), window.gaps),
+            window=Window(window.n, window.need, round(window.span_ms, 1), window.gaps),
             quality=Quality(
                 size_px=_round(face.size_px, 1),
                 blur=_blur(face.sharpness),
@@ -231,7 +253,7 @@ def _observed(face: TrackedFace) -> bool:
     return face.state in ("new", "tracked") and face.points5 is not None
 
 
-def _reason(face: TrackedFace, window: WindowState) -> str:
+def _reason(face: TrackedFace, window: WindowReport) -> str:
     if not _observed(face):
         return "occluded"
     if not window.full or window.score is None or not window.score.full:

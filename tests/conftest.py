@@ -19,6 +19,8 @@ from engine.spec import SEVEN_CLASSES, CropGeometry, ModelSpec
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from engine.bundle import Bundle
+
 # Shared machines stall for seconds; how long one example takes says nothing about the code.
 settings.register_profile("dferstream", deadline=None, max_examples=60)
 settings.load_profile("dferstream")
@@ -92,6 +94,22 @@ def small_bundle(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Pa
         if name not in made:
             made[name] = make_bundle(tmp_path_factory.mktemp("bundles") / name, *cadences[name])
         return made[name]
+
+    return get
+
+
+@pytest.fixture(scope="session")
+def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Bundle]:
+    """The papers' models with random weights of seed 0 on the smallest encoder, by name and whether outliers are in."""
+    from train.bundle.random_bundle import random_bundle
+
+    made: dict[tuple[str, bool], Bundle] = {}
+
+    def get(name: str, outlier_heavy: bool = False) -> Bundle:
+        if (name, outlier_heavy) not in made:
+            path = tmp_path_factory.mktemp("tiny") / name
+            made[name, outlier_heavy] = random_bundle(name, "tiny", path, outlier_heavy=outlier_heavy)
+        return made[name, outlier_heavy]
 
     return get
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from engine.build.build import BuildOptions, build
-from engine.bundle.bundle import Bundle
+from engine.build.build import build
+from engine.build.options import BuildOptions
+from engine.bundle import Bundle
 from engine.graph import convert, half
 from engine.graph import onnx_file as graph
 from engine.graph.check import check_form, measured
@@ -49,8 +51,10 @@ def half_stays_correct(bundle: Bundle) -> str:
 
 @pytest.mark.parametrize("outlier_heavy", [False, True])
 @pytest.mark.parametrize("name", MODELS)
-def test_small_models_build_prove_and_stay_correct_in_half(name: str, outlier_heavy: bool, tmp_path: Path) -> None:
-    bundle = random_bundle(name, "tiny", tmp_path / "bundle", outlier_heavy=outlier_heavy)
+def test_small_models_build_prove_and_stay_correct_in_half(
+    tiny_bundle: Callable[..., Bundle], name: str, outlier_heavy: bool, tmp_path: Path
+) -> None:
+    bundle = tiny_bundle(name, outlier_heavy)
     to_engines(bundle, tmp_path)
     half_stays_correct(bundle)
     for part in ("encoder", "head"):

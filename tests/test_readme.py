@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from stream.commands.config import table
+from engine.settings import table
+from stream.config import Settings
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text("utf-8")
@@ -18,7 +19,7 @@ def between(name: str) -> str:
 
 
 def test_the_settings_table_is_the_programs_own() -> None:
-    assert between("settings") == table().strip(), "paste `dfer-stream config table` between the settings marks"
+    assert between("settings") == table(Settings).strip(), "paste `dfer-stream config table` between the settings marks"
 
 
 def test_the_subscriber_is_the_one_that_is_tested() -> None:

@@ -5,8 +5,8 @@ So the trainer's model, the exported graphs, the back end, the feature ring and 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -14,36 +14,31 @@ import torch
 
 from calibration.apply import softmax
 from engine.backends import open_backend
-from engine.export.export import export_bundle
+from engine.bundle import Bundle
 from engine.spec import ModelSpec
 from stream.window.windows import FaceWindows
-from train.bundle.random_bundle import smooth_crops
+from train.bundle.random_bundle import random_bundle, smooth_crops
 from train.models.registry import build
 from train.models.window import ExpressionModel
 
-MODELS: dict[str, dict[str, Any]] = {
-    "tg-dfer": {},
-    "tg-dfer, attention pool": {"pool": "attention"},
-    "dk-clip": {},
-    "clip-guided": {},
-}
+MODELS = ("tg-dfer", "tg-dfer, attention pool", "dk-clip", "clip-guided")
 EXTRA = 7
 
 
 @pytest.fixture(scope="module", params=MODELS)
-def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[ExpressionModel, Path]:
-    """A model with random weights and label embeddings, and its bundle."""
+def exported(
+    request: pytest.FixtureRequest, tiny_bundle: Callable[..., Bundle], tmp_path_factory: pytest.TempPathFactory
+) -> tuple[ExpressionModel, Path]:
+    """A model with random weights, and its bundle."""
     torch.set_num_threads(1)
+    name, _, pool = request.param.partition(", ")
+    if pool:
+        options, path = {"pool": "attention"}, tmp_path_factory.mktemp("bundle") / "model"
+        random_bundle(name, "tiny", path, options=options, golden_units=8)
+    else:
+        options, path = {}, tiny_bundle(name).path
     torch.manual_seed(0)
-    name = request.param.partition(",")[0]
-    model = build(name, "tiny", {"heads": 2, **MODELS[request.param]}, text_side="labels").eval()
-    path = tmp_path_factory.mktemp("bundle") / "model"
-    spec = model.spec()
-    crops = smooth_crops(spec, 8, 1)
-    export_bundle(
-        model.runtime_encoder(), model.runtime_head(), spec, path, golden_crops=crops, provenance={}, metrics={}
-    )
-    return model.eval(), path
+    return build(name, "tiny", options).eval(), path
 
 
 def window_frames(spec: ModelSpec, count: int) -> list[int]:
@@ -78,7 +73,7 @@ def test_every_model_streams_what_pytorch_says_offline(exported: tuple[Expressio
         windows.step(i, {"a": crop}, i * 125_000_000, i)
         if (i + 1) % spec.hop:
             continue
-        score = windows.state("a").score
+        score = windows.report("a").score
         assert score is not None
         assert score.frame_id == i
         chosen = window_frames(spec, i + 1)

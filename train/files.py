@@ -34,7 +34,7 @@ def replace_file(path: Path, write: Callable[[Path], object], flush: bool = True
                 with temporary.open("rb") as stream:
                     os.fsync(stream.fileno())
             temporary.chmod(0o644)
-            os.replace(temporary, path)
+            temporary.replace(path)
         finally:
             temporary.unlink(missing_ok=True)
     except (OSError, SafetensorError) as error:

@@ -1,6 +1,7 @@
-"""Back ends behind one protocol: OpenVINO (CPU default), ONNX Runtime, TensorRT, PyTorch CUDA graphs."""
+"""Back ends behind one protocol: OpenVINO (CPU default), ONNX Runtime, TensorRT, PyTorch CUDA graphs. They only run."""
 
 from engine.backends.choice import NAMES, open_backend
-from engine.backends.protocol import Artefact, Backend, BackendError, Features, HeadOutput
+from engine.backends.protocol import Backend, BackendError, Features, HeadOutput
+from engine.backends.runtime import open_artefact
 
-__all__ = ["NAMES", "Artefact", "Backend", "BackendError", "Features", "HeadOutput", "open_backend"]
+__all__ = ["NAMES", "Backend", "BackendError", "Features", "HeadOutput", "open_artefact", "open_backend"]

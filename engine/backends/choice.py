@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-import importlib
 import importlib.util
 import os
 from collections.abc import Collection
 from pathlib import Path
 
-from engine.backends.protocol import Artefact, Backend, BackendError
-from engine.bundle.engine_directory import EngineDirectory, open_artefact
+from engine.backends.protocol import Backend, BackendError
+from engine.backends.runtime import MODULES, load, open_artefact
+from engine.bundle.artefact import Artefact
+from engine.bundle.engine_directory import EngineDirectory
+
+NAMES = ("auto", *MODULES)
+"""Names ``--backend`` takes."""
 
 _CLASSES = {
-    "tensorrt": ("engine.backends.tensorrt", "TensorRtBackend"),
-    "torch": ("engine.backends.pytorch", "TorchBackend"),
-    "openvino": ("engine.backends.openvino", "OpenVinoBackend"),
-    "onnxruntime": ("engine.backends.onnxruntime", "OnnxRuntimeBackend"),
+    "tensorrt": "TensorRtBackend",
+    "torch": "TorchBackend",
+    "openvino": "OpenVinoBackend",
+    "onnxruntime": "OnnxRuntimeBackend",
 }
-NAMES = ("auto", *_CLASSES)
-"""Names ``--backend`` takes."""
 
 
 def open_backend(
@@ -46,14 +48,14 @@ def open_backend(
     """
     model = open_artefact(path) if isinstance(path, (str, os.PathLike)) else path
     if backend not in NAMES:
-        raise BackendError(f"unknown back end {backend!r}; known: {', '.join(NAMES)}")
+        raise BackendError(f"unknown back end {backend!r}", f"known: {', '.join(NAMES)}")
     if isinstance(model, EngineDirectory):
         return _open_engine(model, backend, threads, precision, exclude)
     if backend != "auto":
         return construct(backend, model, threads, precision)
     notes: list[str] = []
     failed: list[str] = []
-    for name in _CLASSES:
+    for name in MODULES:
         hindrance = "it failed before" if name in exclude else obstacle(name)
         if name in exclude:
             failed.append(name)
@@ -78,8 +80,8 @@ def _open_engine(
     if backend not in ("auto", engine.backend) or precision not in (None, engine.precision):
         raise BackendError(
             f"{engine.path} was built for {engine.backend} in {engine.precision}, not for "
-            f"{backend if backend != 'auto' else engine.backend} in {precision or engine.precision}: "
-            "build another one, or give the bundle"
+            f"{backend if backend != 'auto' else engine.backend} in {precision or engine.precision}",
+            "build another one, or give the bundle",
         )
     if engine.backend in exclude:
         # Only ONNX graphs can be run by another back end; a plan cannot.
@@ -128,10 +130,5 @@ def construct(name: str, model: Artefact, threads: int | None, precision: str | 
     Raises:
         BackendError: If it cannot be loaded or refuses the model.
     """
-    module, kind = _CLASSES[name]
-    try:
-        loaded = importlib.import_module(module)
-    except ImportError as error:
-        raise BackendError(f"{name} cannot be loaded: {error}") from error
-    made: Backend = getattr(loaded, kind)(model, threads=threads, precision=precision)
+    made: Backend = getattr(load(name), _CLASSES[name])(model, threads=threads, precision=precision)
     return made

@@ -70,38 +70,3 @@ def measure(threads: int | None = None) -> dict[str, float]:
             request.infer([x])
             best[name] = min(best[name], (time.perf_counter_ns() - started) / 1e6)
     return best
-
-
-def peak_gflops(precision: str) -> float:
-    """The most this CPU was seen to do in a matrix product of OpenVINO's, all cores.
-
-    Args:
-        precision: ``fp32``, ``bf16`` or ``int8``.
-
-    Returns:
-        10⁹ operations per second, a multiplication and an addition being two; best of 12 products of 1024 x 1024.
-    """
-    core, size = ov.Core(), 1024
-    rng = np.random.default_rng(0)
-    rows = ops.parameter([size, size], np.float32)
-    matrix = ops.constant(rng.standard_normal((size, size), dtype=np.float32))
-    low, high = (np.array(bound, np.float32) for bound in (-4.0, 4.0))
-    factors = [rows, matrix]
-    if precision == "int8":
-        # OpenVINO computes in eight bits where both factors are quantised.
-        factors = [
-            ops.fake_quantize(factor, low, high, low, high, levels)
-            for factor, levels in zip(factors, (256, 255), strict=True)
-        ]
-    model = ov.Model([ops.matmul(factors[0], factors[1], False, True)], [rows], "product")
-    hint = ov.Type.bf16 if precision == "bf16" else ov.Type.f32
-    request = core.compile_model(
-        model, "CPU", {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": hint}
-    ).create_infer_request()
-    x = rng.standard_normal((size, size), dtype=np.float32)
-    best = float("inf")
-    for _ in range(12):
-        started = time.perf_counter_ns()
-        request.infer([x])
-        best = min(best, (time.perf_counter_ns() - started) / 1e9)
-    return round(2 * size**3 / best / 1e9, 1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -24,8 +25,21 @@ def load_runtime() -> Any:
         try:
             from cuda import cudart as runtime  # the name before 12.6
         except ImportError as error:
-            raise BackendError("CUDA needs cuda-bindings: pip install 'dferstream[tensorrt]'") from error
+            raise BackendError("CUDA needs cuda-bindings", "pip install 'dferstream[tensorrt]'") from error
     return runtime
+
+
+@dataclass(frozen=True)
+class Device:
+    """A GPU.
+
+    Attributes:
+        name: As NVIDIA calls it.
+        compute_capability: For example ``"8.7"``.
+    """
+
+    name: str
+    compute_capability: str
 
 
 class Cuda:
@@ -60,6 +74,12 @@ class Cuda:
         if int(status) != 0:
             raise BackendError(f"{name} failed: {getattr(status, 'name', status)}")
         return None if not results else results[0] if len(results) == 1 else tuple(results)
+
+    def properties(self) -> Device:
+        """What the device is."""
+        found = self.call("cudaGetDeviceProperties", self.device)
+        name = found.name.decode().rstrip("\0") if isinstance(found.name, bytes) else str(found.name)
+        return Device(name, f"{found.major}.{found.minor}")
 
     def allocate(self, size: int) -> int:
         """Device memory, aligned to 256 bytes as TensorRT demands (cudaMalloc's own alignment).

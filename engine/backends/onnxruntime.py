@@ -10,7 +10,8 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from engine.backends.protocol import Artefact, BackendError, HeadOutput
+from engine.backends.protocol import BackendError, HeadOutput
+from engine.bundle.artefact import Artefact
 from engine.preprocess import check_batch
 from engine.ring import FeatureRing
 

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from engine.backends.cpu_precision import choose_precision
 from engine.backends.mapping import release_pages
-from engine.backends.protocol import Artefact, BackendError, HeadOutput
+from engine.backends.protocol import BackendError, HeadOutput
+from engine.bundle.artefact import Artefact
 from engine.preprocess import check_batch
 from engine.ring import FeatureRing
 

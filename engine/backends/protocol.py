@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.bundle.bundle import Golden
 from engine.errors import DferError
 from engine.ring import FeatureRing
 from engine.spec import ModelSpec
@@ -48,40 +45,6 @@ class Features(Protocol):
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[np.float32]:
         """``(B, D)`` on the host."""
-
-
-class Artefact(Protocol):
-    """What a back end runs: a bundle, or an engine directory that was built from one."""
-
-    @property
-    def path(self) -> Path:
-        """The directory."""
-
-    @property
-    def spec(self) -> ModelSpec:
-        """The model's spec."""
-
-    @property
-    def sha256(self) -> str:
-        """Hex SHA-256 of the bundle's ``bundle.json``: the model's identity."""
-
-    @property
-    def metrics(self) -> Mapping[str, Any]:
-        """How good the model was where it was measured."""
-
-    @property
-    def encoder(self) -> Path:
-        """The encoder's graph or plan."""
-
-    @property
-    def head(self) -> Path:
-        """The head's graph or plan."""
-
-    def golden(self) -> Golden:
-        """Vectors to reproduce."""
-
-    def calibration(self) -> dict[str, Any] | None:
-        """What ``dfer-calibrate`` stored, or None."""
 
 
 class Backend(Protocol):

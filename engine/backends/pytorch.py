@@ -9,8 +9,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from engine.backends.protocol import Artefact, BackendError, HeadOutput
+from engine.backends.protocol import BackendError, HeadOutput
 from engine.backends.torch_graph import OnnxModule
+from engine.bundle.artefact import Artefact
 from engine.graph import convert
 from engine.graph import onnx_file as graph
 from engine.preprocess import check_batch

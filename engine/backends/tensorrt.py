@@ -1,4 +1,4 @@
-"""TensorRT, 10.3 (JetPack 6) through 11.4: every call into it is in this module.
+"""TensorRT, 10.3 (JetPack 6) through 11.4, running plans; :mod:`engine.build.tensorrt_plans` builds them.
 
 Only names that both ends of that range have are used; precision comes from the graph's own types ("strongly typed"),
 since 11 has no precision flags. Its calls answer None or False rather than raise, so each answer is checked and the
@@ -8,27 +8,18 @@ parser's and logger's lines are passed on.
 from __future__ import annotations
 
 import contextlib
-import tempfile
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import tensorrt as trt
 from numpy.typing import NDArray
 
 from engine.backends.cuda import Cuda, CudaStorage, DeviceRows, load_runtime
-from engine.backends.protocol import Artefact, BackendError, HeadOutput
-from engine.bundle.bundle import Bundle
+from engine.backends.protocol import BackendError, HeadOutput
+from engine.bundle.artefact import Artefact
 from engine.preprocess import check_batch
 from engine.ring import FeatureRing
-from engine.spec import ModelSpec
-
-if TYPE_CHECKING:
-    from engine.build.build import BuildOptions
-
-MAX_RING_WINDOWS = 64
-"""Windows a ring may hold in a plan: eight faces at eight times the model's rate."""
 
 
 def runtime_facts() -> dict[str, str]:
@@ -36,19 +27,17 @@ def runtime_facts() -> dict[str, str]:
     runtime = load_runtime()
     cuda = Cuda(runtime)
     try:
-        properties = cuda.call("cudaGetDeviceProperties", 0)
-        name = properties.name
-        text = name.decode().rstrip("\0") if isinstance(name, bytes) else str(name)
+        properties = cuda.properties()
         return {
             "tensorrt": str(trt.__version__),
-            "gpu": text,
-            "compute_capability": f"{properties.major}.{properties.minor}",
+            "gpu": properties.name,
+            "compute_capability": properties.compute_capability,
         }
     finally:
         cuda.close()
 
 
-class _Log(trt.ILogger):  # type: ignore[misc]
+class Log(trt.ILogger):  # type: ignore[misc]
     """Keeps TensorRT's warnings and errors, to be passed on with whatever fails."""
 
     def __init__(self) -> None:
@@ -56,126 +45,43 @@ class _Log(trt.ILogger):  # type: ignore[misc]
         self.lines: list[str] = []
 
     def log(self, severity: Any, message: str) -> None:
+        """Called by TensorRT."""
         if severity in (trt.ILogger.INTERNAL_ERROR, trt.ILogger.ERROR, trt.ILogger.WARNING):
             self.lines = [*self.lines[-20:], message]
 
-    def because(self) -> str:
+    def reason(self) -> str:
+        """The last lines in brackets, to end a message with."""
         return f" ({' | '.join(self.lines[-3:])})" if self.lines else ""
 
 
-def build_plans(
-    bundle: Bundle,
-    folder: Path,
-    precision: str,
-    options: BuildOptions,
-    note: Callable[[str], None],
-) -> None:
-    """Build ``encoder.plan`` and ``head.plan``.
-
-    Args:
-        bundle: The model.
-        folder: Where the plans go.
-        precision: ``fp16`` (mixed) or ``fp32``.
-        options: Profile, workspace, caches and compatibility.
-        note: Told what was done.
+def require(thing: Any, what: str, log: Log) -> Any:
+    """What a call answered.
 
     Raises:
-        BackendError: If a rule is broken or TensorRT refuses; its own words are in the message.
+        BackendError: If it answered None.
     """
-    from engine.graph import convert
-    from engine.graph import onnx_file as graph
-    from engine.graph.check import check_form
-
-    for part in ("encoder", "head"):
-        model = graph.load(bundle.path / f"{part}.onnx")
-        if precision == "fp16":
-            model = convert.to_half(model)
-        findings = check_form(model)
-        if findings:
-            raise BackendError(f"the {part} breaks {len(findings)} rules: {findings[0]}")
-        with tempfile.TemporaryDirectory() as scratch:
-            path = Path(scratch) / f"{part}.onnx"
-            graph.save(model, path)
-            plan = _build_plan(path, _profile(bundle.spec, part, options.faces), options)
-        (folder / f"{part}.plan").write_bytes(plan)
-        note(f"{part}: plan of {len(plan) / 1e6:.1f} MB in {precision}, TensorRT {trt.__version__}")
-
-
-def _profile(spec: ModelSpec, part: str, faces: int) -> dict[str, tuple[tuple[int, ...], ...]]:
-    """Smallest, best and largest shape of each input."""
-    size, window = spec.crop.size_px, spec.window
-    if part == "encoder":
-        return {"crops": tuple((b, spec.unit, size, size, 3) for b in (1, 1, faces))}
-    rows = (window, faces * window, faces * MAX_RING_WINDOWS * window)
-    return {
-        "ring": tuple((r, spec.feature) for r in rows),
-        "index": tuple((b, window) for b in (1, 1, faces)),
-    }
-
-
-def _build_plan(path: Path, shapes: dict[str, tuple[tuple[int, ...], ...]], options: BuildOptions) -> bytes:
-    log = _Log()
-    builder = _made(trt.Builder(log), "Builder", log)
-    network = _made(
-        builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED)), "create_network", log
-    )
-    parser = _made(trt.OnnxParser(network, log), "OnnxParser", log)
-    if not parser.parse_from_file(str(path)):
-        errors = " | ".join(str(parser.get_error(i)) for i in range(parser.num_errors))
-        raise BackendError(f"TensorRT cannot parse {path.name}: {errors}{log.because()}")
-    config = _made(builder.create_builder_config(), "create_builder_config", log)
-    # Orin shares its memory between CPU and GPU: an uncapped workspace starves the daemon.
-    config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, options.workspace_mb << 20)
-    config.profiling_verbosity = trt.ProfilingVerbosity.LAYER_NAMES_ONLY
-    config.clear_flag(trt.BuilderFlag.TF32)  # ten bits of mantissa are no FP32
-    if options.version_compatible:
-        config.set_flag(trt.BuilderFlag.VERSION_COMPATIBLE)
-    if options.hardware_compatible:
-        config.hardware_compatibility_level = trt.HardwareCompatibilityLevel.AMPERE_PLUS
-    profile = _made(builder.create_optimization_profile(), "create_optimization_profile", log)
-    for name, (smallest, best, largest) in shapes.items():
-        profile.set_shape(name, smallest, best, largest)
-    if config.add_optimization_profile(profile) < 0:
-        raise BackendError(f"TensorRT refuses the profile {shapes}{log.because()}")
-    cache = None
-    if options.timing_cache is not None:
-        stored = options.timing_cache.read_bytes() if options.timing_cache.is_file() else b""
-        cache = _made(config.create_timing_cache(stored), "create_timing_cache", log)
-        if not config.set_timing_cache(cache, False):
-            raise BackendError(f"{options.timing_cache} is a timing cache of another machine; delete it{log.because()}")
-    plan = builder.build_serialized_network(network, config)
-    if plan is None:
-        raise BackendError(f"TensorRT cannot build {path.name}{log.because()}")
-    if cache is not None and options.timing_cache is not None:
-        kept = _made(config.get_timing_cache(), "get_timing_cache", log)
-        _replace(options.timing_cache, bytes(_made(kept.serialize(), "serialize of the timing cache", log)))
-    return bytes(plan)
-
-
-def _replace(path: Path, content: bytes) -> None:
-    scratch = path.with_name(f".{path.name}.new")
-    scratch.write_bytes(content)
-    scratch.replace(path)
-
-
-def _made(thing: Any, what: str, log: _Log) -> Any:
     if thing is None:
-        raise BackendError(f"TensorRT's {what} gave nothing{log.because()}")
+        raise BackendError(f"TensorRT's {what} gave nothing{log.reason()}")
     return thing
 
 
-def _checked(done: Any, what: str, log: _Log) -> None:
+def check(done: Any, what: str, log: Log) -> None:
+    """Make sure that a call succeeded.
+
+    Raises:
+        BackendError: If it answered None or False.
+    """
     if done is None or done is False:
-        raise BackendError(f"TensorRT's {what} failed{log.because()}")
+        raise BackendError(f"TensorRT's {what} failed{log.reason()}")
 
 
 class _Plan:
     """One deserialised plan with its context and the addresses it works on."""
 
-    def __init__(self, runtime: Any, path: Path, log: _Log, cuda: Cuda) -> None:
+    def __init__(self, runtime: Any, path: Path, log: Log, cuda: Cuda) -> None:
         self.part, self._log, self._cuda = path.stem, log, cuda
-        self.engine = _made(runtime.deserialize_cuda_engine(path.read_bytes()), f"reading of {path.name}", log)
-        self.context = _made(self.engine.create_execution_context(), "create_execution_context", log)
+        self.engine = require(runtime.deserialize_cuda_engine(path.read_bytes()), f"reading of {path.name}", log)
+        self.context = require(self.engine.create_execution_context(), "create_execution_context", log)
         self.names = [self.engine.get_tensor_name(i) for i in range(self.engine.num_io_tensors)]
         self._graphs: dict[Any, Any] = {}
         self.plain: str | None = None
@@ -195,12 +101,12 @@ class _Plan:
             self._cuda.launch(graph)
             return
         for name, shape in shapes.items():
-            _checked(self.context.set_input_shape(name, shape), f"set_input_shape({name}, {shape})", self._log)
+            check(self.context.set_input_shape(name, shape), f"set_input_shape({name}, {shape})", self._log)
         for name, address in addresses.items():
-            _checked(self.context.set_tensor_address(name, address), f"set_tensor_address({name})", self._log)
+            check(self.context.set_tensor_address(name, address), f"set_tensor_address({name})", self._log)
         missing = self.context.infer_shapes()
         if missing:
-            raise BackendError(f"TensorRT misses the shapes of {', '.join(missing)}{self._log.because()}")
+            raise BackendError(f"TensorRT misses the shapes of {', '.join(missing)}{self._log.reason()}")
         # The first run with new shapes may allocate, which a capture forbids; its results count.
         self._enqueue()
         if self.plain is None:
@@ -212,7 +118,7 @@ class _Plan:
 
     def _enqueue(self) -> None:
         done = self.context.execute_async_v3(int(self._cuda.stream))
-        _checked(done, f"execute_async_v3 of the {self.part}", self._log)
+        check(done, f"execute_async_v3 of the {self.part}", self._log)
 
 
 class TensorRtBackend:
@@ -243,21 +149,19 @@ class TensorRtBackend:
         self._lent: DeviceRows | None = None
         if model.encoder.suffix != ".plan":
             raise BackendError(
-                f"{model.path} holds no TensorRT plans: dfer-engine build {model.path} OUT --backend tensorrt"
+                f"{model.path} holds no TensorRT plans", f"dfer-engine build {model.path} OUT --backend tensorrt"
             )
-        log = _Log()
+        log = Log()
         self._cuda = Cuda(load_runtime(), device)  # the right device is current before anything is deserialised
         with contextlib.ExitStack() as on_failure:
             on_failure.callback(self.close)
-            self._runtime = _made(trt.Runtime(log), "Runtime", log)
+            self._runtime = require(trt.Runtime(log), "Runtime", log)
             # A version-compatible plan brings its own lean runtime; its hash was checked against the manifest.
             self._runtime.engine_host_code_allowed = True
             self._encoder = _Plan(self._runtime, model.encoder, log, self._cuda)
             self._head = _Plan(self._runtime, model.head, log, self._cuda)
             self._allocate()
-            properties = self._cuda.call("cudaGetDeviceProperties", device)
-            gpu = properties.name.decode().rstrip("\0") if isinstance(properties.name, bytes) else properties.name
-            self.device = f"{gpu}, TensorRT {trt.__version__}"
+            self.device = f"{self._cuda.properties().name}, TensorRT {trt.__version__}"
             on_failure.pop_all()
 
     @property
@@ -269,7 +173,7 @@ class TensorRtBackend:
         """A ring in device memory."""
         rows, limit = faces * length, self._head.largest("ring")[0]
         if rows > limit:
-            raise BackendError(f"the plan takes rings of up to {limit} features, not {rows}: build with more --faces")
+            raise BackendError(f"the plan takes rings of up to {limit} features, not {rows}", "build with more --faces")
         storage = CudaStorage(self._cuda, rows, self.spec.feature, self._feature_type)
         return FeatureRing(faces, length, self.spec.feature, self._feature_type, storage)
 
@@ -294,7 +198,7 @@ class TensorRtBackend:
         return gathered
 
     def head(self, ring_flat: Any, index: NDArray[np.int32]) -> HeadOutput:
-        """Score windows ``index`` (B, W) int32 of a ring that :meth:`ring` made, or of a host array."""
+        """Score windows ``index`` (B, W) int32 of a ring that :meth:`ring` require, or of a host array."""
         rows = ring_flat if isinstance(ring_flat, DeviceRows) else self._from_host(ring_flat)
         parts: list[dict[str, NDArray[np.float32]]] = []
         for at in range(0, len(index), self._most):

@@ -1,90 +1,55 @@
-"""What a figure is held against: a fixed piece of work, and the bare runtime on the same graph."""
+"""Wall time of a piece of work."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from engine.spec import ModelSpec
+Work = Callable[[], object]
 
 
-def calibration_loop_ms(rounds: int = 15) -> float:
-    """Median time of a fixed matrix product on one fixed input, ms: how fast this machine is just now.
-
-    Args:
-        rounds: Repetitions; the median is taken.
-    """
-    rng = np.random.default_rng(0)
-    a, b = (rng.standard_normal((768, 768), dtype=np.float32) for _ in range(2))
-    times = []
-    for _ in range(rounds):
-        started = time.perf_counter_ns()
-        for _ in range(4):
-            a @ b
-        times.append((time.perf_counter_ns() - started) / 1e6)
-    return round(float(np.median(times)), 2)
-
-
-def bare_openvino(
-    encoder: Path, spec: ModelSpec, threads: int | None = None, precision: str | None = None
-) -> tuple[Callable[[], object], str]:
-    """OpenVINO alone on an encoder's graph at batch 1, without any code of ours around it.
-
-    A yardstick in bf16 says nothing about a back end in FP32, so both compute in the same precision.
+def times_ms(work: Work, rounds: int, warm_up: int = 2) -> list[float]:
+    """Wall times of some work.
 
     Args:
-        encoder: The graph.
-        spec: The model's, for the shape of its input.
-        threads: CPU threads; OpenVINO's own choice if not given.
-        precision: ``fp32``, ``bf16`` or ``int8``; what our back end would choose on this CPU if None.
+        work: What to time.
+        rounds: Timed rounds.
+        warm_up: Rounds before that.
 
     Returns:
-        One inference on fixed crops, to be called again and again, and the precision OpenVINO says it runs in.
+        Milliseconds, one per timed round.
     """
-    import openvino
-
-    from engine.backends.cpu_precision import choose_precision
-    from engine.backends.openvino import precision_hint
-
-    options: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY"}
-    if threads is not None:
-        options["INFERENCE_NUM_THREADS"] = threads
-    if precision is None:
-        int8 = encoder.suffix == ".xml"
-        precision = "int8" if int8 else choose_precision(encoder.with_name(encoder.name + ".data"), threads)
-    options["INFERENCE_PRECISION_HINT"] = precision_hint(precision)
-    model = openvino.Core().compile_model(str(encoder), "CPU", options)
-    size = spec.crop.size_px
-    crops = np.random.default_rng(0).integers(0, 256, (1, spec.unit, size, size, 3), dtype=np.uint8)
-    request = model.create_infer_request()
-    kind = str(model.get_property("INFERENCE_PRECISION_HINT").to_string())
-    return lambda: request.infer([crops]), kind
+    return in_turns({"": work}, rounds, warm_up)[""]
 
 
-def bare_openvino_ms(
-    encoder: Path, spec: ModelSpec, threads: int | None = None, rounds: int = 40, precision: str | None = None
-) -> dict[str, float | str]:
-    """How long :func:`bare_openvino` takes.
+def in_turns(works: Mapping[str, Work], rounds: int, warm_up: int = 2) -> dict[str, list[float]]:
+    """Wall times of several works that take turns, so that what else runs on the machine meets all alike.
 
     Args:
-        encoder: The graph.
-        spec: The model's, for the shape of its input.
-        threads: CPU threads; OpenVINO's own choice if not given.
-        rounds: Repetitions.
-        precision: As for :func:`bare_openvino`.
+        works: What to time, by name.
+        rounds: Timed rounds.
+        warm_up: Rounds before that.
 
     Returns:
-        ``p50_ms``, ``p99_ms`` and the ``precision`` OpenVINO says it ran in.
+        Milliseconds by name, one per timed round.
     """
-    infer, kind = bare_openvino(encoder, spec, threads, precision)
-    times = []
-    for _ in range(rounds + 5):
-        started = time.perf_counter_ns()
-        infer()
-        times.append((time.perf_counter_ns() - started) / 1e6)
-    p50, p99 = np.percentile(times[5:], [50, 99])
-    return {"p50_ms": round(float(p50), 3), "p99_ms": round(float(p99), 3), "precision": kind}
+    times: dict[str, list[float]] = {name: [] for name in works}
+    for turn in range(warm_up + rounds):
+        for name, work in works.items():
+            started = time.perf_counter_ns()
+            work()
+            if turn >= warm_up:
+                times[name].append((time.perf_counter_ns() - started) / 1e6)
+    return times
+
+
+def median_ms(work: Work, rounds: int, warm_up: int = 2) -> float:
+    """Median of :func:`times_ms`."""
+    return float(np.median(times_ms(work, rounds, warm_up)))
+
+
+def best_ms(work: Work, rounds: int, warm_up: int = 2) -> float:
+    """Smallest of :func:`times_ms`."""
+    return min(times_ms(work, rounds, warm_up))

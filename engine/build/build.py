@@ -6,68 +6,25 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
-from engine.backends import BackendError
-from engine.backends.choice import NAMES, construct, obstacle
-from engine.backends.protocol import Backend
-from engine.build.parity import Bounds, Parity, ParityError, gate
-from engine.bundle.bundle import MANIFEST, Bundle, Golden, file_sha256, replace_directory
-from engine.bundle.engine_directory import (
-    ENGINE_MANIFEST,
-    ONNX_FILES,
-    EngineDirectory,
-    adopt,
-    open_artefact,
-    write_manifest,
-)
-from engine.errors import DferError
-
-PRECISIONS = {
-    "tensorrt": ("fp16", "fp32"),
-    "torch": ("fp16", "bf16", "fp32"),
-    "openvino": ("bf16", "fp32", "int8"),
-    "onnxruntime": ("fp32",),
-}
-"""Precisions each back end builds in, its default first where it is not measured."""
+from engine.backends.choice import NAMES, construct, obstacle, open_backend
+from engine.backends.protocol import Backend, BackendError
+from engine.backends.runtime import open_artefact, runtime_facts
+from engine.build.gate import gate
+from engine.build.options import PRECISIONS, BuildError, BuildOptions
+from engine.bundle.bundle import MANIFEST, Bundle
+from engine.bundle.engine_directory import ENGINE_MANIFEST, ONNX_FILES, EngineDirectory, adopt, write_manifest
+from engine.bundle.files import file_sha256, is_vacant, staged
+from engine.bundle.golden import Bounds, Golden, Parity, ParityError
 
 _TIMED_MIN, _TIMED_MAX, _TIMED_MS = 3, 12, 1500.0
 """Timed rounds per precision, at least and at most, and the time after which fewer are enough."""
-
-
-class BuildError(DferError):
-    """An engine that cannot be built: says what to do instead."""
-
-
-@dataclass(frozen=True)
-class BuildOptions:
-    """What a build may be told.
-
-    Attributes:
-        precision: What to compute in; the back end's default, or the faster of several, if None.
-        bounds: How far from FP32 it may be.
-        threads: CPU threads; all cores if None.
-        crops: ``.npz`` of captured crops for INT8 ranges; the bundle's golden crops if None.
-        workspace_mb: TensorRT: most memory a layer may borrow while building and running.
-        faces: TensorRT: most faces in one batch.
-        timing_cache: TensorRT: file that keeps timings between builds; beside nothing if None.
-        hardware_compatible: TensorRT: a plan for every GPU of the same or a newer generation; :func:`verify` adopts it.
-        version_compatible: TensorRT: a plan that later TensorRT releases load; :func:`verify` adopts it.
-    """
-
-    precision: str | None = None
-    bounds: Bounds = field(default_factory=Bounds)
-    threads: int | None = None
-    crops: Path | None = None
-    workspace_mb: int = 1024
-    faces: int = 8
-    timing_cache: Path | None = None
-    hardware_compatible: bool = False
-    version_compatible: bool = False
 
 
 @dataclass(frozen=True)
@@ -92,7 +49,7 @@ def build(
     out: str | os.PathLike[str],
     backend: str = "auto",
     options: BuildOptions | None = None,
-    say: Callable[[str], None] = lambda line: None,
+    say: Callable[[str], None] = lambda _: None,
 ) -> Built:
     """Build an engine directory; it appears only if the gate passes.
 
@@ -124,24 +81,17 @@ def build(
     if options.precision is not None and options.precision not in PRECISIONS[name]:
         raise BuildError(f"{name} builds in {', '.join(PRECISIONS[name])}, not {options.precision!r}")
     target = Path(out)
-    if target.exists() and not (target / ENGINE_MANIFEST).is_file() and (not target.is_dir() or any(target.iterdir())):
-        raise BuildError(f"{target} exists and is no engine directory; choose another path or remove it")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    staging = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
-    try:
-        shutil.copyfile(bundle.path / MANIFEST, staging / MANIFEST)
-        for extra in ("golden.npz", "calibration.json", "MODEL_CARD.md"):
-            if extra in bundle.files:
-                shutil.copyfile(bundle.path / extra, staging / extra)
-        wanted = _prepare(name, bundle, staging, options, note)
+    if not is_vacant(target, ENGINE_MANIFEST):
+        raise BuildError(f"{target} exists and is no engine directory", "choose another path or remove it")
+    with staged(target) as staging:
+        _copy(bundle, (MANIFEST, "golden.npz", "calibration.json", "MODEL_CARD.md"), staging)
+        precision = _prepare(name, bundle, staging, options, note)
         files = {file.name: file_sha256(file) for file in sorted(staging.iterdir())}
-        staged = EngineDirectory(staging, bundle.spec, bundle.sha256, name, wanted or "", files=files)
-        parity, precision = _prove(staged, wanted, bundle.golden(), options, note)
-        write_manifest(staging, name, precision, bundle, parity.to_dict(), files, _cost(bundle))
-        replace_directory(staging, target)
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
-    return Built(EngineDirectory.open(target), parity, (time.monotonic_ns() - started) / 1e9, tuple(notes))
+        unproven = EngineDirectory(staging, bundle.spec, bundle.sha256, name, precision or "", files=files)
+        engine, parity = _prove(unproven, bundle.golden(), options, note)
+        write_manifest(replace(engine, runtime=runtime_facts(name), cost=_cost(bundle)), bundle)
+    built = EngineDirectory.open(target, runtime_facts)
+    return Built(built, parity, (time.monotonic_ns() - started) / 1e9, tuple(notes))
 
 
 def verify(
@@ -164,22 +114,20 @@ def verify(
         BackendError: If it cannot be opened.
         ParityError: If it is too far from FP32.
     """
-    from engine.backends import open_backend
-
-    artefact = EngineDirectory.open(path, proven_here=False) if adopted else open_artefact(path)
+    artefact = open_artefact(path, adopted)
     backend = open_backend(artefact, threads=threads)
     try:
         parity = gate(backend, artefact.golden(), bounds)
     finally:
         backend.close()
     if isinstance(artefact, EngineDirectory) and adopted:
-        adopt(artefact, parity.to_dict())
+        adopt(artefact, runtime_facts(artefact.backend), parity.to_dict())
     return parity
 
 
 def _choose(backend: str, note: Callable[[str], None]) -> str:
     if backend not in NAMES:
-        raise BuildError(f"unknown back end {backend!r}; known: {', '.join(NAMES)}")
+        raise BuildError(f"unknown back end {backend!r}", f"known: {', '.join(NAMES)}")
     if backend != "auto":
         return backend
     for name in PRECISIONS:
@@ -188,7 +136,13 @@ def _choose(backend: str, note: Callable[[str], None]) -> str:
             note(f"{name}: the fastest that runs here")
             return name
         note(f"not {name}: {hindrance}")
-    raise BuildError("no back end is installed here: pip install openvino")
+    raise BuildError("no back end is installed here", "pip install openvino")
+
+
+def _copy(bundle: Bundle, names: Iterable[str], target: Path) -> None:
+    for name in names:
+        if name == MANIFEST or name in bundle.files:
+            shutil.copyfile(bundle.path / name, target / name)
 
 
 def _prepare(
@@ -196,7 +150,10 @@ def _prepare(
 ) -> str | None:
     """Put the graphs or plans of a back end into the staging directory; return the precision if it is settled."""
     if name == "tensorrt":
-        from engine.backends.tensorrt import build_plans
+        try:
+            from engine.build.tensorrt_plans import build_plans
+        except ImportError as error:
+            raise BuildError(f"tensorrt cannot be loaded: {error}", "pip install 'dferstream[tensorrt]'") from error
 
         precision = options.precision or "fp16"
         build_plans(bundle, staging, precision, options, note)
@@ -209,41 +166,34 @@ def _prepare(
             for file in Path(folder).iterdir():
                 shutil.move(file, staging / file.name)
         note("encoder quantised to INT8 with NNCF; head kept in FP32")
-        shutil.copyfile(bundle.head, staging / "head.onnx")
-        if "head.onnx.data" in bundle.files:
-            shutil.copyfile(bundle.path / "head.onnx.data", staging / "head.onnx.data")
+        _copy(bundle, ("head.onnx", "head.onnx.data"), staging)
         return "int8"
-    for graph in ONNX_FILES:
-        if graph in bundle.files:
-            shutil.copyfile(bundle.path / graph, staging / graph)
+    _copy(bundle, ONNX_FILES, staging)
     return options.precision
 
 
 def _prove(
-    staged: EngineDirectory,
-    precision: str | None,
-    golden: Golden,
-    options: BuildOptions,
-    note: Callable[[str], None],
-) -> tuple[Parity, str]:
+    unproven: EngineDirectory, golden: Golden, options: BuildOptions, note: Callable[[str], None]
+) -> tuple[EngineDirectory, Parity]:
     """Run the gate; where the precision is open, take the fastest that passes."""
-    name = staged.backend
-    candidates = (precision,) if precision else PRECISIONS[name][:2]
+    name, settled = unproven.backend, unproven.precision
+    candidates = (settled,) if settled else PRECISIONS[name][:2]
     passed: list[tuple[float, str, Parity]] = []
     failure: Exception | None = None
-    for candidate in candidates:
+    for precision in candidates:
+        candidate = replace(unproven, precision=precision)
         try:
-            backend = construct(name, replace(staged, precision=candidate), options.threads, candidate)
+            backend = construct(name, candidate, options.threads, precision)
         except BackendError as error:
-            if precision:
-                raise BuildError(str(error)) from error
+            if settled:
+                raise BuildError(error.what, error.remedy) from error
             failure = error
             continue
         try:
             parity = gate(backend, golden, options.bounds)
             cost = _encode_ms(backend, golden.crops[:1])
-            passed.append((cost, candidate, parity))
-            note(f"{candidate}: {cost:.2f} ms per unit, probabilities within {parity.max_delta:.4f} of FP32")
+            passed.append((cost, precision, parity))
+            note(f"{precision}: {cost:.2f} ms per unit, probabilities within {parity.max_delta:.4f} of FP32")
         except ParityError as error:
             failure = error
             note(str(error))
@@ -252,7 +202,7 @@ def _prove(
     if not passed:
         raise failure if isinstance(failure, ParityError) else BuildError(str(failure))
     _, chosen, parity = min(passed)
-    return parity, chosen
+    return replace(unproven, precision=chosen, gate=parity.to_dict()), parity
 
 
 def _cost(bundle: Bundle) -> dict[str, int]:
@@ -264,7 +214,7 @@ def _cost(bundle: Bundle) -> dict[str, int]:
     return asdict(encoder_cost(bundle.encoder))
 
 
-def _encode_ms(backend: Backend, crops: np.ndarray[tuple[int, ...], np.dtype[np.uint8]]) -> float:
+def _encode_ms(backend: Backend, crops: NDArray[np.uint8]) -> float:
     times: list[float] = []
     # A unit of CLIP-Guided takes seconds on a slow CPU, and three rounds of those tell as much as twelve short ones.
     while len(times) < _TIMED_MIN or (len(times) < _TIMED_MAX and sum(times) < _TIMED_MS):

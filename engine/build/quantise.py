@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.build.options import BuildError
 from engine.bundle.bundle import Bundle
-from engine.errors import DferError
 from engine.preprocess import check_batch
 from engine.telemetry import forbid_telemetry
 
@@ -19,10 +19,6 @@ MIN_CROPS = 8
 _MOST = 300
 _IN_FLOAT = ("Add", "Subtract", "Multiply", "Divide", "Power", "Sqrt", "ReduceMean", "ReduceSum")
 _LAYERS = ("Convolution", "GroupConvolution", "MatMul")
-
-
-class QuantiseError(DferError):
-    """Quantisation that cannot be done: says what is missing."""
 
 
 def read_crops(path: Path | None, bundle: Bundle) -> NDArray[np.uint8]:
@@ -37,7 +33,7 @@ def read_crops(path: Path | None, bundle: Bundle) -> NDArray[np.uint8]:
         ``(n, U, S, S, 3)`` uint8.
 
     Raises:
-        QuantiseError: If the file is unreadable, has no ``crops`` or too few.
+        BuildError: If the file is unreadable, has no ``crops`` or too few.
         CropError: If they are of another shape.
     """
     if path is None:
@@ -46,12 +42,12 @@ def read_crops(path: Path | None, bundle: Bundle) -> NDArray[np.uint8]:
         with np.load(path, allow_pickle=False) as archive:
             crops = archive["crops"]
     except (OSError, ValueError, KeyError) as error:
-        raise QuantiseError(f"{path} must be an .npz with an array 'crops': {error}") from error
+        raise BuildError(f"{path} must be an .npz with an array 'crops': {error}") from error
     if crops.ndim == 4 and bundle.spec.unit == 1:
         crops = crops[:, None]
     crops = check_batch(crops, bundle.spec)
     if len(crops) < MIN_CROPS:
-        raise QuantiseError(f"{path} has {len(crops)} crops; take {MIN_CROPS} or more, better 300")
+        raise BuildError(f"{path} has {len(crops)} crops", f"take {MIN_CROPS} or more, better 300")
     return crops
 
 
@@ -73,7 +69,7 @@ def quantise(bundle: Bundle, folder: Path, crops: Path | None = None) -> str:
         What was tried and which was taken, for the log.
 
     Raises:
-        QuantiseError: If NNCF is not installed or the crops cannot be used.
+        BuildError: If NNCF is not installed or the crops cannot be used.
     """
     forbid_telemetry()
     try:
@@ -81,7 +77,7 @@ def quantise(bundle: Bundle, folder: Path, crops: Path | None = None) -> str:
         import openvino as ov
         from nncf.quantization.range_estimator import RangeEstimatorParametersSet as Ranges
     except ImportError as error:
-        raise QuantiseError(f"INT8 needs the int8 extra: pip install 'dferstream[int8]' ({error})") from error
+        raise BuildError(f"INT8 needs the int8 extra ({error})", "pip install 'dferstream[int8]'") from error
     nncf.set_log_level("ERROR")
     taken, judged = divide(read_crops(crops, bundle))
     core = ov.Core()

@@ -7,7 +7,6 @@ the ring. Parameter names survive, so that :func:`engine.graph.onnx_file.read_we
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import io
 import json
 import logging
@@ -21,12 +20,12 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from onnx import helper, numpy_helper
 from torch import Tensor, nn
 
-from engine.bundle import golden
 from engine.bundle.bundle import Bundle, write_bundle
 from engine.errors import DferError
+from engine.export import golden_vectors
+from engine.export.graph_fixes import cast_first, name_weights, restore_epsilon
 from engine.graph import onnx_file as graph
 from engine.graph.check import contract
 from engine.spec import ModelSpec
@@ -102,7 +101,7 @@ def export_bundle(
             folded[f"head/{name}"] = array
         if folded:
             np.savez(room / graph.FOLDED, allow_pickle=False, **folded)
-        golden.compute(room / "encoder.onnx", room / "head.onnx", spec, golden_crops).save(room / "golden.npz")
+        golden_vectors.compute(room / "encoder.onnx", room / "head.onnx", spec, golden_crops).save(room / "golden.npz")
         card = model_card or f"# {spec.name}\n\nLabels: {', '.join(spec.labels)}.\n"
         (room / "MODEL_CARD.md").write_text(card, "utf-8")
         if calibration is not None:
@@ -134,7 +133,7 @@ def export_encoder(encoder: nn.Module, spec: ModelSpec, path: Path, opset: int =
             raise ExportError(f"the encoder answers shape {shape} for two units, the spec says (2, {spec.feature})")
         batch = torch.export.Dim("batch", min=1, max=4096)
         model = _onnx(encoder, (crops,), ["crops"], ["features"], ({0: batch},), opset)
-    _cast_first(model)
+    cast_first(model)
     return _finish(model, encoder, path, spec, "encoder")
 
 
@@ -217,106 +216,15 @@ def _onnx(
     return program.model_proto
 
 
-def _cast_first(model: Any) -> None:
-    """Move the cast of the bytes in front of their transposition.
-
-    TensorRT takes uint8 at a network's edge only and wants it cast at once.
-    """
-    nodes = {name: node for node in model.graph.node for name in node.output}
-    users: dict[str, list[Any]] = {}
-    for node in model.graph.node:
-        for name in node.input:
-            users.setdefault(name, []).append(node)
-    for cast in [node for node in model.graph.node if node.op_type == "Cast"]:
-        turn = nodes.get(cast.input[0])
-        if turn is None or turn.op_type != "Transpose" or turn.input[0] != "crops":
-            continue
-        if len(users[turn.output[0]]) != 1:
-            continue
-        # crops -> Transpose -> t -> Cast -> c   becomes   crops -> Cast -> t -> Transpose -> c
-        permutation = list(turn.attribute)
-        to = list(cast.attribute)
-        for node, kind, attributes in ((turn, "Cast", to), (cast, "Transpose", permutation)):
-            copies = [type(a).FromString(a.SerializeToString()) for a in attributes]
-            node.op_type = kind
-            del node.attribute[:]
-            node.attribute.extend(copies)
-        for info in list(model.graph.value_info):
-            if info.name == turn.output[0]:
-                model.graph.value_info.remove(info)
-
-
-def _restore_epsilon(model: Any) -> None:
-    """Put back what keeps the L2 norm of a zero vector finite.
-
-    The exporter's optimiser takes an added 1e-12 for an added zero and drops it: sum of squares, square root,
-    reciprocal would turn a zero feature into numbers that are none.
-    """
-    nodes = {name: node for node in model.graph.node for name in node.output}
-    for root in [node for node in model.graph.node if node.op_type == "Sqrt"]:
-        summed = nodes.get(root.input[0])
-        if summed is None or summed.op_type != "ReduceSum":
-            continue
-        name = f"{root.output[0]}_safe"
-        if not any(t.name == "norm_epsilon" for t in model.graph.initializer):
-            model.graph.initializer.append(numpy_helper.from_array(np.array(1e-12, np.float32), "norm_epsilon"))
-        safe = helper.make_node("Add", [root.input[0], "norm_epsilon"], [name], name=f"node_{name}")
-        model.graph.node.insert(list(model.graph.node).index(root), safe)
-        root = next(node for node in model.graph.node if root.output[0] in node.output)
-        root.input[0] = name
-
-
 def _finish(model: Any, module: nn.Module, path: Path, spec: ModelSpec, part: str) -> dict[str, NDArray[Any]]:
-    _restore_epsilon(model)
-    names, folded = _name_weights(model, module)
-    values = {graph.WEIGHT_MAP: json.dumps(names, sort_keys=True), "dferstream.part": part}
+    restore_epsilon(model)
+    state = {name: value.detach().cpu().numpy() for name, value in module.state_dict().items()}
+    weights = name_weights(model, state, "head." if isinstance(module, _Head) else "")
+    values = {graph.WEIGHT_MAP: json.dumps(weights.places, sort_keys=True), "dferstream.part": part}
     graph.set_metadata(model, values)
     model.graph.name = f"{spec.name}-{part}"
     problems = contract(model, spec, part)
     if problems:
         raise ExportError(f"the {part}'s graph breaks its contract: {'; '.join(problems)}")
     graph.save(model, path)
-    return folded
-
-
-def _name_weights(model: Any, module: nn.Module) -> tuple[dict[str, tuple[str, bool]], dict[str, NDArray[Any]]]:
-    """Give weights readable names; return which initializer holds which parameter, and those that none holds.
-
-    The exporter's optimiser stores the matrix of a Linear transposed under a name of its own and merges equal
-    tensors, so weights are recognised by content.
-    """
-    by_content: dict[str, str] = {}
-    arrays = graph.initializers(model)
-    for name, array in arrays.items():
-        by_content.setdefault(_digest(array), name)
-    held: dict[str, tuple[str, bool]] = {}
-    renamed: dict[str, str] = {}
-    folded: dict[str, NDArray[Any]] = {}
-    for full, value in module.state_dict().items():
-        name = full.removeprefix("head.") if isinstance(module, _Head) else full
-        array = value.detach().cpu().numpy()
-        if full in arrays:
-            renamed.setdefault(full, name)
-            held[name] = (full, False)
-            continue
-        straight, turned = by_content.get(_digest(array)), None
-        if straight is None and array.ndim == 2:
-            turned = by_content.get(_digest(np.ascontiguousarray(array.T)))
-        source = straight or turned
-        if source is None:
-            folded[name] = np.array(array)
-            continue
-        if source.startswith("val_") and source not in renamed:
-            renamed[source] = name + (".T" if turned else "")
-        held[name] = (source, turned is not None)
-    for node in model.graph.node:
-        for i, name in enumerate(node.input):
-            node.input[i] = renamed.get(name, name)
-    for tensor in (*model.graph.initializer, *model.graph.value_info):
-        tensor.name = renamed.get(tensor.name, tensor.name)
-    return {name: (renamed.get(source, source), turned) for name, (source, turned) in held.items()}, folded
-
-
-def _digest(array: NDArray[Any]) -> str:
-    head = f"{array.dtype}{array.shape}".encode()
-    return hashlib.sha256(head + np.ascontiguousarray(array).tobytes()).hexdigest()
+    return weights.folded

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.backends.onnxruntime import session
-from engine.bundle.bundle import Bundle, Golden, replace_directory
-from engine.bundle.golden import softmax
+from engine.bundle.bundle import Bundle
+from engine.bundle.files import is_vacant, staged
+from engine.bundle.golden import Bounds, Golden, compare, probabilities
 from engine.graph import convert
 from engine.graph import onnx_file as graph
 from engine.graph.check import check_form, check_half, contract
-from engine.graph.check.measured import DELTA, TOP1
 from engine.graph.inspect import BATCH
 from engine.graph.onnx_file import GraphError
 from engine.spec import ModelSpec
@@ -25,13 +24,58 @@ PROFILE = (1, 8)
 """Smallest and largest batch where none is fixed: the faces of one step, as in TensorRT's profile."""
 
 
+@dataclass(frozen=True)
+class Rewritten:
+    """Graphs that were rewritten and proven.
+
+    Attributes:
+        path: Their directory.
+        model: The model's name.
+        precision: ``fp32`` or ``fp16``.
+        opset: Of both graphs.
+        low: Smallest batch they are for.
+        high: Largest batch.
+        max_delta: Largest difference of a probability to FP32 at those batches.
+        sizes: Bytes by file name.
+    """
+
+    path: Path
+    model: str
+    precision: str
+    opset: int
+    low: int
+    high: int
+    max_delta: float
+    sizes: dict[str, int]
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready values."""
+        return {
+            "path": str(self.path),
+            "precision": self.precision,
+            "opset": self.opset,
+            "batch": {"min": self.low, "max": self.high},
+            "max_delta": self.max_delta,
+            "bytes": self.sizes,
+            "findings": [],
+        }
+
+    def lines(self) -> list[str]:
+        """The same for people."""
+        shown = f"batch {self.low}" if self.low == self.high else f"batch {self.low} to {self.high}"
+        return [
+            f"{self.path}: {self.model} in {self.precision}, opset {self.opset}, {shown}; every rule kept, "
+            f"probabilities within {self.max_delta:.5f} of FP32 at those batches"
+        ]
+
+
 def rewrite(
     bundle_path: Path,
     out: Path,
     precision: str = "fp16",
     batch: int | tuple[int, int] = PROFILE,
     opset: int | None = None,
-) -> tuple[dict[str, Any], list[str]]:
+) -> Rewritten:
     """Write ``encoder.onnx`` and ``head.onnx`` of a bundle anew, once they reproduced its golden vectors.
 
     Args:
@@ -42,9 +86,6 @@ def rewrite(
             in the graphs' metadata, and the graphs are run at both ends before they appear.
         opset: 18 or 23; the bundle's own if None.
 
-    Returns:
-        JSON-ready report and lines for people.
-
     Raises:
         GraphError: If a rule is broken, with every node that breaks one, if the graphs do not reproduce the golden
             vectors at those batches, or if ``out`` is in use.
@@ -54,10 +95,10 @@ def rewrite(
     if not 1 <= low <= high:
         raise GraphError(f"a batch is 1 or more and a profile goes upwards, not {low}-{high}")
     bundle = Bundle.open(bundle_path)
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise GraphError(f"{out} exists; choose a new directory")
+    if not is_vacant(out):
+        raise GraphError(f"{out} exists", "choose a new directory")
     golden = bundle.golden()
-    models = {part: graph.load(bundle.path / f"{part}.onnx") for part in ("encoder", "head")}
+    models = {part: graph.load(bundle.graph(part)) for part in ("encoder", "head")}
     if opset is not None:
         models = {part: convert.with_opset(model, opset) for part, model in models.items()}
     if precision == "fp16":
@@ -66,35 +107,18 @@ def rewrite(
     findings = [str(finding) for model in models.values() for finding in check_form(model)]
     findings += [line for part, model in models.items() for line in contract(model, bundle.spec, part)]
     if precision == "fp16" and not findings:
-        findings += [str(f) for f in check_half(*_any_batch(models), golden)]
+        encoder, head = (convert.with_batch(models[part], "batch") for part in ("encoder", "head"))
+        findings += [str(f) for f in check_half(encoder, head, golden)]
     if findings:
         raise GraphError(f"{bundle.path} breaks {len(findings)} rules: " + "; ".join(findings[:5]))
     versions = {entry.version for entry in models["encoder"].opset_import if entry.domain in ("", "ai.onnx")}
-    out.parent.mkdir(parents=True, exist_ok=True)
-    staging = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
-    try:
+    with staged(out) as staging:
         for part, model in models.items():
             graph.save(model, staging / f"{part}.onnx")
         models.clear()
         delta = reproduce(staging, bundle.spec, golden, low, high)
         sizes = {file.name: file.stat().st_size for file in sorted(staging.iterdir())}
-        replace_directory(staging, out)
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
-    report: dict[str, Any] = {
-        "path": str(out),
-        "precision": precision,
-        "opset": max(versions),
-        "batch": {"min": low, "max": high},
-        "max_delta": delta,
-        "bytes": sizes,
-        "findings": [],
-    }
-    shown = f"batch {low}" if low == high else f"batch {low} to {high}"
-    return report, [
-        f"{out}: {bundle.spec.name} in {precision}, opset {max(versions)}, {shown}; every rule kept, probabilities "
-        f"within {delta:.5f} of FP32 at those batches"
-    ]
+    return Rewritten(out, bundle.spec.name, precision, max(versions), low, high, delta, sizes)
 
 
 def reproduce(folder: Path, spec: ModelSpec, golden: Golden, low: int, high: int) -> float:
@@ -124,15 +148,13 @@ def reproduce(folder: Path, spec: ModelSpec, golden: Golden, low: int, high: int
     ):
         if found.shape != wanted or not np.isfinite(found).all():
             raise GraphError(f"{name} come out as {found.shape} or not as numbers; {wanted} are wanted")
-    probs = softmax(logits)
-    delta = float(np.abs(probs - golden.probs).max())
-    same = float((probs.argmax(1) == golden.probs.argmax(1)).mean())
-    if delta > DELTA or same < TOP1:
+    bounds, parity = Bounds(), compare(probabilities(logits), golden)
+    if not bounds.hold(parity):
         raise GraphError(
-            f"the graphs move probabilities by up to {delta:.4f} ({DELTA} is allowed) and keep the class of "
-            f"{same:.1%} of windows ({TOP1:.0%} must) at batches {low} to {high}"
+            f"the graphs move probabilities by up to {parity.max_delta:.4f} ({bounds.max_delta} is allowed) and keep "
+            f"the class of {parity.top1:.1%} of windows ({bounds.top1:.0%} must) at batches {low} to {high}"
         )
-    return delta
+    return parity.max_delta
 
 
 def _in_batches(
@@ -164,8 +186,3 @@ def _profiled(model: Any, low: int, high: int) -> Any:
     new = convert.with_batch(model, low if low == high else "batch")
     graph.set_metadata(new, {**graph.metadata(new), BATCH: str(low) if low == high else f"{low}-{high}"})
     return new
-
-
-def _any_batch(models: dict[str, Any]) -> tuple[Any, Any]:
-    encoder, head = (convert.with_batch(models[part], "batch") for part in ("encoder", "head"))
-    return encoder, head

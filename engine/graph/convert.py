@@ -132,7 +132,7 @@ def with_opset(model: Any, opset: int) -> Any:
     """
     found = next((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), 0)
     if found > opset:
-        raise GraphError(f"the graph is of opset {found}: it cannot be taken back to {opset}; export the model again")
+        raise GraphError(f"the graph is of opset {found}: it cannot be taken back to {opset}", "export the model again")
     new = onnx.ModelProto()
     if found == opset:
         new.CopyFrom(model)

@@ -16,8 +16,7 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from engine.bundle.bundle import Golden
-from engine.bundle.golden import softmax
+from engine.bundle.golden import Golden, probabilities
 from engine.graph.topology import Topology
 
 _HALF, _FULL = int(TensorProto.FLOAT16), int(TensorProto.FLOAT)
@@ -114,7 +113,7 @@ def run(encoder: Any, head: Any, golden: Golden) -> HalfRun:
     features = _through(rounded(encoder), crops, peaks)["features"]
     feeds = [{"ring": features, "index": batch} for batch in _batches(golden.windows, _WINDOWS)]
     logits = _through(rounded(head), feeds, peaks)["logits"]
-    return HalfRun(softmax(logits), peaks)
+    return HalfRun(probabilities(logits), peaks)
 
 
 def _batches(array: NDArray[Any], size: int) -> list[NDArray[Any]]:

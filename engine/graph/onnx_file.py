@@ -131,7 +131,7 @@ def read_weights(bundle: str | os.PathLike[str], part: str) -> dict[str, NDArray
     model = load(path)
     text = metadata(model).get(WEIGHT_MAP)
     if text is None:
-        raise GraphError(f"{path} does not say which weight is which; export it with dfer-train export")
+        raise GraphError(f"{path} does not say which weight is which", "export it with dfer-train export")
     stored = initializers(model)
     weights = {}
     for name, (source, transposed) in json.loads(text).items():

@@ -6,7 +6,6 @@ import contextlib
 import subprocess
 import time
 from dataclasses import dataclass
-from types import TracebackType
 
 import numpy as np
 
@@ -175,9 +174,7 @@ class Camera:
         self.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def _spawn(self) -> None:

@@ -1,4 +1,4 @@
-"""List the V4L2 cameras of this machine with their formats: ``dfer-stream devices``.
+"""The V4L2 cameras of this machine with their formats.
 
 Asks the kernel directly (``linux/videodev2.h``): OpenCV cannot list devices. Opening a device for questions
 disturbs nobody who is streaming from it.
@@ -6,14 +6,11 @@ disturbs nobody who is streaming from it.
 
 from __future__ import annotations
 
-import argparse
 import fcntl
-import json
 import os
 import struct
-import sys
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 from stream.camera.frame import CameraError
@@ -178,26 +175,3 @@ def describe_devices(devices: list[Device]) -> str:
             rates = ", ".join(f"{rate:g}" for rate in mode.fps)
             lines.append(f"    {mode.fourcc}  {mode.width}x{mode.height}" + (f"  {rates} fps" if rates else ""))
     return "\n".join(lines)
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options of ``dfer-stream devices``."""
-    parser.add_argument("--json", action="store_true", help="print a JSON list instead of text")
-
-
-def run(args: argparse.Namespace) -> int:
-    """Print the cameras of this machine.
-
-    Returns:
-        The exit code: 0, or 1 if there are none.
-    """
-    devices = list_devices()
-    if args.json:
-        print(json.dumps([asdict(device) for device in devices], indent=2))
-        return int(not devices)
-    try:
-        print(describe_devices(devices))
-    except CameraError as error:
-        print(f"dfer-stream devices: {error}", file=sys.stderr)
-        return 1
-    return 0

@@ -24,12 +24,15 @@ import psutil
 from rich.console import Console
 from rich.table import Table
 
-from engine.bench.timing import bare_openvino_ms, calibration_loop_ms
-from engine.bundle.bundle import BundleError
-from engine.bundle.engine_directory import open_artefact
+from engine.arguments import count, seconds
+from engine.backends import open_artefact
+from engine.backends.runtime import cpu_name
+from engine.bench.baseline import openvino_alone_ms
+from engine.bench.machine import calibration_loop_ms
+from engine.console import Exit
 from engine.errors import DferError
+from stream.assemble import DEFAULT_BUNDLE
 from stream.camera.paths import demo_clip_path
-from stream.model import DEFAULT_BUNDLE
 from stream.publish.message import Faces
 from stream.publish.wire import decode
 
@@ -89,10 +92,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="bundle or engine directory (default: the built-in one); repeatable",
     )
     parser.add_argument(
-        "--seconds", type=float, default=15.0, help="length of each case played in real time [%(default)s]"
+        "--seconds", type=seconds, default=15.0, help="length of each case played in real time [%(default)s]"
     )
     parser.add_argument(
-        "--frames", type=int, default=1500, help="frames of the case played without waiting [%(default)s]"
+        "--frames", type=count(), default=1500, help="frames of the case played without waiting [%(default)s]"
     )
     parser.add_argument(
         "--every-frame-encoded", action="store_true", help="also a case that encodes every camera frame"
@@ -102,23 +105,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Measure and print; 0, or 2 where a case cannot run."""
-    console = Console(stderr=args.json)
-    try:
-        if args.out is not None and not args.out.absolute().parent.is_dir():
-            raise BenchError(f"--out {args.out}: the folder does not exist: make it, or name another file")
-        report = measure(args, console)
-    except (BundleError, BenchError) as error:
-        print(f"dfer-stream bench: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        return 130
-    text = json.dumps(report, indent=2)
+    """Measure and print."""
+    if args.out is not None and not args.out.absolute().parent.is_dir():
+        raise BenchError(f"--out {args.out}: the folder does not exist", "make it, or name another file")
+    text = json.dumps(measure(args, Console(stderr=args.json)), indent=2)
     if args.out is not None:
         args.out.write_text(text + "\n", "utf-8")
     if args.json:
         print(text)
-    return 0
+    return Exit.DONE
 
 
 class BenchError(DferError):
@@ -129,7 +124,7 @@ def measure(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     """Run every case; returns the report and prints it as tables."""
     bundles = args.bundle or [DEFAULT_BUNDLE]
     machine = {
-        "processor": _processor(),
+        "processor": cpu_name(),
         "cores": os.cpu_count(),
         "memory_gb": round(psutil.virtual_memory().total / 1e9, 1),
         "calibration_loop_ms": calibration_loop_ms(),
@@ -140,7 +135,7 @@ def measure(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     report: dict[str, Any] = {"machine": machine, "bare_encoder": [], "cases": []}
     for path in bundles:
         bundle = open_artefact(path)
-        bare = {"model": bundle.spec.name, **bare_openvino_ms(bundle.encoder, bundle.spec)}
+        bare = {"model": bundle.spec.name, **openvino_alone_ms(bundle.encoder, bundle.spec)}
         report["bare_encoder"].append(bare)
         console.print(
             f"{bundle.spec.name}: bare OpenVINO on the encoder's graph {bare['p50_ms']:.2f} ms ({bare['precision']})"
@@ -179,7 +174,7 @@ def _run_case(case: Case) -> Figures:
         command += ["--bind", f"ipc://{folder}/bench.ipc", *case.flags]
         started_ns = time.monotonic_ns()
         with (
-            open(Path(folder) / "errors", "wb") as errors,
+            (Path(folder) / "errors").open("wb") as errors,
             subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors) as process,
         ):
             watch = _Watch(process.pid)
@@ -259,16 +254,6 @@ def _peak_mb(pid: int) -> float:
     except OSError:
         pass
     return 0.0
-
-
-def _processor() -> str:
-    try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith(("model name", "Model\t")):
-                return line.partition(":")[2].strip()
-    except OSError:
-        pass
-    return "unknown processor"
 
 
 def _table(figures: Sequence[Figures]) -> Table:

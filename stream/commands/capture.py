@@ -10,15 +10,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import shutil
 import sys
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
@@ -28,18 +26,16 @@ from rich.live import Live
 from rich.text import Text
 
 from engine.arguments import count, seconds
-from engine.bundle.bundle import BundleError
-from engine.bundle.engine_directory import open_artefact
+from engine.backends import open_artefact
+from engine.console import Exit, stoppable
 from engine.errors import DferError
 from engine.spec import ModelSpec
+from stream.assemble import DEFAULT_BUNDLE
 from stream.camera.camera import Camera
-from stream.camera.frame import CameraError, Frame
-from stream.config import ConfigError, Settings, add_flags, load_settings
+from stream.camera.frame import Frame
+from stream.config import Settings, add_flags, load_settings
 from stream.faces import FaceTracker, TrackedFace
-from stream.faces.nets.models import FaceModelError
 from stream.faces.primary import primary_face
-from stream.model import DEFAULT_BUNDLE
-from stream.show.overlay import OverlayError
 from stream.window.clock import SampleClock
 from stream.window.crop import crop_face
 
@@ -50,6 +46,23 @@ WAIT_S = 0.25
 
 class CaptureError(DferError):
     """A capture that cannot begin or end well; the message carries the remedy."""
+
+
+@dataclass(frozen=True)
+class Consent:
+    """What a person agreed to; kept beside the crops.
+
+    Attributes:
+        notice: What they read.
+        answer: What they typed.
+        utc: When, ISO 8601.
+        source: The camera, without its credentials.
+    """
+
+    notice: str
+    answer: str
+    utc: str
+    source: str
 
 
 @dataclass
@@ -91,47 +104,29 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Ask, capture, save.
-
-    Returns:
-        0; 1 where nothing was kept; 2 where it cannot begin; 130 after Ctrl-C, with nothing saved.
-    """
-    try:
-        settings = load_settings(args).settings
-        _check_target(args.out)
-        spec = open_artefact(settings.model.engine or settings.model.bundle or DEFAULT_BUNDLE).spec
+    """Ask, capture, save."""
+    settings = load_settings(args).settings
+    _check_target(args.out)
+    spec = open_artefact(settings.model.engine or settings.model.bundle or DEFAULT_BUNDLE).spec
+    with stoppable(lambda: "stopped: nothing was saved"):
         consent = ask_consent(settings, args)
-        if consent is None:
-            print("dfer-stream capture: no consent: nothing was captured", file=sys.stderr)
-            return 1
         kept = _capture(settings, spec, args)
-        if not kept.units:
-            print("dfer-stream capture: no face was seen: nothing was saved", file=sys.stderr)
-            return 1
         save(args.out, kept, spec, consent)
-    except (BundleError, CameraError, CaptureError, ConfigError, FaceModelError, OverlayError) as error:
-        print(f"dfer-stream capture: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("\ndfer-stream capture: stopped: nothing was saved", file=sys.stderr)
-        return 130
     size = "crops" if spec.unit == 1 else f"units of {spec.unit} crops"
     print(f"{len(kept.units)} {size} of {spec.crop.size_px} px → {args.out}; delete it when it is no longer needed")
-    return 0
+    return Exit.DONE
 
 
-def ask_consent(settings: Settings, args: argparse.Namespace) -> dict[str, Any] | None:
+def ask_consent(settings: Settings, args: argparse.Namespace) -> Consent:
     """Say what will be kept, and ask for it.
 
-    Returns:
-        What was agreed to, to be kept beside the crops; None if it was anything but ``yes``.
-
     Raises:
-        CaptureError: Without a terminal.
+        CaptureError: Without a terminal, or where the answer is anything but ``yes``.
     """
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         raise CaptureError(
-            "pictures of a face need the consent of the person: run it at a terminal; no flag answers in their place"
+            "pictures of a face need the consent of the person",
+            "run it at a terminal; no flag answers in their place",
         )
     source = Camera(settings.source.uri, settings.camera).uri
     notice = (
@@ -141,9 +136,9 @@ def ask_consent(settings: Settings, args: argparse.Namespace) -> dict[str, Any] 
     )
     print(notice + "Does the person before the camera agree? Type yes: ", end="", file=sys.stderr, flush=True)
     if sys.stdin.readline().strip().lower() != "yes":
-        return None
+        raise CaptureError("no consent: nothing was captured")
     now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-    return {"notice": notice, "answer": "yes", "utc": now, "source": str(source)}
+    return Consent(notice, "yes", now, str(source))
 
 
 def _capture(settings: Settings, spec: ModelSpec, args: argparse.Namespace) -> Kept:
@@ -174,6 +169,8 @@ def _capture(settings: Settings, spec: ModelSpec, args: argparse.Namespace) -> K
         finally:
             if show is not None:
                 cv2.destroyAllWindows()
+    if not kept.units:
+        raise CaptureError("no face was seen: nothing was saved")
     return kept
 
 
@@ -186,7 +183,7 @@ def _primary(tracker: FaceTracker, frame: Frame, settings: Settings) -> TrackedF
     return None if chosen is None else seen[chosen]
 
 
-def save(out: Path, kept: Kept, spec: ModelSpec, consent: dict[str, Any]) -> None:
+def save(out: Path, kept: Kept, spec: ModelSpec, consent: Consent) -> None:
     """Write the crops so that all of them appear or none, readable by their owner alone.
 
     Args:
@@ -197,7 +194,9 @@ def save(out: Path, kept: Kept, spec: ModelSpec, consent: dict[str, Any]) -> Non
         spec: Whose geometry they have.
         consent: What was agreed to.
     """
-    about = json.dumps({"consent": consent, "model": spec.name, "crop": spec.to_dict()["crop"], "unit": spec.unit})
+    about = json.dumps(
+        {"consent": asdict(consent), "model": spec.name, "crop": spec.to_dict()["crop"], "unit": spec.unit}
+    )
     room = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.absolute().parent))  # of mode 700
     try:
         if out.suffix.lower() == ".npz":
@@ -205,13 +204,13 @@ def save(out: Path, kept: Kept, spec: ModelSpec, consent: dict[str, Any]) -> Non
             times = np.asarray(kept.times_s, np.float64)
             np.savez_compressed(file, crops=np.stack(kept.units), times_s=times, about=np.array(about))
             file.chmod(0o600)
-            os.replace(file, out)
+            file.replace(out)
             return
         (room / "about.json").write_text(about + "\n", "utf-8")
         for number, crop in enumerate(crop for unit in kept.units for crop in unit):
             if not cv2.imwrite(str(room / f"{number:06d}.png"), cv2.cvtColor(crop, cv2.COLOR_RGB2BGR)):
-                raise CaptureError(f"{out}: a picture cannot be written; is the disk full?")
-        os.replace(room, out)
+                raise CaptureError(f"{out}: a picture cannot be written", "is the disk full?")
+        room.replace(out)
     finally:
         shutil.rmtree(room, ignore_errors=True)
 
@@ -219,9 +218,9 @@ def save(out: Path, kept: Kept, spec: ModelSpec, consent: dict[str, Any]) -> Non
 def _check_target(out: Path) -> None:
     """Refuse what would be lost or could not be written, before anyone is asked for consent."""
     if out.exists() and not (out.is_dir() and out.suffix.lower() != ".npz" and not any(out.iterdir())):
-        raise CaptureError(f"{out} exists: remove it, or choose another name")
+        raise CaptureError(f"{out} exists", "remove it, or choose another name")
     if not out.absolute().parent.is_dir():
-        raise CaptureError(f"the folder {out.absolute().parent} does not exist: make it, or choose another name")
+        raise CaptureError(f"the folder {out.absolute().parent} does not exist", "make it, or choose another name")
 
 
 def _banner(have: int, want: int) -> Text:

@@ -10,15 +10,17 @@ import ctypes
 import grp
 import importlib
 import importlib.util
-import json as json_module
+import json
 import os
 import shutil
 import sys
 import tempfile
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 
+from engine.console import Exit
 from stream.camera.devices import list_devices
 
 RUN_DIRECTORY = Path("/run/dferstream")
@@ -27,18 +29,8 @@ _FACE_MODELS = (
     "modules/face_detection/face_detection_full_range_sparse.tflite",
     "modules/face_landmark/face_landmark.tflite",
 )
-_PACKAGES = (
-    "numpy",
-    "cv2",
-    "scipy",
-    "mediapipe",
-    "openvino",
-    "onnxruntime",
-    "zmq",
-    "msgspec",
-    "rich",
-    "psutil",
-)
+_PACKAGES = ("numpy", "cv2", "scipy", "mediapipe", "openvino", "onnxruntime", "zmq", "msgspec", "rich", "psutil")
+_OWN_PACKAGES = ("stream", "engine", "calibration", "train")
 
 
 @dataclass(frozen=True)
@@ -88,6 +80,21 @@ def check_packages(find: Callable[[str], object | None] = importlib.util.find_sp
     if missing:
         return Check("python packages", "fail", f"missing: {', '.join(missing)}", "pip install dferstream")
     return Check("python packages", "ok", f"{len(_PACKAGES)} found")
+
+
+def check_own_packages(find: Callable[[str], ModuleSpec | None] = importlib.util.find_spec) -> Check:
+    """Our four packages have plain names: another project's folder on the path would be imported in their place."""
+    home = Path(__file__).parents[2]
+    strangers = []
+    for name in _OWN_PACKAGES:
+        spec = find(name)
+        place = Path(spec.origin).parent if spec is not None and spec.origin is not None else None
+        if place is None or not place.samefile(home / name):
+            strangers.append(f"{name} is {place or 'missing'}")
+    if strangers:
+        remedy = "unset PYTHONPATH, start dfer-stream from another folder, or pip uninstall what is in the way"
+        return Check("own packages", "warn", "; ".join(strangers), remedy)
+    return Check("own packages", "ok", str(home))
 
 
 def check_face_models() -> Check:
@@ -158,10 +165,8 @@ def check_tensorrt() -> Check:
 def check_run_directory(directory: Path = RUN_DIRECTORY) -> Check:
     """The directory of the default ipc endpoint."""
     if not directory.is_dir():
-        return Check(
-            "run directory", "warn", f"{directory} is not there: tcp://127.0.0.1:5570 is used",
-            f"systemd makes it; by hand: install -d -m 0750 {directory}",
-        )  # fmt: skip
+        found = f"{directory} is not there: tcp://127.0.0.1:5570 is used"
+        return Check("run directory", "warn", found, f"systemd makes it; by hand: install -d -m 0750 {directory}")
     if not os.access(directory, os.W_OK | os.X_OK):
         return Check("run directory", "warn", f"{directory} is not ours", f"chown USER {directory}")
     return Check("run directory", "ok", str(directory))
@@ -194,47 +199,43 @@ def check_gstreamer() -> Check:
     """GStreamer's launcher, for ``gst://`` and ``csi://`` only."""
     program = shutil.which("gst-launch-1.0")
     if program is None:
-        return Check(
-            "gstreamer", "warn", "not installed: no gst:// and csi:// sources",
-            "apt-get install gstreamer1.0-tools gstreamer1.0-plugins-base",
-        )  # fmt: skip
+        remedy = "apt-get install gstreamer1.0-tools gstreamer1.0-plugins-base"
+        return Check("gstreamer", "warn", "not installed: no gst:// and csi:// sources", remedy)
     return Check("gstreamer", "ok", program)
 
 
 CHECKS: tuple[Callable[[], Check], ...] = (
-    check_python, check_libraries, check_packages, check_face_models, check_cameras, check_groups,
-    check_openvino, check_tensorrt, check_run_directory, check_zeromq, check_gstreamer,
-)  # fmt: skip
+    check_python,
+    check_libraries,
+    check_packages,
+    check_own_packages,
+    check_face_models,
+    check_cameras,
+    check_groups,
+    check_openvino,
+    check_tensorrt,
+    check_run_directory,
+    check_zeromq,
+    check_gstreamer,
+)
 
 
-def run_doctor(json: bool = False) -> int:
-    """Run all checks and print them.
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of ``dfer-stream doctor``."""
+    parser.add_argument("--json", action="store_true", help="print a JSON object instead of a table")
 
-    Args:
-        json: Print one JSON object instead of a table.
 
-    Returns:
-        The exit code: 0 if the daemon can run here, 1 if a check failed.
-    """
+def run(args: argparse.Namespace) -> int:
+    """Run all checks and print them; ``PARTLY`` where the daemon cannot run here."""
     findings = [check() for check in CHECKS]
     failed = any(finding.status == "fail" for finding in findings)
-    if json:
-        print(json_module.dumps({"ok": not failed, "checks": [asdict(finding) for finding in findings]}, indent=2))
-        return int(failed)
+    if args.json:
+        print(json.dumps({"ok": not failed, "checks": [asdict(finding) for finding in findings]}, indent=2))
+        return Exit.PARTLY if failed else Exit.DONE
     width = max(len(finding.name) for finding in findings)
     for finding in findings:
         print(f"{finding.status:<5} {finding.name:<{width}}  {finding.found}")
         if finding.remedy:
             print(f"      {'':<{width}}  → {finding.remedy}")
     print("The daemon can run here." if not failed else "The daemon cannot run here yet: see the lines marked fail.")
-    return int(failed)
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options of ``dfer-stream doctor``."""
-    parser.add_argument("--json", action="store_true", help="print a JSON object instead of a table")
-
-
-def run(args: argparse.Namespace) -> int:
-    """Run ``dfer-stream doctor``; see ``run_doctor``."""
-    return run_doctor(json=args.json)
+    return Exit.PARTLY if failed else Exit.DONE

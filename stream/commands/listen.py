@@ -6,10 +6,9 @@ import argparse
 import sys
 import time
 from pathlib import Path
-from typing import TextIO
 
 from engine.arguments import count, seconds
-from stream.publish.endpoint import EndpointError
+from engine.console import Exit
 from stream.publish.message import Event, Face, Faces, Message
 from stream.subscribe.client import Client
 from stream.subscribe.freshness import FreshnessReport
@@ -42,24 +41,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--server-key", type=Path, help="the publisher's public key file")
 
 
-def run(args: argparse.Namespace, out: TextIO | None = None, err: TextIO | None = None) -> int:
-    """Listen and print.
-
-    Returns:
-        0 if anything was heard, 1 if nothing was, 2 if the endpoint or a key cannot be used.
-    """
-    out, err = out or sys.stdout, err or sys.stderr
-    try:
-        client = Client(args.endpoint, args.topic, args.source, args.newest, args.key, args.server_key)
-    except EndpointError as error:
-        print(f"dfer-stream listen: {error}", file=err)
-        return 2
-    with client:
-        try:
-            heard = _loop(client, args, out, err)
-        except KeyboardInterrupt:
-            return 130
-    return 0 if heard else 1
+def run(args: argparse.Namespace) -> int:
+    """Listen and print; ``PARTLY`` where nothing was heard."""
+    with Client(args.endpoint, args.topic, args.source, args.newest, args.key, args.server_key) as client:
+        return Exit.DONE if _loop(client, args) else Exit.PARTLY
 
 
 def describe(message: Message) -> str:
@@ -91,7 +76,8 @@ def freshness_line(verdict: FreshnessReport) -> str:
     return f"alive, {pace}: {verdict.rate_hz:.1f} of {verdict.declared_hz:.1f} messages/s, {verdict.lost} lost"
 
 
-def _loop(client: Client, args: argparse.Namespace, out: TextIO, err: TextIO) -> int:
+def _loop(client: Client, args: argparse.Namespace) -> int:
+    """How many messages were heard."""
     start_ns = time.monotonic_ns()
     heard, said_nothing, alive, lost = 0, False, True, 0
     while args.count is None or heard < args.count:
@@ -103,23 +89,23 @@ def _loop(client: Client, args: argparse.Namespace, out: TextIO, err: TextIO) ->
         verdict = client.freshness()
         if message is not None:
             heard += 1
-            print(client.body.decode() if args.json else describe(message), file=out, flush=True)
+            print(client.body.decode() if args.json else describe(message), flush=True)
         elif not heard and not said_nothing and passed_s >= NOTHING_AFTER_S:
             said_nothing = True
-            print(_nothing(client, args), file=err, flush=True)
+            print(_nothing(client, args), file=sys.stderr, flush=True)
         # Events have no pace to be judged by.
         if verdict.alive != alive and verdict.age_ms is not None:
             alive = verdict.alive
-            print(f"-- {freshness_line(verdict)}", file=err, flush=True)
+            print(f"-- {freshness_line(verdict)}", file=sys.stderr, flush=True)
         if verdict.lost > lost:
-            print(f"-- {verdict.lost - lost} messages lost on the way", file=err, flush=True)
+            print(f"-- {verdict.lost - lost} messages lost on the way", file=sys.stderr, flush=True)
             lost = verdict.lost
     if not heard and not said_nothing:
-        print(_nothing(client, args), file=err, flush=True)
+        print(_nothing(client, args), file=sys.stderr, flush=True)
     elif heard and not args.json:
         verdict = client.freshness()
         judged = "" if verdict.age_ms is None else f"; {freshness_line(verdict)}"
-        print(f"-- {heard} message{'s' if heard > 1 else ''}{judged}", file=err, flush=True)
+        print(f"-- {heard} message{'s' if heard > 1 else ''}{judged}", file=sys.stderr, flush=True)
     return heard
 
 

@@ -3,49 +3,32 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 
-from calibration.apply import CalibrationError
+import msgspec
+
 from engine.arguments import count, seconds
-from engine.backends import BackendError
-from engine.bundle.bundle import BundleError
+from engine.console import Exit
+from engine.settings import SettingsError
+from stream.assemble import build_pipeline, load_model, warm_up
 from stream.camera.camera import Camera
-from stream.camera.frame import CameraError
-from stream.config import ConfigError, Settings, add_flags, load_settings
-from stream.daemon import Daemon, Limits
+from stream.config import Settings, add_flags, load_settings
+from stream.daemon import Daemon
 from stream.faces import FaceTracker
-from stream.faces.nets.models import FaceModelError
 from stream.health.notify import Notifier
-from stream.model import LoadedModel, load_model
-from stream.pipeline import Pipeline
-from stream.publish.endpoint import EndpointError
+from stream.loop import Limits, Loop
+from stream.publish.message import Status
 from stream.publish.publisher import Publisher
-from stream.scores.scorer import Scorer
-from stream.show.overlay import OverlayError
-from stream.show.sinks import JsonLines, Log, Pictures, Sink, log_line
-from stream.window.scheduler import Scheduler
-from stream.window.windows import FaceWindows
-
-REFUSALS = (
-    BackendError,
-    BundleError,
-    CalibrationError,
-    CameraError,
-    ConfigError,
-    EndpointError,
-    FaceModelError,
-    OverlayError,
-)
-"""Errors that carry their remedy: one line and exit code 2."""
-
-BUDGET_SHARE = 0.8
-"""Share of a sample period that encoding may take before faces take turns."""
+from stream.show.outputs import Outputs
+from stream.show.sinks import JpegFrames, JsonLines, Log, Sink, log_line
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -69,99 +52,50 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run until stopped.
-
-    Returns:
-        0 after a normal end, 2 where something cannot be used, 130 after Ctrl-C before the start was complete.
-    """
-    try:
-        settings = load_settings(args).settings
-        if args.stats is not None and not args.stats.absolute().parent.is_dir():
-            raise ConfigError(f"--stats {args.stats}: the folder does not exist: make it, or name another file")
-        return _run(settings, args)
-    except REFUSALS as error:
-        print(f"dfer-stream run: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        return 130
+    """Run until stopped, until the source ended or until a limit."""
+    settings = load_settings(args).settings
+    if args.stats is not None and not args.stats.absolute().parent.is_dir():
+        raise SettingsError(f"--stats {args.stats}: the folder does not exist", "make it, or name another file")
+    with contextlib.ExitStack() as stack:
+        last = _loop(settings, args, stack).run(Limits(args.frames, args.seconds))
+    if args.stats is not None:
+        _write_stats(args.stats, last)
+    return Exit.DONE
 
 
-def build_pipeline(settings: Settings, model: LoadedModel, tracker: FaceTracker) -> tuple[Pipeline, FaceWindows]:
-    """The chain for one source and model; the windows separately, to give them another back end."""
-    spec, stride = model.spec, model.stride
-    encode_hz = spec.sample_hz * stride
-    windows = FaceWindows(spec, model.backend, settings.faces.max_faces * 2, stride)
-    scorer = Scorer(spec.labels, model.calibration, settings.scores)
-    # A file played without waiting has no deadline, and its scores must not depend on how fast this machine is.
-    budget_ms = None if settings.camera.every_frame else BUDGET_SHARE * 1000 / encode_hz
-    scheduler = Scheduler(budget_ms)
-    overlap = not settings.camera.every_frame
-    return Pipeline(spec, tracker, windows, scorer, scheduler, settings.source.roi, encode_hz, overlap), windows
-
-
-def warm_up(model: LoadedModel) -> None:
-    """Run the model once, so that the first frame does not pay for what happens only once."""
-    import numpy as np
-
-    spec = model.spec
-    ring = model.backend.ring(1, spec.window)
-    size = spec.crop.size_px
-    features = model.backend.encode(np.zeros((1, spec.unit, size, size, 3), np.uint8))
-    ring.push(0, features[0])
-    model.backend.head(ring.flat, ring.index(0, spec.window)[None])
-
-
-def _run(settings: Settings, args: argparse.Namespace) -> int:
+def _loop(settings: Settings, args: argparse.Namespace, stack: contextlib.ExitStack) -> Loop:
+    """Open everything the loop needs; `stack` closes it."""
     notifier = Notifier.from_environment()
+    stack.callback(notifier.close)
     # The capture child opens the camera while the model loads.
     camera = Camera(settings.source.uri, settings.camera)
-    publisher: Publisher | None = None
-    sinks: list[Sink] = []
-    try:
-        # Bound before the model loads: an endpoint in use is known at once, and subscribers can connect meanwhile.
-        publish = settings.publish
-        publisher = Publisher(
-            settings.source.name, publish.bind, publish.secret_key, publish.allowed_keys, publish.with_frames
-        )
-        _start_live(camera)
-        tracker = FaceTracker(settings.faces)
-        model = load_model(settings.model)
-        log = _log(args)
-        log(
-            "model",
-            name=model.spec.name,
-            backend=model.backend.name,
-            precision=model.backend.precision,
-            why=model.backend.reason,
-        )
-        warm_up(model)
-        pipeline, windows = build_pipeline(settings, model, tracker)
-        log("publishing", endpoint=publisher.endpoint, source=settings.source.name)
-        if camera.uri.is_file:
-            camera.start()
-        sinks = _sinks(args, settings, publisher)
-        daemon = Daemon(camera, model, pipeline, windows, publisher, sinks, notifier, publish.status_hz)
-    except BaseException:
-        for sink in sinks:
-            sink.close()
-        camera.close()
-        if publisher is not None:
-            publisher.close()
-        raise
-    _stop_on_signals(daemon)
-    try:
-        daemon.run(Limits(args.frames, args.seconds))
-    finally:
-        daemon.close()
-    if args.stats is not None:
-        _write_stats(args.stats, daemon)
-    return 0
-
-
-def _start_live(camera: Camera) -> None:
+    stack.callback(camera.close)
+    # Bound before the model loads: an endpoint in use is known at once, and subscribers can connect meanwhile.
+    publish, source = settings.publish, settings.source.name
+    publisher = stack.enter_context(
+        Publisher(source, publish.bind, publish.secret_key, publish.allowed_keys, publish.with_frames)
+    )
     # A file's time line starts when someone is ready to look at it.
     if not camera.uri.is_file:
         camera.start()
+    tracker = FaceTracker(settings.faces)
+    model = load_model(settings.model)
+    stack.callback(lambda: model.backend.close())
+    log, backend = _log(args), model.backend
+    log("model", name=model.spec.name, backend=backend.name, precision=backend.precision, why=backend.reason)
+    warm_up(model)
+    pipeline = build_pipeline(settings, model, tracker)
+    stack.callback(pipeline.close)
+    log("publishing", endpoint=publisher.endpoint, source=source)
+    if camera.uri.is_file:
+        camera.start()
+    sinks = _sinks(args, settings, publisher)
+    for sink in sinks:
+        stack.callback(sink.close)
+    daemon = Daemon(source, model, pipeline, time.monotonic_ns(), publish.status_hz)
+    loop = Loop(daemon, camera, Outputs(publisher, sinks), notifier)
+    _stop_on_signals(loop)
+    return loop
 
 
 def _log(args: argparse.Namespace) -> Callable[..., None]:
@@ -186,18 +120,18 @@ def _sinks(args: argparse.Namespace, settings: Settings, publisher: Publisher) -
 
         sinks.append(FacesTable(publisher.endpoint))
     if settings.publish.with_frames:
-        sinks.append(Pictures(publisher))
+        sinks.append(JpegFrames(publisher))
     if args.show:
-        from stream.show.overlay.window import Window
+        from stream.show.overlay.window import OverlayWindow
 
-        sinks.append(Window(f"dferstream {settings.source.name}"))
+        sinks.append(OverlayWindow(f"dferstream {settings.source.name}"))
     return sinks
 
 
-def _stop_on_signals(daemon: Daemon) -> None:
+def _stop_on_signals(loop: Loop) -> None:
     def handle(number: int, frame: FrameType | None) -> None:
         del frame
-        daemon.stop()
+        loop.stop()
         # A second Ctrl-C means it.
         signal.signal(number, signal.SIG_DFL)
 
@@ -205,7 +139,7 @@ def _stop_on_signals(daemon: Daemon) -> None:
         signal.signal(number, handle)
 
 
-def _write_stats(path: Path, daemon: Daemon) -> None:
+def _write_stats(path: Path, last: Status) -> None:
     partial = path.with_name(path.name + ".partial")
-    partial.write_bytes(json.dumps(daemon.final_stats(), indent=2).encode() + b"\n")
-    os.replace(partial, path)
+    partial.write_bytes(json.dumps(msgspec.to_builtins(last), indent=2).encode() + b"\n")
+    partial.replace(path)

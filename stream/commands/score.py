@@ -11,14 +11,13 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
 from engine.arguments import count
-from engine.settings import values_of
-from stream.camera.frame import CameraError
-from stream.config import ConfigError, Settings, add_flags, load_settings
+from engine.console import Exit, stoppable
+from engine.settings import as_text, values_of
+from stream.config import Settings, add_flags, load_settings
 from stream.offline import ScoreError
 from stream.offline.inputs import Item, Problem, plan
 from stream.offline.journal import Journal, unfinished, work_folder
@@ -65,18 +64,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Score everything.
-
-    Returns:
-        0; 1 where something could not be scored; 2 where the run cannot begin or go on; 130 after Ctrl-C.
-    """
-    try:
-        return _Run(args).run()
-    except (ScoreError, ConfigError, CameraError) as error:
-        print(f"dfer-stream score: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        return 130
+    """Score everything; ``PARTLY`` where something could not be scored."""
+    return _Run(args).run()
 
 
 class _Run:
@@ -86,7 +75,7 @@ class _Run:
         self._kind, self._out = _output(args)
         check_format(self._kind)
         if self._out is None and (args.resume or args.overwrite):
-            raise ScoreError("--resume and --overwrite need a file: give --out FILE")
+            raise ScoreError("--resume and --overwrite need a file", "give --out FILE")
         self._problems = 0
         self._rows = self._images = 0
         self._media_s = 0.0
@@ -95,16 +84,16 @@ class _Run:
         if self._out is not None and self._out.exists() and not self._args.overwrite:
             if not self._args.resume:
                 more = "--resume goes on with its unfinished run, " if unfinished(self._out) else ""
-                raise ScoreError(f"{self._out} exists: {more}--overwrite replaces it, or choose another --out")
+                raise ScoreError(f"{self._out} exists", f"{more}--overwrite replaces it, or choose another --out")
             if not unfinished(self._out):
                 self._say(f"{self._out} is finished: nothing to resume (for other files choose another --out)")
-                return 0
+                return Exit.DONE
         planned = plan(self._args.paths, self._args.faces)
         for problem in planned.problems:
             self._complain(problem, None)
         if planned.items:
             self._score(planned.items)
-        return 1 if self._problems else 0
+        return Exit.PARTLY if self._problems else Exit.DONE
 
     def _score(self, items: list[Item]) -> None:
         began_ns = time.monotonic_ns()
@@ -140,7 +129,7 @@ class _Run:
                     for problem in done.problems:
                         self._complain(problem, bar)
                     self._rows += done.rows
-                with _stoppable(out, journal, len(items)):
+                with stoppable(lambda: _left(out, journal, len(items))):
                     for order, scored in workers.score(self._orders(left, journal.folder), bar.under_way):
                         journal.commit(order.item, Path(order.part), scored.rows, scored.problems, scored.media_s)
                         self._count(order.item, scored, bar)
@@ -214,19 +203,10 @@ class _Run:
         self._say(f"{self._rows} rows{''.join(', ' + part for part in what)}, {how}{failed}{where}")
 
 
-@contextmanager
-def _stoppable(out: Path, journal: Journal, total: int) -> Iterator[None]:
-    """Ctrl-C says what is done and how to go on."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        scored = len(journal.done) + journal.commits
-        print(
-            f"dfer-stream score: stopped with {scored} of {total} items scored; the same command with --resume goes on "
-            f"({work_folder(out)})",
-            file=sys.stderr,
-        )
-        raise
+def _left(out: Path, journal: Journal, total: int) -> str:
+    """What Ctrl-C leaves, and how to go on."""
+    scored = len(journal.done) + journal.commits
+    return f"stopped with {scored} of {total} items scored; the same command with --resume goes on ({work_folder(out)})"
 
 
 def _settings(args: argparse.Namespace) -> Settings:
@@ -247,11 +227,7 @@ def _shared(settings: Settings, jobs: int) -> Settings:
 
 def _texts(settings: Settings) -> dict[str, str]:
     """Every setting as a flag would give it."""
-    return {
-        key: ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
-        for key, value in values_of(settings).items()
-        if key not in Settings.HIDDEN
-    }
+    return {key: as_text(value) for key, value in values_of(settings).items() if key not in Settings.HIDDEN}
 
 
 def _output(args: argparse.Namespace) -> tuple[str, Path | None]:
@@ -262,16 +238,16 @@ def _output(args: argparse.Namespace) -> tuple[str, Path | None]:
     """
     if args.out == "-":
         if args.format not in (None, "jsonl"):
-            raise ScoreError(f"--out - writes jsonl as it comes, not {args.format}: give --out FILE")
+            raise ScoreError(f"--out - writes jsonl as it comes, not {args.format}", "give --out FILE")
         return "jsonl", None
     if args.out is None:
         kind = args.format or "jsonl"
         return kind, Path(f"scores.{kind}")
     out = Path(args.out)
     if out.is_dir():
-        raise ScoreError(f"{out} is a folder: give --out a file's name, such as {out / 'scores.jsonl'}")
+        raise ScoreError(f"{out} is a folder", f"give --out a file's name, such as {out / 'scores.jsonl'}")
     if not out.parent.is_dir():
-        raise ScoreError(f"the folder {out.parent} does not exist: make it, or choose another --out")
+        raise ScoreError(f"the folder {out.parent} does not exist", "make it, or choose another --out")
     named = out.suffix.lower().lstrip(".")
     return args.format or (named if named in FORMATS else "jsonl"), out
 

@@ -1,8 +1,7 @@
 """Finding, following and naming the faces of one camera."""
 
-from stream.faces.nets.models import FaceModelError
 from stream.faces.result import FacesResult, TrackedFace
-from stream.faces.settings import FaceSettings, FaceSettingsError
+from stream.faces.settings import FaceError, FaceSettings
 from stream.faces.tracking.tracker import FaceTracker
 
-__all__ = ["FaceModelError", "FaceSettings", "FaceSettingsError", "FaceTracker", "FacesResult", "TrackedFace"]
+__all__ = ["FaceError", "FaceSettings", "FaceTracker", "FacesResult", "TrackedFace"]

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.spec import CropGeometry
-from stream.window.crop import similarity
+from stream.faces.alignment import similarity
 
 _GEOMETRY = CropGeometry(size_px=64)
 

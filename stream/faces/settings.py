@@ -8,8 +8,8 @@ from dataclasses import dataclass, fields
 from engine.errors import DferError
 
 
-class FaceSettingsError(DferError):
-    """A face setting out of its range; the message names the field and the range."""
+class FaceError(DferError):
+    """A face setting out of its range, or a face model that is missing or not the one this code decodes."""
 
 
 _RANGES: dict[str, tuple[float, float]] = {
@@ -73,16 +73,16 @@ class FaceSettings:
 
     def __post_init__(self) -> None:
         if not isinstance(self.small_faces, bool):
-            raise FaceSettingsError(f"faces.small_faces must be true or false, not {self.small_faces!r}")
+            raise FaceError(f"faces.small_faces must be true or false, not {self.small_faces!r}")
         for field in fields(self):
             if field.name not in _RANGES:
                 continue
             value, (low, high) = getattr(self, field.name), _RANGES[field.name]
             if isinstance(value, bool) or not isinstance(value, (int, float)):
-                raise FaceSettingsError(f"faces.{field.name} must be a number, not {value!r}")
+                raise FaceError(f"faces.{field.name} must be a number, not {value!r}")
             if not (math.isfinite(value) and low <= value <= high):
-                raise FaceSettingsError(f"faces.{field.name} must be in [{low}, {high}], not {value!r}")
+                raise FaceError(f"faces.{field.name} must be in [{low}, {high}], not {value!r}")
         if not isinstance(self.max_faces, int):
-            raise FaceSettingsError(f"faces.max_faces must be a whole number, not {self.max_faces!r}")
+            raise FaceError(f"faces.max_faces must be a whole number, not {self.max_faces!r}")
         if self.gate_max < self.gate:
-            raise FaceSettingsError(f"faces.gate_max ({self.gate_max}) must not be below faces.gate ({self.gate})")
+            raise FaceError(f"faces.gate_max ({self.gate_max}) must not be below faces.gate ({self.gate})")

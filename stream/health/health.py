@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from stream.publish.message import StageMs
+from stream.publish.message import Faces, StageMs
 
 NS_PER_S = 1_000_000_000
 
@@ -118,9 +118,8 @@ class Health:
         started_ns: When the daemon started.
         frames_in: Captured frames.
         frames_out: Published ``faces`` messages.
+        frames_total: Captured frames so far.
         stages_ms: Recent durations by stage, ms.
-        dropped_total: Frames captured and not processed.
-        reconnects_total: Camera reconnects.
         backend_faults_total: Steps the model's back end failed.
         degraded: What is running below its setting.
     """
@@ -130,8 +129,6 @@ class Health:
     frames_out: RateMeter = field(default_factory=RateMeter)
     stages_ms: dict[str, Percentiles] = field(default_factory=dict)
     frames_total: int = 0
-    dropped_total: int = 0
-    reconnects_total: int = 0
     backend_faults_total: int = 0
     degraded: set[str] = field(default_factory=set)
 
@@ -140,9 +137,13 @@ class Health:
         self.frames_in.add(t_ns)
         self.frames_total += 1
 
-    def published(self, t_ns: int) -> None:
-        """A ``faces`` message was published."""
-        self.frames_out.add(t_ns)
+    def published(self, message: Faces) -> None:
+        """A ``faces`` message is published; it says how long its stages took."""
+        self.frames_out.add(message.t_publish_ns)
+        for stage in ("capture", "detect", "infer", "total"):
+            ms = getattr(message.latency_ms, stage)
+            if ms is not None:
+                self.took(stage, ms)
 
     def took(self, stage: str, ms: float) -> None:
         """A stage took `ms`."""

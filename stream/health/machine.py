@@ -2,12 +2,34 @@
 
 from __future__ import annotations
 
+import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 
 THERMAL = Path("/sys/class/thermal")
 _PLAUSIBLE_C = (-40.0, 150.0)
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What the machine says at one moment.
+
+    Attributes:
+        t_unix_ns: Wall clock, for reports only.
+        temperature_c: By thermal zone, °C; None where it shows none.
+        memory_mb: Of this process and its children, MB.
+    """
+
+    t_unix_ns: int
+    temperature_c: dict[str, float] | None
+    memory_mb: float
+
+    @classmethod
+    def read(cls) -> Machine:
+        """Ask the machine; takes a few milliseconds."""
+        return cls(time.time_ns(), temperatures_c(), memory_mb())
 
 
 def temperatures_c(root: Path = THERMAL) -> dict[str, float] | None:

@@ -6,7 +6,6 @@ still costs one unit through the encoder.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -18,12 +17,11 @@ from calibration.apply import Calibration
 from engine.backends import Backend, BackendError
 from engine.preprocess import stack_units
 from engine.spec import CropGeometry
+from stream.assemble import LoadedModel
 from stream.faces import FaceTracker
-from stream.faces.nets.landmarks import LandmarkNet
-from stream.faces.nets.regions import Region, five_points, region_of_landmarks
 from stream.faces.tracking.turns import tiles
-from stream.model import LoadedModel
-from stream.offline.inputs import Item, Problem, read_images
+from stream.offline.align import CropAligner
+from stream.offline.inputs import ImageFile, Item, Problem, read_images
 from stream.offline.rows import StillRow
 from stream.publish.message import scores
 from stream.scores.settings import ScoreSettings
@@ -34,17 +32,6 @@ Image = NDArray[np.uint8]
 
 BATCH = 32
 """Faces through the encoder at once."""
-_LOOKS = (1.25, 1.75, 1.0)
-_TURNED_LOOKS = (1.25, 1.0)
-"""Sides of the landmark net's regions, over the image's, in turn until one shows a face."""
-_TURNS = (math.radians(-40), math.radians(40), math.radians(-75), math.radians(75))
-_REGION_SCALE = 1.5
-_PRESENCE = 0.5
-_SURE = 0.99
-"""A presence that ends the search. 9 % of 3,264 crops of FER2013 have less at the first look, and there the points of
-the surest look lie visibly better: on the mouth's corners, on the eyes of lying heads."""
-_TYPICAL = np.array([[0.319, 0.397], [0.688, 0.392], [0.505, 0.630], [0.362, 0.773], [0.659, 0.769]], np.float32)
-"""Where the five points of a tight crop are, in shares of its sides: medians over 3,823 crops of FER2013."""
 _STILL_PERIOD_NS = 40_000_000
 
 
@@ -87,76 +74,13 @@ def resize_crop(image: Image, size_px: int) -> Image:
     return np.asarray(cv2.resize(image, (size_px, size_px), interpolation=how), np.uint8)
 
 
-def _presence(seen: tuple[float, NDArray[np.float32]]) -> float:
-    return seen[0]
-
-
-class CropAligner:
-    """Brings a crop that somebody else cut to the daemon's own geometry.
-
-    A model learned eyes and mouth at fixed places; another cropper puts them elsewhere. The landmark net finds the five
-    points on the crop, then the daemon's own function cuts it again. Where it finds no face, the points are assumed
-    where they are in most crops.
-    """
-
-    def __init__(self) -> None:
-        self._net = LandmarkNet()
-
-    def points(self, image: Image) -> tuple[NDArray[np.float32], bool]:
-        """The five points that the daemon's crop is cut by.
-
-        Args:
-            image: ``(H, W, 3)`` uint8 RGB, filled by one face.
-
-        Returns:
-            ``(5, 2)`` float32, px of the image, and whether they were found; else they are where most crops have them.
-        """
-        height, width = image.shape[:2]
-        upright: tuple[float, NDArray[np.float32]] = (0.0, np.zeros((5, 2), np.float32))
-        for look in _LOOKS:
-            upright = max(upright, self._look(image, look, 0.0), key=_presence)
-            if upright[0] >= _SURE:
-                return upright[1], True
-        # The net knows upright faces; a lying head seems half a face to it, with points beside the eyes. Nearby angles
-        # seem whole ones too, so all are looked at before the surest is taken.
-        turned = max((self._look(image, look, turn) for look in _TURNED_LOOKS for turn in _TURNS), key=_presence)
-        best = turned if turned[0] >= _SURE else upright
-        if best[0] >= _PRESENCE:
-            return best[1], True
-        return _TYPICAL * np.array([width, height], np.float32) - np.float32(0.5), False
-
-    def _look(self, image: Image, look: float, turn: float) -> tuple[float, NDArray[np.float32]]:
-        """Presence and five points, seen in two steps; 0 where they lie outside, as landmarks fitted to nothing do."""
-        height, width = image.shape[:2]
-        side = max(width, height)
-        seen = self._net.run(image, Region(width / 2, height / 2, look * side, turn))
-        again = self._net.run(image, region_of_landmarks(seen.points, _REGION_SCALE))
-        seen = again if again.presence >= min(seen.presence, _PRESENCE) else seen
-        points = np.asarray(five_points(seen.points), np.float32)
-        inside = bool(((points > -0.2 * width) & (points < 1.2 * side)).all())
-        return float(seen.presence) if inside else 0.0, points
-
-    def crop(self, image: Image, geometry: CropGeometry) -> tuple[Image, bool]:
-        """Cut one crop.
-
-        Args:
-            image: ``(H, W, 3)`` uint8 RGB, filled by one face.
-            geometry: The model's.
-
-        Returns:
-            ``(S, S, 3)`` uint8 RGB, and whether landmarks were found.
-        """
-        points, found = self.points(image)
-        return crop_face(image, points, geometry), found
-
-
 class StillFinder:
     """Finds the faces of single images with the daemon's tracker."""
 
     def __init__(self, tracker: FaceTracker) -> None:
         self._tracker = tracker
 
-    def faces(self, path: str, member: str | None, image: Image, geometry: CropGeometry) -> list[FoundFace]:
+    def faces(self, file: ImageFile, image: Image, geometry: CropGeometry) -> list[FoundFace]:
         """The faces of an image.
 
         The tracker looks at one tile of a new picture a frame, so the still is shown until every tile was looked at.
@@ -172,7 +96,9 @@ class StillFinder:
                 continue
             x, y, w, h = (round(float(value), 1) for value in face.box)
             crop = crop_face(image, face.points5, geometry)
-            made.append(FoundFace(path, member, crop, True, face.id, (x, y, w, h), round(float(face.score), 4)))
+            made.append(
+                FoundFace(file.path, file.member, crop, True, face.id, (x, y, w, h), round(float(face.score), 4))
+            )
         return made
 
 
@@ -244,19 +170,20 @@ def find_faces(
     Yields:
         Each face, or what is wrong with an image; None after every image, to show progress.
     """
-    for path, member, data in read_images(item):
-        if isinstance(data, str):
-            yield Problem(path, data)
-        elif (image := decode_image(data)) is None:
-            yield Problem(path, "is not an image that can be read")
+    for file in read_images(item):
+        if file.problem is not None:
+            yield Problem(file.path, file.problem)
+        elif (image := decode_image(file.data)) is None:
+            yield Problem(file.path, "is not an image that can be read")
         elif finder is not None:
-            faces = finder.faces(path, member, image, geometry)
+            faces = finder.faces(file, image, geometry)
             yield from faces
             if not faces:
-                yield Problem(path, "shows no face that was found (crops of faces need --faces)")
+                yield Problem(file.path, "shows no face that was found (crops of faces need --faces)")
         elif aligner is not None:
-            crop, aligned = aligner.crop(image, geometry)
-            yield FoundFace(path, member, crop, aligned)
+            points = aligner.points(image)
+            crop = crop_face(image, points.points5, geometry)
+            yield FoundFace(file.path, file.member, crop, points.found)
         else:
-            yield FoundFace(path, member, resize_crop(image, geometry.size_px), False)
+            yield FoundFace(file.path, file.member, resize_crop(image, geometry.size_px), False)
         yield None

@@ -53,6 +53,22 @@ class Problem(msgspec.Struct, frozen=True):
     reason: str
 
 
+class ImageFile(msgspec.Struct, frozen=True):
+    """One image of an item, read but not decoded.
+
+    Attributes:
+        path: Of its row.
+        member: Its name in the archive, where it lies in one.
+        data: The file's bytes.
+        problem: Why there are none; None where there are.
+    """
+
+    path: str
+    member: str | None
+    data: bytes = b""
+    problem: str | None = None
+
+
 class Plan(msgspec.Struct):
     """Everything to do, in the order of the rows, and what was found wrong on the way."""
 
@@ -174,30 +190,26 @@ def escapes(member: str) -> bool:
     return path.is_absolute() or ".." in path.parts or bool(re.match(r"[A-Za-z]:", member)) or "\0" in member
 
 
-def read_images(item: Item) -> Iterator[tuple[str, str | None, bytes | str]]:
-    """Contents of the images of an item.
-
-    Yields:
-        The row's path, the member's name where it lies in an archive, and its bytes, or why there are none.
-    """
+def read_images(item: Item) -> Iterator[ImageFile]:
+    """The images of an item."""
     if not item.path:
         for name in item.names:
             try:
-                yield name, None, Path(name).read_bytes()
+                yield ImageFile(name, None, Path(name).read_bytes())
             except OSError as error:
-                yield name, None, f"cannot be read: {error.strerror}"
+                yield ImageFile(name, None, problem=f"cannot be read: {error.strerror}")
         return
     with zipfile.ZipFile(item.path) as archive:
         for name in item.names:
             path = f"{item.path}/{name}"
             try:
                 if archive.getinfo(name).file_size > MEMBER_LIMIT:
-                    yield path, name, f"unpacks to more than {MEMBER_LIMIT >> 20} MiB: left out"
+                    yield ImageFile(path, name, problem=f"unpacks to more than {MEMBER_LIMIT >> 20} MiB: left out")
                     continue
-                yield path, name, archive.read(name)
+                yield ImageFile(path, name, archive.read(name))
             except (zipfile.BadZipFile, zipfile.LargeZipFile, RuntimeError, OSError, ValueError, EOFError) as error:
                 # RuntimeError is what zipfile says of an encrypted member or an unknown compression.
-                yield path, name, f"cannot be unpacked: {error}"
+                yield ImageFile(path, name, problem=f"cannot be unpacked: {error}")
 
 
 def _is_video(path: Path) -> bool:

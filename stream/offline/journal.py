@@ -23,7 +23,7 @@ VERSION = 1
 _T = TypeVar("_T", bound=msgspec.Struct)
 
 
-class Begun(msgspec.Struct, frozen=True):
+class RunHeader(msgspec.Struct, frozen=True):
     """First line of a journal: what the run was asked.
 
     Attributes:
@@ -35,7 +35,7 @@ class Begun(msgspec.Struct, frozen=True):
     fingerprint: str
 
 
-class Done(msgspec.Struct, frozen=True):
+class ItemRecord(msgspec.Struct, frozen=True):
     """A line of the journal: an item whose rows are all there.
 
     Attributes:
@@ -80,7 +80,7 @@ class Journal:
     def __init__(self, out: Path, fingerprint: str, items: Sequence[Item], overwrite: bool = False) -> None:
         self.out, self.folder = out, work_folder(out)
         self.rows = self.folder / "rows.jsonl"
-        self.done: dict[str, Done] = {}
+        self.done: dict[str, ItemRecord] = {}
         self.commits = 0
         self._journal: BinaryIO | None = None
         self._rows: BinaryIO | None = None
@@ -88,7 +88,7 @@ class Journal:
             self.folder.mkdir(exist_ok=True)
             self._lock = os.open(self.folder, os.O_RDONLY)
         except OSError as error:
-            raise ScoreError(f"{out}: cannot be written: {error.strerror}; choose another --out") from error
+            raise ScoreError(f"{out}: cannot be written: {error.strerror}", "choose another --out") from error
         try:
             self._take_lock()
             self._open(fingerprint, items, overwrite)
@@ -101,7 +101,7 @@ class Journal:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise ScoreError(
-                f"{self.out} is being written by another run: wait for it, or choose another --out"
+                f"{self.out} is being written by another run", "wait for it, or choose another --out"
             ) from None
 
     def _open(self, fingerprint: str, items: Sequence[Item], overwrite: bool) -> None:
@@ -116,7 +116,7 @@ class Journal:
         self._journal = path.open("ab")
         self._journal.truncate(kept)
         if not kept:
-            self._write(Begun(VERSION, fingerprint))
+            self._write(RunHeader(VERSION, fingerprint))
 
     def _read(self, path: Path, fingerprint: str, items: Sequence[Item]) -> int:
         """Read what is whole; gives its length."""
@@ -125,24 +125,24 @@ class Journal:
         lines = path.read_bytes().splitlines(keepends=True)
         if not lines or not lines[0].endswith(b"\n"):
             return 0
-        begun = _decode(lines[0], Begun)
-        if begun is None or begun.version != VERSION or begun.fingerprint != fingerprint:
+        header = _decode(lines[0], RunHeader)
+        if header is None or header.version != VERSION or header.fingerprint != fingerprint:
             raise ScoreError(
-                f"{self.out} has an unfinished run with another model, other settings or another version: "
-                "--overwrite begins anew, or choose another --out"
+                f"{self.out} has an unfinished run with another model, other settings or another version",
+                "--overwrite begins anew, or choose another --out",
             )
         stamps = {item.key: item.stamp for item in items}
         size = self.rows.stat().st_size if self.rows.exists() else 0
         kept = len(lines[0])
         for line in lines[1:]:
-            done = _decode(line, Done)
+            done = _decode(line, ItemRecord)
             # Rows that a power cut took are scored again, and everything after them.
             if done is None or done.end > size:
                 break
             if stamps.get(done.key) != done.stamp:
                 raise ScoreError(
-                    f"{done.key} changed or is missing since the unfinished run of {self.out} scored it: "
-                    "give the same paths again, or --overwrite to begin anew"
+                    f"{done.key} changed or is missing since the unfinished run of {self.out} scored it",
+                    "give the same paths again, or --overwrite to begin anew",
                 )
             self.done[done.key] = done
             kept += len(line)
@@ -155,7 +155,7 @@ class Journal:
             shutil.copyfileobj(source, self._rows, 1 << 20)
         self._rows.flush()
         os.fdatasync(self._rows.fileno())
-        self._write(Done(item.key, item.stamp, self._rows.tell(), rows, tuple(problems), media_s))
+        self._write(ItemRecord(item.key, item.stamp, self._rows.tell(), rows, tuple(problems), media_s))
         self.commits += 1
         part.unlink()
 
@@ -174,7 +174,7 @@ class Journal:
             os.close(self._lock)
             self._lock = -1
 
-    def _write(self, line: Begun | Done) -> None:
+    def _write(self, line: RunHeader | ItemRecord) -> None:
         assert self._journal is not None
         self._journal.write(msgspec.json.encode(line) + b"\n")
         self._journal.flush()

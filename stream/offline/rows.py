@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import importlib
 import json
-import os
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
@@ -143,7 +142,7 @@ def check_format(name: str) -> None:
             importlib.import_module("pyarrow.parquet")
         except ImportError:
             raise ScoreError(
-                "--format parquet needs pyarrow: pip install 'dferstream[parquet]', or take --format csv"
+                "--format parquet needs pyarrow", "pip install 'dferstream[parquet]', or take --format csv"
             ) from None
 
 
@@ -157,12 +156,12 @@ def finish(rows: Path, out: Path, kind: str, labels: Sequence[str]) -> None:
         labels: The model's classes.
     """
     if kind == "jsonl":
-        os.replace(rows, out)
+        rows.replace(out)
         return
     partial = rows.with_name(f"table.{kind}")
     write = _write_csv if kind == "csv" else _write_parquet
     write(rows, partial, labels)
-    os.replace(partial, out)
+    partial.replace(out)
     rows.unlink()
 
 

@@ -20,42 +20,41 @@ from typing import BinaryIO
 # be read back, and often they are the only sign that a file was cut short.
 os.environ.update(OPENCV_LOG_LEVEL="OFF", OPENCV_FFMPEG_LOGLEVEL="16")
 
-import msgspec  # noqa: E402
+import msgspec
 
-from calibration.apply import CalibrationError  # noqa: E402
-from engine.backends import BackendError  # noqa: E402
-from engine.bundle.bundle import BundleError  # noqa: E402
-from stream.camera.driver import Opened  # noqa: E402
-from stream.camera.frame import CameraError  # noqa: E402
-from stream.config import ConfigError, Settings, load  # noqa: E402
-from stream.faces import FaceModelError, FaceTracker  # noqa: E402
-from stream.model import LoadedModel, load_model  # noqa: E402
-from stream.offline.faces import CropAligner, FoundFace, StillFinder, StillScorer, find_faces  # noqa: E402
-from stream.offline.inputs import Problem  # noqa: E402
-from stream.offline.protocol import Answer, Order, Progressed, Ready, Refused, Scored, Setup  # noqa: E402
-from stream.offline.rows import encode  # noqa: E402
-from stream.offline.video import Pictures, VideoScorer, Watched  # noqa: E402
-from stream.show.overlay import OverlayError  # noqa: E402
+from engine.errors import DferError
+from engine.settings import load
+from stream.assemble import LoadedModel, load_model
+from stream.camera.driver import Opened
+from stream.camera.frame import CameraError
+from stream.config import Settings
+from stream.faces import FaceTracker
+from stream.offline.align import CropAligner
+from stream.offline.faces import FoundFace, StillFinder, StillScorer, find_faces
+from stream.offline.inputs import Problem
+from stream.offline.protocol import Answer, Order, Progressed, Ready, Refused, Scored, Setup
+from stream.offline.rows import encode
+from stream.offline.video import OverlayFiles, VideoScorer, VideoSummary
+from stream.show.overlay import OverlayError
 
 REPORT_EVERY_NS = 200_000_000
-REFUSALS = (BackendError, BundleError, CalibrationError, ConfigError, FaceModelError)
 
 
-class DecoderWords:
-    """What FFMPEG says from now on, read back from our own standard error where that is a file."""
+class DecoderLog:
+    """What FFMPEG reports from now on, read back from our own standard error where that is a file."""
 
     _MARK = b"[OPENCV:FFMPEG:16]"
 
     def __init__(self) -> None:
         self._start = os.fstat(2).st_size
 
-    def first(self) -> str | None:
+    def first_error(self) -> str | None:
         """The first error since; None if there was none."""
         try:
-            said = os.pread(2, 1 << 16, self._start)
+            report = os.pread(2, 1 << 16, self._start)
         except OSError:
             return None
-        lines = [line for line in said.splitlines() if line.startswith(self._MARK)]
+        lines = [line for line in report.splitlines() if line.startswith(self._MARK)]
         return lines[0].removeprefix(self._MARK).decode("utf-8", "replace").strip() if lines else None
 
 
@@ -69,7 +68,7 @@ class Worker:
 
     def __init__(self, setup: Setup, answer: Callable[[Answer], None]) -> None:
         self._answer, self._align = answer, setup.align
-        self._settings: Settings = load(None, None, setup.settings).settings
+        self._settings: Settings = load(Settings, flags=setup.settings).settings
         self._model: LoadedModel = load_model(self._settings.model)
         self._tracker: FaceTracker | None = None
         self._aligner: CropAligner | None = None
@@ -86,24 +85,24 @@ class Worker:
 
     def _video(self, order: Order, out: BinaryIO) -> Scored:
         item, number = order.item, order.number
-        pictures = Pictures(_path(order.annotated), _path(order.timeline))
+        overlays = OverlayFiles(_path(order.annotated), _path(order.timeline))
 
-        def progress(watched: Watched, opened: Opened) -> None:
-            self._report(number, watched.frames / opened.frames if opened.frames else 0.0)
+        def progress(summary: VideoSummary, opened: Opened) -> None:
+            self._report(number, summary.frames / opened.frames if opened.frames else 0.0)
 
-        words = DecoderWords()
+        log = DecoderLog()
         try:
-            done = VideoScorer(self._model, self._settings, self._faces()).score(item.path, out, pictures, progress)
+            done = VideoScorer(self._model, self._settings, self._faces()).score(item.path, out, overlays, progress)
         except (CameraError, OverlayError, OSError) as error:
             # No row of a file that failed as a whole.
             out.truncate(0)
-            said = words.first()
-            reason = _one_line(error, item.path) + (f" (the decoder says: {said})" if said else "")
+            report = log.first_error()
+            reason = _one_line(error, item.path) + (f" (the decoder says: {report})" if report else "")
             return Scored(number, 0, (Problem(item.path, reason),))
         reason = done.problem or ""
-        if not reason and (said := words.first()):
+        if not reason and (report := log.first_error()):
             kept = f"{done.frames} frames could be read, their rows are kept"
-            reason = f"cut short or damaged: {kept} (the decoder says: {said})"
+            reason = f"cut short or damaged: {kept} (the decoder says: {report})"
         return Scored(number, done.rows, (Problem(item.path, reason),) if reason else (), done.media_s)
 
     def _images(self, order: Order, out: BinaryIO) -> Scored:
@@ -158,7 +157,7 @@ def _path(text: str | None) -> Path | None:
 def _one_line(error: Exception, path: str) -> str:
     """An error's words without the path, which stands before them anyway."""
     words = " ".join(str(error).split())
-    for spelling in (os.path.abspath(path), path):
+    for spelling in (os.path.abspath(path), path):  # noqa: PTH100 (normalises, follows no link)
         words = words.removeprefix(spelling).removeprefix(":").strip()
     return words or type(error).__name__
 
@@ -180,14 +179,14 @@ def main() -> int:
 
     threading.Thread(target=listen, name="orders", daemon=True).start()
 
-    def answer(words: Answer) -> None:
-        answers.write(msgspec.json.encode(words) + b"\n")
+    def answer(message: Answer) -> None:
+        answers.write(msgspec.json.encode(message) + b"\n")
 
     try:
         worker = Worker(msgspec.json.decode(orders.get(), type=Setup), answer)
         while True:
             answer(worker.score(msgspec.json.decode(orders.get(), type=Order)))
-    except REFUSALS as error:
+    except DferError as error:
         answer(Refused(" ".join(str(error).split())))
         return 2
     except OSError as error:

@@ -34,19 +34,19 @@ class WorkerProcess:
     """
 
     def __init__(self, setup: Setup) -> None:
-        self._words: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - as long as the process
+        self._stderr: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - as long as the process
         self._process = subprocess.Popen(
             [sys.executable, "-c", _BOOT, str(_ROOT)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=self._words,
+            stderr=self._stderr,
             start_new_session=True,
         )
         self.order: Order | None = None
         self.ready = False
-        self.heard_ns = time.monotonic_ns()
+        self.last_answer_ns = time.monotonic_ns()
         self._buffer = b""
-        self._tell(setup)
+        self._send(setup)
 
     def fileno(self) -> int:
         """Where its answers come from."""
@@ -55,29 +55,29 @@ class WorkerProcess:
 
     def give(self, order: Order) -> None:
         """Give it the next item."""
-        self.order, self.heard_ns = order, time.monotonic_ns()
-        self._tell(order)
+        self.order, self.last_answer_ns = order, time.monotonic_ns()
+        self._send(order)
 
     def answers(self) -> list[Answer] | None:
-        """What it has said since the last call; None once it is gone."""
+        """Its answers since the last call; None once it is gone."""
         data = os.read(self.fileno(), 1 << 16)
         if not data:
             return None
-        self.heard_ns = time.monotonic_ns()
+        self.last_answer_ns = time.monotonic_ns()
         *lines, self._buffer = (self._buffer + data).split(b"\n")
         return [msgspec.json.decode(line, type=Answer) for line in lines]
 
     @property
     def silent(self) -> bool:
-        """Whether it should have said something long ago."""
+        """Whether it should have answered long ago."""
         limit_s = SILENT_S if self.ready else OPENING_S
         waits = self.order is not None or not self.ready
-        return waits and time.monotonic_ns() - self.heard_ns > limit_s * 1e9
+        return waits and time.monotonic_ns() - self.last_answer_ns > limit_s * 1e9
 
-    def last_words(self) -> str:
+    def exit_reason(self) -> str:
         """The last line it wrote before it died, or how it ended."""
-        self._words.seek(0)
-        lines = self._words.read()[-4000:].decode("utf-8", "replace").strip().splitlines()
+        self._stderr.seek(0)
+        lines = self._stderr.read()[-4000:].decode("utf-8", "replace").strip().splitlines()
         code = self._process.wait()
         how = f"signal {-code}" if code < 0 else f"exit code {code}"
         return f"{how}: {lines[-1].strip()}" if lines else how
@@ -92,12 +92,12 @@ class WorkerProcess:
                     pipe.close()
                 except OSError:
                     continue
-        self._words.close()
+        self._stderr.close()
 
-    def _tell(self, words: Setup | Order) -> None:
+    def _send(self, message: Setup | Order) -> None:
         assert self._process.stdin is not None
         try:
-            self._process.stdin.write(msgspec.json.encode(words) + b"\n")
+            self._process.stdin.write(msgspec.json.encode(message) + b"\n")
             self._process.stdin.flush()
         except OSError:
             # It is gone: the end of its answers says so.
@@ -151,7 +151,7 @@ class Workers:
                 for worker in list(self._workers):
                     if worker.ready and worker.order is None and waiting:
                         worker.give(waiting.pop())
-                for scored in self._hear(shares):
+                for scored in self._receive(shares):
                     done[scored.number] = scored
                     shares.pop(scored.number, None)
                 progress(shares)
@@ -176,35 +176,35 @@ class Workers:
         while True:
             for key, _ in self._selector.select(0.5):
                 worker: WorkerProcess = key.fileobj  # type: ignore[assignment]
-                said = worker.answers()
-                if said is None:
-                    raise ScoreError(f"scoring does not start: {worker.last_words()}")
-                for words in said:
-                    if isinstance(words, Refused):
-                        raise ScoreError(words.reason)
-                    if isinstance(words, Ready):
+                answers = worker.answers()
+                if answers is None:
+                    raise ScoreError(f"scoring does not start: {worker.exit_reason()}")
+                for answer in answers:
+                    if isinstance(answer, Refused):
+                        raise ScoreError(answer.reason)
+                    if isinstance(answer, Ready):
                         worker.ready = True
-                        return words
+                        return answer
             if any(worker.silent for worker in self._workers):
                 raise ScoreError(f"the model did not open within {OPENING_S:g} s")
 
-    def _hear(self, shares: dict[int, float]) -> Iterator[Scored]:
+    def _receive(self, shares: dict[int, float]) -> Iterator[Scored]:
         for key, _ in self._selector.select(0.5):
             worker: WorkerProcess = key.fileobj  # type: ignore[assignment]
-            said = worker.answers()
-            if said is None:
-                yield from self._lost(worker, f"the decoder crashed on it ({worker.last_words()})")
+            answers = worker.answers()
+            if answers is None:
+                yield from self._lost(worker, f"the decoder crashed on it ({worker.exit_reason()})")
                 continue
-            for words in said:
-                if isinstance(words, Refused):
-                    raise ScoreError(words.reason)
-                if isinstance(words, Ready):
+            for answer in answers:
+                if isinstance(answer, Refused):
+                    raise ScoreError(answer.reason)
+                if isinstance(answer, Ready):
                     worker.ready = True
-                elif isinstance(words, Progressed):
-                    shares[words.number] = words.share
-                elif isinstance(words, Scored):
+                elif isinstance(answer, Progressed):
+                    shares[answer.number] = answer.share
+                elif isinstance(answer, Scored):
                     worker.order = None
-                    yield words
+                    yield answer
         for worker in [worker for worker in self._workers if worker.silent]:
             yield from self._lost(worker, f"gave nothing for {SILENT_S:g} s: the decoder hangs on it")
 

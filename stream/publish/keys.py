@@ -7,11 +7,9 @@ its own pair and the publisher's public key. Keys travel by hand; nothing here f
 
 from __future__ import annotations
 
-import argparse
 import os
 import re
 import stat
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -115,26 +113,6 @@ def load_allowed(directory: Path) -> dict[bytes, str]:
             raise EndpointError(f"{path} holds a secret key", f"only public keys belong in {directory}")
         allowed[public] = path.stem
     return allowed
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Arguments of ``dfer-stream keys``."""
-    parser.add_argument("name", help="name of the key, for example the machine's")
-    parser.add_argument(
-        "--directory", type=Path, default=Path("keys"), help="folder to write to (default: %(default)s)"
-    )
-
-
-def run(args: argparse.Namespace) -> int:
-    """``dfer-stream keys``: make a key pair and say what to do with it."""
-    try:
-        files = generate(args.directory, args.name)
-    except (EndpointError, OSError) as error:
-        print(f"dfer-stream keys: {error}", file=sys.stderr)
-        return 2
-    print(f"{files.secret}  keep on this machine (publish.secret_key, or listen --key)")
-    print(f"{files.public}  give to the other side (a file in publish.allowed_keys, or listen --server-key)")
-    return 0
 
 
 def _load(path: Path) -> tuple[bytes, bytes | None]:

@@ -60,7 +60,7 @@ class Model(msgspec.Struct, frozen=True):
     calibration: str | None = None
 
 
-class WindowFill(msgspec.Struct, frozen=True):
+class Window(msgspec.Struct, frozen=True):
     """How full the window is: ``n`` of ``need`` samples seen over ``span_ms``, ``gaps`` of them repeats."""
 
     n: int
@@ -112,7 +112,7 @@ class Face(msgspec.Struct):
     score: float
     ready: bool
     reason: str
-    window: WindowFill
+    window: Window
     logits: dict[str, float] | None = None
     probs: dict[str, float] | None = None
     smoothed: dict[str, float] | None = None

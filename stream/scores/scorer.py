@@ -14,7 +14,7 @@ from calibration.neutral import NeutralBaseline
 from stream.publish.message import scores
 from stream.scores.settings import ScoreSettings
 from stream.scores.smooth import Smoother
-from stream.window.windows import WindowScore
+from stream.window.result import WindowScore
 
 
 @dataclass(frozen=True)
@@ -48,6 +48,11 @@ class Scorer:
         self._neutral = NeutralBaseline(settings.neutral, self._calibration.neutral_logits)
         self._smoother = Smoother(self._labels, settings.calm, self._calibration.threshold)
         self._held: dict[str, FaceScores] = {}
+
+    @property
+    def delay_s(self) -> float:
+        """What smoothing and hysteresis add, s."""
+        return self._smoother.delay_s
 
     def step(self, face_id: str, score: WindowScore, full: bool) -> FaceScores:
         """The face's scores; unchanged while the head has not run again.

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, field
 
 from calibration.neutral import NeutralSettings
-from engine.settings import ConfigError
+from engine.settings import SettingsError
 
 
 @dataclass(frozen=True)
@@ -39,15 +39,15 @@ class SmoothSettings:
         for name in ("time_constant_s", "gap_s"):
             value = getattr(self, name)
             if not (math.isfinite(value) and 0 < value <= 60):
-                raise ConfigError(
+                raise SettingsError(
                     f"{name} must be above 0 and at most 60 s, not {value}", "switch the step off instead"
                 )
         if not 0 <= self.dwell_s <= 10:
-            raise ConfigError(f"dwell_s must be 0..10 s, not {self.dwell_s}")
+            raise SettingsError(f"dwell_s must be 0..10 s, not {self.dwell_s}")
         for name in ("margin", "abstain_below", "abstain_margin"):
             value = getattr(self, name)
             if value is not None and not 0 <= value < 1:
-                raise ConfigError(f"{name} must be at least 0 and under 1, not {value}")
+                raise SettingsError(f"{name} must be at least 0 and under 1, not {value}")
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,8 @@ Each step is tied to capture time, never to a frame count, so a source's rate do
 be switched off. ``now`` does not pass through here: it stays quick.
 
 How quick and how steady by default, for probabilities that jump: the smoothed challenger overtakes after 0.69 time
-constants and leads by the margin after 0.74 (0.19 s), then must hold that for the dwell (0.2 s): under 0.55 s with a
-score every 125 ms. Probabilities of a two-second window add up to half a window before that.
+constants and leads by the margin after 0.74 (0.19 s), then must hold that for the dwell (0.2 s); the label follows at
+the next score (:attr:`Smoother.delay_s`). Probabilities of a two-second window add up to half a window before that.
 """
 
 from __future__ import annotations
@@ -77,6 +77,16 @@ class Smoother:
         own = self.settings.abstain_below
         self.threshold = (own if own is not None else threshold or 0.0) if self.settings.abstain else 0.0
         self._tracks: dict[str, TrackState] = {}
+
+    @property
+    def delay_s(self) -> float:
+        """Time from a jump of the probabilities, from one class to another, until the label may follow, s.
+
+        The smoothed challenger leads by m after tau * ln(2 / (1 - m)), and must then hold that lead.
+        """
+        chosen = self.settings
+        margin, dwell_s = (chosen.margin, chosen.dwell_s) if chosen.hysteresis else (0.0, 0.0)
+        return (chosen.time_constant_s * math.log(2 / (1 - margin)) if chosen.smooth else 0.0) + dwell_s
 
     def step(self, track_id: str, probs: Floats, t_ns: int) -> SmoothedScore:
         """Take one new score of one face.

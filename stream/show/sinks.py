@@ -61,7 +61,7 @@ class JsonLines:
             self._out.flush()
 
 
-class Pictures:
+class JpegFrames:
     """Small JPEG frames on the publisher's own topic; made only where ``publish.with_frames`` asks for them by name.
 
     Args:

@@ -33,6 +33,11 @@ class SampleClock:
         rate = Fraction(self.sample_hz).limit_denominator(1_000_000)
         self._numerator, self._denominator = rate.numerator, rate.denominator * NS_PER_S
 
+    @property
+    def delay_s(self) -> float:
+        """Longest time from a moment to the tick that samples it, s; the camera's own period comes on top."""
+        return 1 / self.sample_hz
+
     def advance(self, t_ns: int) -> int | None:
         """Tell the clock of a frame.
 

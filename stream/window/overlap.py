@@ -8,11 +8,12 @@ stay where they are: their scores come out with the very frame that was sampled.
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 from engine.backends import Features
-from stream.window.windows import FaceWindows, Hop
+from stream.window.windows import EncodeBatch, FaceWindows
 
 END_SHARE = 0.8
 """Share of the limit below which steps leave the thread again."""
@@ -22,7 +23,7 @@ BACKENDS = ("openvino", "onnxruntime")
 
 
 @dataclass(frozen=True)
-class Done:
+class StepResult:
     """A finished step.
 
     Attributes:
@@ -46,20 +47,23 @@ class Overlap:
     Args:
         windows: Whose steps.
         allowed: False keeps every step where it is: files whose scores must not depend on this machine's speed.
+        now_ns: The clock that steps are timed by.
     """
 
-    def __init__(self, windows: FaceWindows, allowed: bool = True) -> None:
-        self._windows, self._allowed = windows, allowed
+    def __init__(
+        self, windows: FaceWindows, allowed: bool = True, now_ns: Callable[[], int] = time.monotonic_ns
+    ) -> None:
+        self._windows, self._allowed, self._now_ns = windows, allowed, now_ns
         self._executor: ThreadPoolExecutor | None = None
-        self._running: tuple[Hop, Future[_Encoded]] | None = None
+        self._running: tuple[EncodeBatch, Future[_Encoded]] | None = None
         self._step_ms: float | None = None
         self.engaged = False
 
-    def step(self, hop: Hop, limit_ms: float) -> Done | None:
+    def step(self, batch: EncodeBatch, limit_ms: float) -> StepResult | None:
         """Run a step, or begin it.
 
         Args:
-            hop: The samples of this tick; the one before it has been taken by :meth:`collect`.
+            batch: The samples of this tick; the one before it has been taken by :meth:`collect`.
             limit_ms: How long a step may take before frames are dropped.
 
         Returns:
@@ -71,13 +75,13 @@ class Overlap:
         if self._running is not None:
             raise RuntimeError("the step before was not collected")
         if not self._engages(limit_ms):
-            return self._finish(hop, self._encode(hop))
+            return self._finish(batch, self._encode(batch))
         if self._executor is None:
             self._executor = ThreadPoolExecutor(1, "encode")
-        self._running = hop, self._executor.submit(self._encode, hop)
+        self._running = batch, self._executor.submit(self._encode, batch)
         return None
 
-    def collect(self, wait: bool) -> Done | None:
+    def collect(self, wait: bool) -> StepResult | None:
         """Take the result of a step beside the frames.
 
         Args:
@@ -91,11 +95,11 @@ class Overlap:
         """
         if self._running is None:
             return None
-        hop, future = self._running
+        batch, future = self._running
         if not wait and not future.done():
             return None
         self._running = None
-        return self._finish(hop, future.result())
+        return self._finish(batch, future.result())
 
     def close(self) -> None:
         """Wait for what is running: nobody uses the back end afterwards."""
@@ -111,16 +115,16 @@ class Overlap:
             self.engaged = self._step_ms > limit_ms * (END_SHARE if self.engaged else 1)
         return self.engaged
 
-    def _encode(self, hop: Hop) -> _Encoded:
-        began = time.monotonic_ns()
-        features = self._windows.encode(hop)
-        return _Encoded(features, (time.monotonic_ns() - began) / 1e6)
+    def _encode(self, batch: EncodeBatch) -> _Encoded:
+        began = self._now_ns()
+        features = self._windows.encode(batch)
+        return _Encoded(features, (self._now_ns() - began) / 1e6)
 
-    def _finish(self, hop: Hop, encoded: _Encoded) -> Done:
-        began = time.monotonic_ns()
-        self._windows.finish(hop, encoded.features)
-        done = Done(hop.faces, encoded.elapsed_ms + (time.monotonic_ns() - began) / 1e6)
-        if hop.units:
+    def _finish(self, batch: EncodeBatch, encoded: _Encoded) -> StepResult:
+        began = self._now_ns()
+        self._windows.finish(batch, encoded.features)
+        done = StepResult(batch.faces, encoded.elapsed_ms + (self._now_ns() - began) / 1e6)
+        if batch.units:
             before = done.elapsed_ms if self._step_ms is None else self._step_ms
             self._step_ms = before + SMOOTHING * (done.elapsed_ms - before)
         return done

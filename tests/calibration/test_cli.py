@@ -10,7 +10,7 @@ import pytest
 
 from calibration import cli, data
 from calibration.apply import CalibrationError, load, softmax
-from engine.bundle.bundle import Bundle, BundleError, write_bundle
+from engine.bundle import Bundle, BundleError, write_bundle
 from engine.spec import SEVEN_CLASSES, ModelSpec
 
 
@@ -81,7 +81,9 @@ def test_the_report_draws_pictures_and_prints_figures_with_intervals(
 ) -> None:
     pytest.importorskip("matplotlib", reason="pictures need the extra `calibrate`")
     assert run("report", bundle.path, npz, "--out", tmp_path / "out", "--json", "--rounds", "30") == 0
-    figures = json.loads(capsys.readouterr().out)["methods"]
+    report = json.loads(capsys.readouterr().out)
+    assert json.loads((tmp_path / "out" / "report.json").read_text()) == report
+    figures = report["methods"]
     assert set(figures) == {"none", "temperature", "vector"}
     assert figures["none"]["war"] == figures["temperature"]["war"]
     for name in ("reliability.png", "risk_coverage.png"):
@@ -155,14 +157,16 @@ def test_files_that_cannot_be_read_are_one_line(
         ("apply", bundle.path, empty),
     ):
         assert run(*argv) == 2
-        assert capsys.readouterr().err.count("\n") == 1
+        said = capsys.readouterr().err
+        assert said.startswith(f"dfer-calibrate {argv[0]}: ")
+        assert said.count("\n") == 1
     assert Bundle.open(bundle.path).sha256 == bundle.sha256
 
 
 def test_the_shared_votes_give_the_documented_counts(shared_data: Path) -> None:
     table = shared_data / "ferplus" / "dev.csv"
     truths = data.read_truth(data.TruthTable(table, "name", "twin_cluster", "first_of_cluster=1"), SEVEN_CLASSES)
-    counts = {name: 0 for name in SEVEN_CLASSES}
+    counts = dict.fromkeys(SEVEN_CLASSES, 0)
     for truth in truths:
         if truth.label is not None:
             counts[SEVEN_CLASSES[truth.label]] += 1

@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from engine.console import explain, guarded
+from engine.console import explain, guarded, stoppable
 
 BUNDLE = Path(__file__).parents[2] / "stream" / "default_model"
 COMMANDS = {
     "dfer-stream config": ("stream.cli", "config", "show"),
     "dfer-stream doctor": ("stream.cli", "doctor"),
-    "dfer-engine": ("engine.cli", "inspect", str(BUNDLE)),
+    "dfer-engine inspect": ("engine.cli", "inspect", str(BUNDLE)),
     "dfer-train inspect": ("train.cli", "inspect", "tg-dfer", "--encoder", "tiny"),
 }
 
@@ -76,3 +76,16 @@ def test_a_full_disk_promises_whole_files_and_not_whole_lines() -> None:
 
 def test_a_commands_own_exit_code_is_kept() -> None:
     assert guarded("dfer-test", lambda: 7) == 7
+
+
+def test_an_interruption_is_one_line_with_what_it_left(capsys: pytest.CaptureFixture[str]) -> None:
+    def plain() -> int:
+        raise KeyboardInterrupt
+
+    def worded() -> int:
+        with stoppable(lambda: "stopped with 2 of 5 scored"):
+            return plain()
+
+    assert guarded("dfer-test score", plain) == 130
+    assert guarded("dfer-test score", worded) == 130
+    assert capsys.readouterr().err == "dfer-test score: stopped\ndfer-test score: stopped with 2 of 5 scored\n"

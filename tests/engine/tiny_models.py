@@ -101,6 +101,6 @@ class TinyHead(nn.Module):
         return logits, relevance, scores[:, -1] if self.spec.has_now else None
 
 
-def tiny_modules(spec: ModelSpec, seed: int = 0) -> tuple[TinyEncoder, TinyHead]:
+def tiny_modules(spec: ModelSpec, seed: int = 0, depth: int = 2) -> tuple[TinyEncoder, TinyHead]:
     torch.manual_seed(seed)
-    return TinyEncoder(spec).eval(), TinyHead(spec).eval()
+    return TinyEncoder(spec, depth=depth).eval(), TinyHead(spec).eval()

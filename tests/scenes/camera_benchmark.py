@@ -16,7 +16,8 @@ import cv2
 import numpy as np
 import psutil
 
-from stream.camera import Camera, CameraError, CameraSettings
+from engine.console import Exit, guarded
+from stream.camera import Camera, CameraSettings
 from stream.camera.capture.slot import Slot, SlotMeta
 
 _FRAMES, _FPS, _SIZE = 300, 30.0, (640, 480)
@@ -126,21 +127,21 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--source", type=Path, help="a video file; default: ten seconds of 640x480, made for this run")
     parser.add_argument("--seconds", type=float, default=5.0, help="length of the real-time part")
     options = parser.parse_args(arguments)
-    try:
+
+    def run() -> int:
         with tempfile.TemporaryDirectory() as folder:
             path = options.source or Path(folder) / "clip.mp4"
             if options.source is None:
                 make_clip(path)
             figures = measure(path, options.seconds)
-    except CameraError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    if options.json:
-        print(json.dumps({name: round(value, 4) for name, value in figures.items()}))
-    else:
-        for name, value in figures.items():
-            print(f"{name:<24}{value:10.3f}")
-    return 0
+        if options.json:
+            print(json.dumps({name: round(value, 4) for name, value in figures.items()}))
+        else:
+            for name, value in figures.items():
+                print(f"{name:<24}{value:10.3f}")
+        return Exit.DONE
+
+    return guarded("camera_benchmark", run)
 
 
 if __name__ == "__main__":

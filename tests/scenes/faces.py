@@ -107,7 +107,7 @@ class Scene:
                 layer = cv2.warpAffine(source, warp, part)
                 weight = cv2.warpAffine(alpha, warp, part)[..., None]
                 below = frame[top:bottom, left:right]
-                below += (layer - below) * weight
+                below += np.asarray((layer - below) * weight, np.float32)
             cover = self.cover(index)
             if cover is not None:
                 x, y, w, h = cover
@@ -120,7 +120,7 @@ def portrait() -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """The photograph, ``(512, 512, 3)`` float32 0..255, and the soft mask of its head, ``(512, 512)`` 0..1."""
     from skimage.data import astronaut
 
-    photo = astronaut().astype(np.float32)
+    photo = astronaut().astype(np.float32)  # type: ignore[no-untyped-call]
     mask = np.zeros(photo.shape[:2], np.float32)
     cv2.ellipse(mask, _HEAD[0], _HEAD[1], 0, 0, 360, 1.0, -1)
     return photo, np.asarray(cv2.GaussianBlur(mask, (0, 0), 5), np.float32)

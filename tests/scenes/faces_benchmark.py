@@ -21,9 +21,9 @@ import psutil
 from numpy.typing import NDArray
 
 from engine.spec import CropGeometry
+from stream.faces.alignment import similarity
 from stream.faces.result import FacesResult
 from stream.faces.tracking.tracker import FaceTracker
-from stream.window.crop import similarity
 from tests.scenes.faces import Scene, scenes
 
 
@@ -153,7 +153,7 @@ def run_scene(tracker: FaceTracker, scene: Scene, reference: NDArray[np.float64]
 
 def main(arguments: list[str] | None = None) -> int:
     """Run every scene at both sizes; returns the exit status."""
-    parser = argparse.ArgumentParser(description="Cost and exactness of finding and following faces.")
+    parser = argparse.ArgumentParser(prog="python -m tests.scenes.faces_benchmark", description=__doc__)
     parser.add_argument("--json", type=Path, help="also write the figures to this file")
     options = parser.parse_args(arguments)
     cv2.setNumThreads(1)

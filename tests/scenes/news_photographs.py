@@ -1,8 +1,8 @@
 """News photographs, another domain than the training stills: the default bundle beside two public classifiers.
 
-``python -m tests.scenes.news_photographs`` scores all of them under one crop rule: the aligned
-crop of the bundle's geometry, cut
-at the size each net takes. The peers may also have their best of several margins around it, in their favour.
+``python -m tests.scenes.news_photographs --photographs DIR --peers DIR`` scores all of them under one crop rule: the
+aligned crop of the bundle's geometry, cut at the size each net takes. The peers may also have their best of several
+margins around it, in their favour.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from engine.backends import open_backend
 from engine.bundle.bundle import Bundle
 from engine.spec import SEVEN_CLASSES, CropGeometry, canonical_class
-from stream.offline.faces import CropAligner
+from stream.offline.align import CropAligner
 from stream.window.crop import crop_face
 from train.default_model.measure import accuracy, still_logits
 
@@ -53,9 +53,10 @@ def read_photographs(
     with zipfile.ZipFile(folder / "ood_dev.zip") as photographs:
         for row in rows:
             grey = cv2.imdecode(np.frombuffer(photographs.read(row["name"]), np.uint8), cv2.IMREAD_GRAYSCALE)
+            assert grey is not None, row["name"]
             images.append(np.asarray(cv2.cvtColor(grey, cv2.COLOR_GRAY2RGB), np.uint8))
             # Where no face is found, the usual places of a crop stand in, for all nets alike.
-            points.append(aligner.points(images[-1])[0])
+            points.append(aligner.points(images[-1]).points5)
             classes.append(SEVEN_CLASSES.index(canonical_class(row["emotion"])))
     return images, np.stack(points), np.array(classes)
 

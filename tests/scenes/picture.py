@@ -7,7 +7,6 @@ taken evenly.
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,11 +15,13 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.console import Exit, guarded
+from stream.camera.recording import Recording
 from stream.show.overlay import OverlayError
-from stream.show.overlay.annotate import paired, read_messages, read_video
+from stream.show.overlay.annotate import paired, read_messages
 from stream.show.overlay.draw import draw
 from stream.show.overlay.palette import INK, PANEL
-from stream.show.overlay.text import put_text
+from stream.show.overlay.text import panel, put_text, text_width
 from stream.show.overlay.timeline import save_png, timeline
 
 Image = NDArray[np.uint8]
@@ -46,13 +47,13 @@ def contact_sheet(
     """
     wanted = [round(t * fps) for t in at_s]
     drawn = {
-        k: image if message is None else draw(image, message, measured)
-        for k, (image, message, measured) in enumerate(paired(frames, messages))
+        k: frame.image if frame.message is None else draw(frame.image, frame.message, frame.measured)
+        for k, frame in enumerate(paired(frames, messages))
         if k in wanted
     }
     missing = [t for number, t in zip(wanted, at_s, strict=True) if number not in drawn]
     if missing or not wanted:
-        raise OverlayError(f"--at must name moments inside the video; outside: {missing or 'none given'}")
+        raise OverlayError(f"--at names moments outside the video: {missing or 'none'}", "give some inside it, s")
     gap = max(width // 200, 2)
     across = (width - gap * (len(wanted) - 1)) // len(wanted)
     down = round(across * drawn[wanted[0]].shape[0] / drawn[wanted[0]].shape[1])
@@ -60,7 +61,9 @@ def contact_sheet(
     row[:] = PANEL
     for k, (number, t_s) in enumerate(zip(wanted, at_s, strict=True)):
         small = np.asarray(cv2.resize(drawn[number], (across, down), interpolation=cv2.INTER_AREA), np.uint8)
-        put_text(small, f"{t_s:g} s", (across * 0.025, down * 0.965), max(down // 32, 7), INK, bold=True, shadow=True)
+        caption, unit = f"{t_s:g} s", max(down // 32, 7)
+        panel(small, 0, down - 2.4 * unit, text_width(caption, unit, bold=True) + 2 * unit, 2.4 * unit, 0, PANEL, 0.74)
+        put_text(small, caption, (unit, down - 0.7 * unit), unit, INK, bold=True)
         x = k * (across + gap)
         row[:, x : x + across] = small
     return np.concatenate([row, timeline(messages, size=(width, max(width // 5, 160)))])
@@ -75,17 +78,17 @@ def main() -> int:
     parser.add_argument("--at", type=float, nargs="+", help="moments of the video, s")
     parser.add_argument("--width", type=int, default=1600, help="of the picture, px")
     options = parser.parse_args()
-    try:
+
+    def make() -> int:
         messages = read_messages(options.run)
-        capture = cv2.VideoCapture(str(options.video))
-        fps, length = capture.get(cv2.CAP_PROP_FPS) or 30.0, capture.get(cv2.CAP_PROP_FRAME_COUNT)
-        capture.release()
-        at_s = options.at or [(k + 0.5) / 4 * length / fps for k in range(4)]
-        save_png(contact_sheet(read_video(options.video), messages, fps, at_s, options.width), options.out)
-    except OverlayError as error:
-        print(f"picture: {error}", file=sys.stderr)
-        return 1
-    return 0
+        with Recording(str(options.video)) as recording:
+            fps, length = recording.opened.fps, recording.opened.frames
+            at_s = options.at or [(k + 0.5) / 4 * length / fps for k in range(4)]
+            images = (frame.image for frame in recording)
+            save_png(contact_sheet(images, messages, fps, at_s, options.width), options.out)
+        return Exit.DONE
+
+    return guarded("picture", make)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from stream.publish.message import (
     Quality,
     StageMs,
     Status,
-    WindowFill,
+    Window,
     scores,
 )
 from stream.publish.publisher import Publisher
@@ -39,7 +39,7 @@ def face(seq: int) -> Face:
         score=0.97,
         ready=ready,
         reason="ok" if ready else "warming",
-        window=WindowFill(min(16, seq % 40), 16, 1875.0),
+        window=Window(min(16, seq % 40), 16, 1875.0),
         logits=scores(SEVEN_CLASSES, wave) if ready else None,
         probs=probs if ready else None,
         smoothed=probs if ready else None,

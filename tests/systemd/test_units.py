@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from stream import config
+from engine.settings import load
+from stream.config import Settings
 
 HERE = Path(__file__).resolve().parents[2] / "systemd"
 UNITS = ("dferstream@.service", "dferstream-build@.service")
@@ -97,11 +98,11 @@ def test_the_daemons_unit_says_what_its_life_needs() -> None:
 
 
 def test_the_first_settings_file_can_be_used(tmp_path: Path) -> None:
-    loaded = config.load(HERE / "dferstream.toml").settings
+    loaded = load(Settings, HERE / "dferstream.toml").settings
     assert loaded.source.uri == "v4l2:///dev/video0"
     commented = re.sub(r"^# (?=\w+ = )", "", (HERE / "dferstream.toml").read_text(), flags=re.MULTILINE)
     (tmp_path / "all.toml").write_text(commented)
-    assert config.load(tmp_path / "all.toml").settings.camera.width == 640
+    assert load(Settings, tmp_path / "all.toml").settings.camera.width == 640
 
 
 def test_installing_twice_changes_nothing_and_keeps_settings(tmp_path: Path) -> None:

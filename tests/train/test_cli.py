@@ -69,7 +69,7 @@ def test_a_run_becomes_a_bundle_and_a_bundle_the_start_of_a_run(
         (["fit", "--source", "dfew", "--data", "/nowhere", "--out", "x", "--encoder", "tiny"], "no such data folder"),
         (["fit", "--source", "dfew", "--out", "x", "--encoder", "tiny"], "--data"),
         (["fit", "--model", "tgdfer", "--out", "x"], "model.name must be one of"),
-        (["fit", "--set", "loop.epoch=1", "--out", "x"], "did you mean 'epochs'"),
+        (["fit", "--set", "loop.epoch=1", "--out", "x"], "did you mean loop.epochs?"),
         (["fit", "--select", "test", "--source", "synthetic", "--out", "x"], "paper-protocol"),
         (["fit", "--source", "synthetic", "--set", "model.options.fine_deph=2", "--out", "x"], "fine_depth"),
         (["evaluate", "/nowhere"], "holds no training run"),

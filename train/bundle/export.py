@@ -50,7 +50,9 @@ def demo_crops(spec: ModelSpec, units: int = 12) -> NDArray[np.uint8]:
             if seen and seen[0].points5 is not None:
                 crops.append(crop_face(image, seen[0].points5, spec.crop))
     if len(crops) < units * spec.unit:
-        raise DataError(f"the demo clip gave {len(crops)} crops, {units * spec.unit} are needed: broken installation?")
+        raise DataError(
+            f"the demo clip gave {len(crops)} crops, {units * spec.unit} are needed", "broken installation?"
+        )
     chosen = np.linspace(0, len(crops) - 1, units * spec.unit).astype(int)
     return np.stack([crops[i] for i in chosen]).reshape(units, spec.unit, *crops[0].shape)
 
@@ -68,7 +70,7 @@ def export_run(run: Path, out: Path, weights: str | None = None, opset: int = 18
         The bundle, verified against its golden vectors.
 
     Raises:
-        ConfigError: If the folder holds no run.
+        SettingsError: If the folder holds no run.
         CheckpointError: If its weights cannot be read.
         ExportError: If the graphs do not keep the contract.
     """

@@ -20,6 +20,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from train.models.attention import Attention
 from train.models.clip.size import ClipSize
 from train.models.exchange import BiLstm
+from train.models.options import ModelOptions
 from train.models.registry import build
 from train.models.window import ExpressionModel
 
@@ -84,20 +85,20 @@ class Inspection:
 
 
 def inspect_model(
-    name: str, encoder: str | ClipSize = "vit-b-32", options: Mapping[str, Any] | None = None
+    name: str, encoder: str | ClipSize = "vit-b-32", options: Mapping[str, Any] | ModelOptions | None = None
 ) -> Inspection:
     """Count a model's parameters, multiply-adds, shapes and memory.
 
     Args:
         name: The model's name.
         encoder: The encoder's name, or a CLIP size.
-        options: The model's options by field.
+        options: The model's options, or their values by field.
 
     Returns:
         The counts.
 
     Raises:
-        ConfigError: On unknown names or options.
+        SettingsError: On unknown names or options.
     """
     with torch.device("meta"):
         model = build(name, encoder, options).eval()

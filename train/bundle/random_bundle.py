@@ -15,15 +15,16 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from engine.bundle.bundle import Bundle
+from engine.bundle import Bundle
 from engine.export.export import export_bundle
+from engine.settings import SettingsError
 from engine.spec import ModelSpec
 from train.models.clip.size import ClipSize
 from train.models.clip.vision import VisionTransformer
 from train.models.exchange import InteractionExchange, MessageExchange
+from train.models.options import ModelOptions
 from train.models.precision import LayerNorm
 from train.models.registry import build
-from train.settings import ConfigError
 
 CONSTANTS = (20.0, -35.0, 60.0, -100.0)
 """Values that four channels of every token get ahead of the first layer; the others deviate by about 1."""
@@ -38,7 +39,7 @@ def random_bundle(
     encoder: str | ClipSize,
     out: str | Path,
     seed: int = 0,
-    options: Mapping[str, Any] | None = None,
+    options: Mapping[str, Any] | ModelOptions | None = None,
     outlier_heavy: bool = False,
     golden_units: int = 16,
 ) -> Bundle:
@@ -49,7 +50,7 @@ def random_bundle(
         encoder: The encoder's name, or a CLIP size.
         out: The bundle's directory; replaced if a bundle stands there.
         seed: Equal seeds give equal bundles.
-        options: The model's options by field.
+        options: The model's options, or their values by field.
         outlier_heavy: Give the image transformer's residual stream the outliers of a trained CLIP, to test half
             precision, see :func:`make_outlier_heavy`. Features keep their order of magnitude.
         golden_units: Units that golden vectors are made from.
@@ -58,7 +59,7 @@ def random_bundle(
         The bundle, opened and verified.
 
     Raises:
-        ConfigError: On unknown names or options, or outliers asked of an encoder that is no transformer.
+        SettingsError: On unknown names or options, or outliers asked of an encoder that is no transformer.
         BundleError: If something that is no bundle stands at ``out``.
     """
     with torch.random.fork_rng(devices=[]):
@@ -67,7 +68,7 @@ def random_bundle(
     if outlier_heavy:
         visions = [m for m in model.modules() if isinstance(m, VisionTransformer)]
         if not visions:
-            raise ConfigError("outliers need a CLIP image encoder: take a vit encoder")
+            raise SettingsError("outliers need a CLIP image encoder", "take a vit encoder")
         make_outlier_heavy(visions[0], seed)
     spec = model.spec()
     shown = encoder if isinstance(encoder, str) else "custom"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+from engine.settings import add_set
 from train.models.options import ENCODERS, OPTIONS
 
 
@@ -18,13 +19,8 @@ def add_device_argument(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
 
 
-def add_set_argument(parser: argparse.ArgumentParser, meaning: str) -> None:
-    """Declare ``--set``, which may be given several times; its pairs are ``arguments.set``."""
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help=meaning)
-
-
 def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what names a model with options of its own: ``MODEL``, ``--encoder`` and ``--set``."""
     parser.add_argument("model", metavar="MODEL", help=", ".join(OPTIONS))
     parser.add_argument("--encoder", default="vit-b-32", metavar="NAME", help=", ".join(ENCODERS))
-    add_set_argument(parser, "an option of the model")
+    add_set(parser, "an option of the model")

@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from engine.console import Exit
+from engine.settings import Layer, load
 from train.commands.arguments import add_data_arguments, add_device_argument
 from train.files import write_text
 from train.settings import DataSettings, RunConfig
@@ -114,8 +115,9 @@ def _evaluate_run(
 
 def _used_data(arguments: argparse.Namespace, config: RunConfig) -> DataSettings:
     """The run's data set, or another one that the arguments name."""
-    changes = {"source": arguments.source, "root": arguments.data, "fold": arguments.fold}
-    return dataclasses.replace(config.data, **{k: v for k, v in changes.items() if v is not None})
+    given = {"source": arguments.source, "root": arguments.data, "fold": arguments.fold}
+    flags = {key: str(value) for key, value in given.items() if value is not None}
+    return load(DataSettings, flags=flags, below=[Layer(dataclasses.asdict(config.data), "the run")]).settings
 
 
 def _facts(arguments: argparse.Namespace, shown: _Shown) -> dict[str, str]:

@@ -7,24 +7,27 @@ import sys
 from pathlib import Path
 
 from engine.console import Exit
-from train.commands.arguments import add_data_arguments, add_device_argument, add_set_argument
-from train.config import load_config, merge, read_toml
-from train.recipes import recipe
+from engine.settings import Layer, add_flags, add_set, flags_of
+from train.commands.arguments import add_device_argument
+from train.recipes import read_config
 from train.settings import RunConfig
-from train.settings_help import settings_text
+
+SHORT_FLAGS = {
+    "model.name": "--model",
+    "model.encoder": "--encoder",
+    "model.weights": "--weights",
+    "data.source": "--source",
+    "data.root": "--data",
+    "data.fold": "--fold",
+    "loop.select": "--select",
+}
+"""Flags for what is typed by hand, beside the dotted ones."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the command's arguments; the help ends with every setting."""
-    parser.epilog = f"{parser.epilog}\n\n{settings_text()}"
-    parser.add_argument("--model", help="tg-dfer, dk-clip or clip-guided: its paper's recipe is the base")
-    parser.add_argument("--config", type=Path, help="TOML file of settings")
-    add_data_arguments(parser)
-    parser.add_argument("--fold", type=int, help="fold, from 1 (data.fold)")
-    parser.add_argument("--encoder", help="vit-b-32, vit-b-16, compact or tiny (model.encoder)")
-    parser.add_argument("--weights", help="CLIP weights: Hugging Face id or folder, .safetensors, .pt (model.weights)")
-    parser.add_argument("--select", help="best-on-validation, last, or paper-protocol (loop.select)")
-    add_set_argument(parser, "any setting below")
+    """Declare the command's arguments, a flag for every setting among them."""
+    parser.add_argument("--config", type=Path, help="TOML file of settings; it may inherit a recipe")
+    add_set(parser)
     parser.add_argument(
         "--from", dest="start_from", type=Path, metavar="BUNDLE", help="begin with the weights of a bundle or run"
     )
@@ -32,6 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--resume", action="store_true", help="go on with the run in --out")
     add_device_argument(parser)
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
+    add_flags(parser, RunConfig, SHORT_FLAGS)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -52,25 +56,10 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def fit_config(arguments: argparse.Namespace) -> RunConfig:
-    """The configuration of the command's arguments."""
-    from train.training.transfer import bundle_model
+    """The configuration of the command's arguments; what a bundle says of its model stands below them."""
+    known: list[Layer] = []
+    if arguments.start_from:
+        from train.training.transfer import bundle_model
 
-    flags = [
-        f"{key}={value}"
-        for key, value in (
-            ("data.source", arguments.source),
-            ("data.root", arguments.data),
-            ("data.fold", arguments.fold),
-            ("model.encoder", arguments.encoder),
-            ("model.weights", arguments.weights),
-            ("loop.select", arguments.select),
-        )
-        if value is not None
-    ]
-    # What a bundle says of its model stands below the file and the flags.
-    known = bundle_model(arguments.start_from) if arguments.start_from else {}
-    named = (read_toml(arguments.config) if arguments.config else {}).get("model", {})
-    name = arguments.model or named.get("name") or known.get("name") or "tg-dfer"
-    pretrained = bool(arguments.weights or named.get("weights"))
-    base = merge(recipe(name, pretrained), {"model": known} if known.get("name") == name else {})
-    return load_config(arguments.config, [*flags, *arguments.set], base)
+        known = [Layer({"model": bundle_model(arguments.start_from)}, str(arguments.start_from))]
+    return read_config(arguments.config, flags_of(arguments, RunConfig), arguments.set, known)

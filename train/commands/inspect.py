@@ -21,9 +21,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Count and print."""
     from train.bundle.inspect import inspect_model, render
-    from train.models.registry import parse_overrides
+    from train.models.registry import configure
 
-    inspection = inspect_model(arguments.model, arguments.encoder, parse_overrides(arguments.set))
+    options = configure(arguments.model, assignments=arguments.set)
+    inspection = inspect_model(arguments.model, arguments.encoder, options)
     if arguments.json:
         values = dataclasses.asdict(inspection)
         print(json.dumps({**values, "parameters": inspection.parameters, "trained": inspection.trained}, indent=2))

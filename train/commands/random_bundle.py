@@ -19,9 +19,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Write the bundle and say what it is."""
     from train.bundle.random_bundle import random_bundle
-    from train.models.registry import parse_overrides
+    from train.models.registry import configure
 
-    options = parse_overrides(arguments.set)
+    options = configure(arguments.model, assignments=arguments.set)
     bundle = random_bundle(
         arguments.model, arguments.encoder, arguments.out, arguments.seed, options, arguments.outlier_heavy
     )

@@ -9,8 +9,8 @@ from pathlib import Path
 from rich.console import Console
 
 from engine.console import Exit
-from train.commands.arguments import add_data_arguments, add_device_argument, add_set_argument
-from train.settings import ConfigError
+from engine.settings import SettingsError, add_set
+from train.commands.arguments import add_data_arguments, add_device_argument
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -22,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--weights", default="", help="CLIP weights")
     parser.add_argument("--folds", type=int, nargs="+", help="other folds than the paper's")
     parser.add_argument("--only", nargs="+", default=[], metavar="WORD", help="rows whose name holds one of these")
-    add_set_argument(parser, "any setting of fit")
+    add_set(parser, "any setting of fit")
     parser.add_argument("--out", type=Path, help="folder for the runs; a call with the same one goes on")
     parser.add_argument("--list", action="store_true", help="only print the paper's figures")
     add_device_argument(parser)
@@ -40,7 +40,7 @@ def run(arguments: argparse.Namespace) -> int:
         print_table(table, [], console, "–")
         return Exit.DONE
     if arguments.out is None or arguments.source is None:
-        raise ConfigError("table needs --source, --data and --out, or --list for the paper's figures alone")
+        raise SettingsError("table needs --source, --data and --out", "or --list for the paper's figures alone")
     if arguments.encoder:
         rows = tuple(dataclasses.replace(row, encoder="") for row in table.rows)
         table = dataclasses.replace(table, encoder=arguments.encoder, rows=rows)

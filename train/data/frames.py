@@ -86,7 +86,7 @@ def read_frames(clip: Clip, indices: Sequence[int]) -> list[Image]:
             break
     missing = sorted(wanted - set(kept))
     if missing:
-        raise DataError(f"{clip.path} decodes to {index + 1} frames, frame {missing[0]} was asked for: broken video?")
+        raise DataError(f"{clip.path} decodes to {index + 1} frames, frame {missing[0]} was asked for", "broken video?")
     return [kept[index] for index in indices]
 
 

@@ -47,8 +47,8 @@ class StepSampler(Sampler[list[int]]):
     ) -> None:
         if batch % (accumulate * world):
             raise DataError(
-                f"a batch of {batch} cannot be dealt to {world} processes in {accumulate} parts: "
-                f"choose a multiple of {accumulate * world}"
+                f"a batch of {batch} cannot be dealt to {world} processes in {accumulate} parts",
+                f"choose a multiple of {accumulate * world}",
             )
         self.size, self.batch, self.accumulate, self.rank, self.world, self.seed = (
             size, batch, accumulate, rank, world, seed,
@@ -119,7 +119,7 @@ def training_loader(
     )  # fmt: skip
 
 
-def quiet_worker(worker: int) -> None:
+def quiet_worker(_worker: int) -> None:
     """Set up a loader process: one thread, and Ctrl-C is the main process's business."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     cv2.setNumThreads(0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from engine.settings import SettingsError
 from engine.spec import SEVEN_CLASSES
 from train.data import sources
 from train.data.layouts.synthetic import LARGE_TRAIN_SET, TEST_SET, TRAIN_SET, SyntheticClips, SyntheticSettings
@@ -12,7 +13,7 @@ from train.data.record import DataReport
 from train.data.source import DiskSource, Source, SyntheticSource
 from train.data.sources import CountedClip
 from train.data.split import cut_validation, grouped_folds
-from train.settings import ConfigError, DataSettings
+from train.settings import DataSettings
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,7 @@ def data_labels(settings: DataSettings) -> tuple[str, ...]:
     if known is not None:
         return known
     if not settings.root:
-        raise ConfigError("data.root is not set: give the data set's folder with --data")
+        raise SettingsError("data.root is not set", "give the data set's folder with --data")
     _, report = sources.load(settings.source, Path(settings.root).expanduser(), "train", settings.fold)
     return tuple(report.per_class)
 
@@ -87,12 +88,12 @@ def load_parts(
 
     Raises:
         DataError: If a part is missing or has no usable clip.
-        ConfigError: If the settings contradict each other.
+        SettingsError: If the settings contradict each other.
     """
     if settings.source == "synthetic":
         return _synthetic(settings, seed, want_train, want_test)
     if not settings.root:
-        raise ConfigError("data.root is not set: give the data set's folder with --data")
+        raise SettingsError("data.root is not set", "give the data set's folder with --data")
     root = Path(settings.root).expanduser()
     names = (["train"] if want_train else []) + (["test"] if want_test else [])
     if settings.split == "grouped":
@@ -117,7 +118,7 @@ def load_parts(
 def _regroup(clips: list[CountedClip], settings: DataSettings, seed: int) -> dict[str, list[CountedClip]]:
     folds = grouped_folds([item.clip for item in clips], settings.folds, seed)
     if settings.fold > settings.folds:
-        raise ConfigError(f"data.fold {settings.fold} is beyond data.folds {settings.folds}")
+        raise SettingsError(f"data.fold {settings.fold} is beyond data.folds {settings.folds}")
     held = set(folds[settings.fold - 1])
     return {
         "train": [item for i, item in enumerate(clips) if i not in held],

@@ -10,7 +10,6 @@ import csv
 import io
 import json
 import multiprocessing
-import os
 import shutil
 import signal
 import tempfile
@@ -79,7 +78,7 @@ def folder_clips(root: Path) -> list[Clip]:
         except SpecError:
             foreign.add(path.parent.name)
     if not clips:
-        raise DataError(f"no videos in class folders below {root} (found folders {sorted(foreign)}); or give a CSV")
+        raise DataError(f"no videos in class folders below {root} (found folders {sorted(foreign)})", "or give a CSV")
     return clips
 
 
@@ -134,7 +133,7 @@ def cut_clip(clip: Clip, out: Path, geometry: CropGeometry, quality: int = 95) -
         room.chmod(0o755)
         if target.exists():
             shutil.rmtree(target)
-        os.replace(room, target)
+        room.replace(target)
     finally:
         shutil.rmtree(room, ignore_errors=True)
     return outcome

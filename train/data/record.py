@@ -112,6 +112,35 @@ class DataReport:
         }
 
 
+class ClipList:
+    """The clips of an annotation file, each once and only where it is on the disk.
+
+    Args:
+        report: Counts what is left out.
+    """
+
+    def __init__(self, report: DataReport) -> None:
+        self.clips: list[Clip] = []
+        self._report = report
+        self._names: set[str] = set()
+
+    def add(self, name: str, path: Path | None, label: str) -> None:
+        """Add a clip.
+
+        Args:
+            name: Its name.
+            path: Where it is, or None if it was found nowhere.
+            label: Its canonical class.
+        """
+        if name in self._names:
+            self._report.problem("clip is listed twice", name)
+        elif path is None or not path.exists():
+            self._report.problem("no frame folder on disk", name)
+        else:
+            self._names.add(name)
+            self.clips.append(Clip(name, path, label))
+
+
 def label_of(spelling: str, report: DataReport, name: str) -> str | None:
     """The canonical class of a spelling, or None with the problem counted."""
     try:
@@ -133,7 +162,7 @@ def read_lines(path: Path, report: DataReport) -> list[str]:
     try:
         raw = path.read_bytes()
     except OSError as error:
-        raise DataError(f"cannot read annotation file {path} ({error.strerror}): check the data root") from error
+        raise DataError(f"cannot read annotation file {path} ({error.strerror})", "check the data root") from error
     lines: list[str] = []
     for number, line in enumerate(raw.removeprefix(b"\xef\xbb\xbf").splitlines(), start=1):
         try:

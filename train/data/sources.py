@@ -44,7 +44,7 @@ def load(source: str, root: Path, part: str, fold: int = 1) -> tuple[list[Clip],
         DataError: On an unknown source, a wrong root, or when nothing is usable.
     """
     if source not in SOURCES:
-        raise DataError(f"unknown data source {source!r}; known: {', '.join(SOURCES)}")
+        raise DataError(f"unknown data source {source!r}", f"known: {', '.join(SOURCES)}")
     if not root.exists():
         raise DataError(f"no such data folder or file: {root}")
     return SOURCES[source](root, part, fold)

@@ -49,7 +49,7 @@ def cut_validation(clips: Sequence[_T], fraction: float, seed: int) -> tuple[lis
     for index, clip in enumerate(clips):
         members[clip.group or f"\0{index}"].append(index)
     if len(members) < 2:
-        raise DataError("a validation split needs two subjects or more; state subjects, or give an own val part")
+        raise DataError("a validation split needs two subjects or more", "state subjects, or give an own val part")
     wanted = {label: count * fraction for label, count in Counter(c.label for c in clips).items()}
     order = list(members)
     np.random.default_rng(seed).shuffle(order)
@@ -90,7 +90,7 @@ def grouped_folds(clips: Sequence[Grouped], folds: int, seed: int) -> list[list[
     """
     groups = {clip.group for clip in clips}
     if "" in groups:
-        raise DataError("a grouped split needs the group of every clip: add a subject column")
+        raise DataError("a grouped split needs the group of every clip", "add a subject column")
     if folds < 2 or len(groups) < folds:
         raise DataError(f"{len(groups)} groups cannot be dealt into {folds} folds")
     members: dict[str, list[int]] = defaultdict(list)

@@ -12,12 +12,11 @@ import torch
 from numpy.typing import NDArray
 
 from calibration.metrics import Scores, score
+from engine.errors import DferError
 from train.data.dataset import Batch, ClipDataset
 from train.data.loading import evaluation_loader
 from train.files import replace_file
 from train.models.window import ExpressionModel, WindowOutput
-from train.training.checkpoint import CheckpointError
-from train.training.loop import normalise
 
 Floats = NDArray[np.float32]
 
@@ -71,13 +70,13 @@ class Predictions:
         """Read what :meth:`save` wrote.
 
         Raises:
-            CheckpointError: If it is missing or no such file.
+            DferError: If it is missing or no such file.
         """
         try:
             with np.load(path, allow_pickle=False) as stored:
                 values: dict[str, Any] = {f.name: stored[f.name] for f in fields(cls)}
         except (OSError, KeyError, ValueError) as error:
-            raise CheckpointError(f"cannot read predictions {path}: {error}") from error
+            raise DferError(f"cannot read predictions {path}: {error}") from error
         words = {name: tuple(str(v) for v in values[name]) for name in ("labels", "names", "groups")}
         return cls(**{**values, **words})
 
@@ -134,8 +133,7 @@ def predict(
 def _run(model: ExpressionModel, crops: torch.Tensor) -> tuple[torch.Tensor, WindowOutput]:
     """Unit features ``(B, W, F)`` and the head's answer."""
     spec = model.spec()
-    clips = normalise(crops, model)
-    units = model.encode_units(clips.reshape(-1, spec.unit, *clips.shape[2:]))
+    units = model.encode_units(crops.reshape(-1, spec.unit, *crops.shape[2:]))
     features = units.reshape(len(crops), spec.window, -1)
     return features, model.head(features)
 
@@ -147,7 +145,7 @@ def repeat_peak(clips: Batch, relevance: torch.Tensor) -> torch.Tensor:
     return own[:, None].expand_as(clips.inputs).contiguous()
 
 
-def reverse(clips: Batch, relevance: torch.Tensor) -> torch.Tensor:
+def reverse(clips: Batch, _relevance: torch.Tensor) -> torch.Tensor:
     """Time runs backwards."""
     return clips.inputs.flip(1)
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import ClassVar, Literal
 
+from engine.settings import SettingsError
 from engine.spec import CLIP_MEAN, CLIP_STD, SEVEN_CLASSES, CropGeometry
 from train.models.clip.size import SIZES
-from train.settings import ConfigError, choice, in_range
+from train.settings import in_range
 
 
 @dataclass(frozen=True)
@@ -22,18 +24,19 @@ class ModelOptions:
         std: Per-channel RGB standard deviation.
     """
 
+    HIDDEN: ClassVar[frozenset[str]] = frozenset({"crop.size_px", "crop.template", "crop.border"})
+
     labels: tuple[str, ...] = SEVEN_CLASSES
-    image_encoder: str = "tuned"
+    image_encoder: Literal["frozen", "tuned", "lora"] = "tuned"
     lora_rank: int = 16
     crop: CropGeometry = field(default_factory=CropGeometry)
     mean: tuple[float, float, float] = CLIP_MEAN
     std: tuple[float, float, float] = CLIP_STD
 
     def __post_init__(self) -> None:
-        choice("image_encoder", self.image_encoder, ("frozen", "tuned", "lora"))
         in_range("lora_rank", self.lora_rank, 1, 256)
         if len(self.labels) < 2:
-            raise ConfigError(f"labels must be two or more class names, not {self.labels}")
+            raise SettingsError(f"labels must be two or more class names, not {self.labels}")
 
 
 @dataclass(frozen=True)
@@ -75,24 +78,20 @@ class TgDferConfig(ModelOptions):
     heads: int = 8
     head_width: int = 64
     temporal_mlp: float = 2.0
-    prompt_text: str = "class"
+    prompt_text: Literal["class", "descriptors"] = "class"
     prompt_learnable: bool = True
     contexts: int = 8
-    visual_prompt: str = "add"
+    visual_prompt: Literal["none", "add", "prepend"] = "add"
     visual_softmax: bool = False
-    pool: str = "mean"
+    pool: Literal["mean", "topk", "attention", "logsumexp"] = "mean"
     pool_k: int = 4
-    influence: str = "all"
+    influence: Literal["all", "highest", "lowest"] = "all"
     influence_k: int = 2
     temperature: float = 0.01
     class_bias: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        choice("prompt_text", self.prompt_text, ("class", "descriptors"))
-        choice("visual_prompt", self.visual_prompt, ("none", "add", "prepend"))
-        choice("pool", self.pool, ("mean", "topk", "attention", "logsumexp"))
-        choice("influence", self.influence, ("all", "highest", "lowest"))
         in_range("frames", self.frames, 1, 512)
         in_range("fine_depth", self.fine_depth, 0, 24)
         in_range("coarse_depth", self.coarse_depth, 0, 24)
@@ -103,7 +102,7 @@ class TgDferConfig(ModelOptions):
         in_range("influence_k", self.influence_k, 1, self.frames)
         in_range("temperature", self.temperature, 1e-4, 100.0)
         if self.class_bias and len(self.class_bias) != len(self.labels):
-            raise ConfigError(f"class_bias: {len(self.class_bias)} numbers for {len(self.labels)} classes")
+            raise SettingsError(f"class_bias: {len(self.class_bias)} numbers for {len(self.labels)} classes")
 
 
 @dataclass(frozen=True)
@@ -132,29 +131,26 @@ class DkClipConfig(ModelOptions):
     snippets: int = 4
     sample_hz: float = 8.0
     hop: int = 4
-    temporal: str = "hierarchical"
-    prompt_text: str = "aus-or"
+    temporal: Literal["mean", "transformer", "cfam", "hierarchical"] = "hierarchical"
+    prompt_text: Literal["names", "descriptors", "aus-and", "aus-or"] = "aus-or"
     contexts: int = 0
     cross_modal: bool = True
     consistency: bool = True
     threshold: float = 0.15
-    local_fusion: str = "probabilities"
+    local_fusion: Literal["probabilities", "logits"] = "probabilities"
     heads: int = 8
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        choice("temporal", self.temporal, ("mean", "transformer", "cfam", "hierarchical"))
-        choice("prompt_text", self.prompt_text, ("names", "descriptors", "aus-and", "aus-or"))
-        choice("local_fusion", self.local_fusion, ("probabilities", "logits"))
         in_range("frames", self.frames, 1, 512)
         in_range("snippets", self.snippets, 1, self.frames)
         in_range("hop", self.hop, 1, self.frames)
         in_range("contexts", self.contexts, 0, 64)
         in_range("threshold", self.threshold, 0.0, 1.0)
         if self.frames % self.snippets:
-            raise ConfigError(f"frames {self.frames} do not divide into {self.snippets} snippets")
+            raise SettingsError(f"frames {self.frames} do not divide into {self.snippets} snippets")
         if self.consistency and self.temporal != "hierarchical":
-            raise ConfigError(f"consistency needs snippets: with temporal={self.temporal} set consistency=false")
+            raise SettingsError("consistency needs snippets", f"with temporal={self.temporal} set consistency=false")
 
     @property
     def unit(self) -> int:
@@ -203,9 +199,9 @@ class ClipGuidedConfig(ModelOptions):
         in_range("hop", self.hop, 1, self.frames)
         in_range("blocks", self.blocks, 0, 24)
         if self.pad_second and self.frames % 3 != 2:
-            raise ConfigError(f"pad_second needs frames of remainder 2 by 3, such as 8, not {self.frames}")
+            raise SettingsError(f"pad_second needs frames of remainder 2 by 3, such as 8, not {self.frames}")
         if not self.text and self.blocks:
-            raise ConfigError("BiEhPro needs texts: with text=false set blocks=0")
+            raise SettingsError("BiEhPro needs texts", "with text=false set blocks=0")
 
 
 OPTIONS: dict[str, type[ModelOptions]] = {

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from engine.settings import Layer, SettingsError, load
 from engine.spec import canonical_class
 from train.models import clip_guided, dk_clip, tg_dfer
 from train.models.clip.lora import add_lora
@@ -23,52 +24,32 @@ from train.models.clip.weights import ClipWeights, load_text, load_vision, read_
 from train.models.options import OPTIONS, ClipGuidedConfig, DkClipConfig, ModelOptions, TgDferConfig
 from train.models.text_side import ClipTexts, PromptSet
 from train.models.window import ExpressionModel
-from train.settings import ConfigError, ModelSettings
+from train.settings import ModelSettings
 
 
-def configure(name: str, options: Mapping[str, Any] | None = None) -> ModelOptions:
-    """A model's configuration from plain values.
+def configure(name: str, options: Mapping[str, Any] | None = None, assignments: Sequence[str] = ()) -> ModelOptions:
+    """A model's options.
 
     Args:
         name: The model's name.
-        options: Values by field; text is read as the field's type ("2", "true", "happiness,fear").
+        options: Values by field.
+        assignments: Of ``--set``, over them.
 
     Returns:
-        The configuration, checked.
+        The options, checked; classes by their canonical names.
 
     Raises:
-        ConfigError: On an unknown model or option, with the nearest known name, or a value out of range.
+        SettingsError: On an unknown model or option, with the nearest known name, or a value out of range.
     """
-    config = OPTIONS[_known("model", name, OPTIONS)]
-    types = typing.get_type_hints(config)
-    values = {}
-    for key, value in (options or {}).items():
-        _known(f"{name} option", key, [k for k in types if k != "crop"])
-        values[key] = _typed(key, value, types[key])
-    return config(**values)
-
-
-def parse_overrides(pairs: Sequence[str]) -> dict[str, str]:
-    """Split ``key=value`` flags.
-
-    Raises:
-        ConfigError: If one has no ``=`` or a key comes twice.
-    """
-    values: dict[str, str] = {}
-    for pair in pairs:
-        key, equals, value = pair.partition("=")
-        if not equals or not key:
-            raise ConfigError(f"--set takes key=value, not {pair!r}")
-        if key.strip() in values:
-            raise ConfigError(f"--set {key.strip()} is given twice")
-        values[key.strip()] = value.strip()
-    return values
+    kind = OPTIONS[_known("model", name, OPTIONS)]
+    read = load(kind, below=[Layer(options or {}, "model.options")], assignments=assignments).settings
+    return dataclasses.replace(read, labels=tuple(map(canonical_class, read.labels)))
 
 
 def build(
     name: str,
     encoder: str | ClipSize = "vit-b-32",
-    options: Mapping[str, Any] | None = None,
+    options: Mapping[str, Any] | ModelOptions | None = None,
     weights: str | Path | None = None,
     text_side: str = "auto",
 ) -> ExpressionModel:
@@ -77,7 +58,7 @@ def build(
     Args:
         name: ``tg-dfer``, ``dk-clip`` or ``clip-guided``.
         encoder: One of :data:`train.models.options.ENCODERS`, or a CLIP size.
-        options: The model's options by field, see :func:`configure`.
+        options: The model's options, or their values by field.
         weights: Where CLIP's weights and tokenizer are, see :func:`train.models.clip.weights.read_clip`; random if
             not given.
         text_side: ``clip`` for a text encoder, ``labels`` for learned label embeddings; ``auto`` takes the
@@ -87,12 +68,12 @@ def build(
         The model, its frozen parts frozen.
 
     Raises:
-        ConfigError: On an unknown name or a combination that cannot be.
+        SettingsError: On an unknown name or a combination that cannot be.
         train.models.clip.weights.ClipWeightsError: If the weights cannot be used.
     """
-    config = configure(name, options)
+    config = options if isinstance(options, ModelOptions) else configure(name, options)
     if text_side not in ("auto", "clip", "labels"):
-        raise ConfigError(f"text side must be auto, clip or labels, not {text_side!r}")
+        raise SettingsError(f"text side must be auto, clip or labels, not {text_side!r}")
     if encoder == "compact":
         return _build_compact(config, weights, text_side)
     size = encoder if isinstance(encoder, ClipSize) else SIZES[_known("encoder", encoder, SIZES)]
@@ -100,7 +81,7 @@ def build(
     if read is not None and read.size != size:
         differ = [f.name for f in dataclasses.fields(size) if getattr(size, f.name) != getattr(read.size, f.name)]
         told = ", ".join(f"{n} {getattr(read.size, n)} for {getattr(size, n)}" for n in differ)
-        raise ConfigError(f"{read.source} is no {encoder}: it has {told}")
+        raise SettingsError(f"{read.source} is no {encoder}: it has {told}")
     config = dataclasses.replace(config, crop=dataclasses.replace(config.crop, size_px=size.image_px))
     sets, exchange = _parts(config, size)
     text = None
@@ -126,7 +107,7 @@ def build_model(settings: ModelSettings, labels: tuple[str, ...], seed: int) -> 
         seed: Of the initial weights; the same in every process.
 
     Raises:
-        ConfigError: On an unknown name or option.
+        SettingsError: On an unknown name or option.
         train.models.clip.weights.ClipWeightsError: If CLIP's weights cannot be used.
     """
     torch.manual_seed(seed)
@@ -144,13 +125,13 @@ def set_image_encoder(backbone: nn.Module, config: ModelOptions) -> None:
         config: With ``image_encoder`` and ``lora_rank``.
 
     Raises:
-        ConfigError: If updates are asked of an encoder that is no transformer, or are too large.
+        SettingsError: If updates are asked of an encoder that is no transformer, or are too large.
     """
     if config.image_encoder == "tuned":
         return
     if config.image_encoder == "lora":
         if not isinstance(backbone, VisionTransformer):
-            raise ConfigError("image_encoder=lora needs a CLIP image encoder: take frozen or tuned")
+            raise SettingsError("image_encoder=lora needs a CLIP image encoder", "take frozen or tuned")
         add_lora(backbone, config.lora_rank)
         return
     for name, parameter in backbone.named_parameters():
@@ -165,7 +146,7 @@ def _parts(config: ModelOptions, size: ClipSize) -> tuple[dict[str, PromptSet], 
         return dk_clip.prompt_sets(config), dk_clip.exchange_of(config, size.width, size.heads)
     if isinstance(config, ClipGuidedConfig):
         return clip_guided.prompt_sets(config), clip_guided.exchange_of(config, size.width, size.heads)
-    raise ConfigError(f"no model is configured by {type(config).__name__}")
+    raise SettingsError(f"no model is configured by {type(config).__name__}")
 
 
 def _assemble(config: ModelOptions, vision: VisionTransformer, text: nn.Module | None) -> ExpressionModel:
@@ -175,7 +156,7 @@ def _assemble(config: ModelOptions, vision: VisionTransformer, text: nn.Module |
         return dk_clip.DkClip(config, vision, text)
     if isinstance(config, ClipGuidedConfig):
         return clip_guided.ClipGuided(config, vision, text)
-    raise ConfigError(f"no model is configured by {type(config).__name__}")
+    raise SettingsError(f"no model is configured by {type(config).__name__}")
 
 
 def _text_side(
@@ -189,11 +170,11 @@ def _text_side(
 
 def _build_compact(config: ModelOptions, weights: str | Path | None, text_side: str) -> ExpressionModel:
     if not isinstance(config, TgDferConfig):
-        raise ConfigError(
-            "encoder compact has no layers in which frames exchange tokens: take tg-dfer, or a vit encoder"
+        raise SettingsError(
+            "encoder compact has no layers in which frames exchange tokens", "take tg-dfer, or a vit encoder"
         )
     if weights is not None or text_side == "clip":
-        raise ConfigError("encoder compact has no CLIP behind it: give neither CLIP weights nor text side clip")
+        raise SettingsError("encoder compact has no CLIP behind it", "give neither CLIP weights nor text side clip")
     from train.models.compact.encoder import CompactEncoder, EncoderConfig
 
     shape = EncoderConfig()
@@ -210,37 +191,6 @@ def _known(what: str, name: str, known: typing.Iterable[str]) -> str:
     if name in names:
         return name
     near = difflib.get_close_matches(name, names, n=1)
-    raise ConfigError(
+    raise SettingsError(
         f"unknown {what} {name!r}" + (f": did you mean {near[0]!r}?" if near else f"; known: {', '.join(names)}")
     )
-
-
-def _typed(key: str, value: Any, kind: Any) -> Any:
-    if typing.get_origin(kind) is tuple:
-        items = value.split(",") if isinstance(value, str) else list(value)
-        if typing.get_args(kind)[0] is str:
-            return tuple(canonical_class(str(item)) for item in items)
-        return tuple(_typed(key, item, float) for item in items)
-    if kind is bool:
-        if isinstance(value, bool):
-            return value
-        if str(value).lower() in ("true", "yes", "on", "1"):
-            return True
-        if str(value).lower() in ("false", "no", "off", "0"):
-            return False
-        raise ConfigError(f"{key} must be true or false, not {value!r}")
-    if kind is str and isinstance(value, str):
-        return value
-    if isinstance(value, bool) or not isinstance(value, str | int | float) or kind is str:
-        raise ConfigError(f"{key} must be {_word(kind)}, not {value!r}")
-    try:
-        number = kind(value)
-    except ValueError as error:
-        raise ConfigError(f"{key} must be {_word(kind)}, not {value!r}") from error
-    if kind is int and isinstance(value, float) and number != value:
-        raise ConfigError(f"{key} must be {_word(kind)}, not {value!r}")
-    return number
-
-
-def _word(kind: Any) -> str:
-    return {int: "a whole number", float: "a number", str: "a word"}.get(kind, str(kind))

@@ -13,12 +13,12 @@ from rich.console import Console
 from rich.table import Table as Grid
 
 from calibration.metrics import mean_and_sd
-from train.config import load_config, merge
+from engine.settings import Layer
 from train.evaluation.evaluate import influence_scores
 from train.evaluation.heldout import predict_run
 from train.files import write_text
 from train.papers.tables import Row, Table
-from train.recipes import recipe
+from train.recipes import read_config
 from train.settings import RunConfig
 from train.training.distributed import Processes
 from train.training.fit import fit
@@ -49,10 +49,9 @@ def row_config(table: Table, row: Row, fold: int, base: Mapping[str, Any], flags
         base: Nested settings of data, encoder and weights, over the recipe.
         flags: Assignments that win over all but the row's options.
     """
-    model = {"name": table.model, "encoder": row.encoder or table.encoder}
-    pretrained = bool(base.get("model", {}).get("weights"))
-    values = merge(merge(recipe(table.model, pretrained), {"model": model}), base)
-    config = load_config(None, flags, merge(values, {"data": {"fold": fold}}))
+    own = {"model": {"name": table.model, "encoder": row.encoder or table.encoder}, "data": {"fold": fold}}
+    below = [Layer(base, "the command line"), Layer(own, f"table {table.number} of {table.model}")]
+    config = read_config(assignments=flags, below=below)
     options = {**config.model.options, **row.options}
     return dataclasses.replace(config, model=dataclasses.replace(config.model, options=options))
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from train.settings import ConfigError
+from engine.settings import SettingsError
 
 
 @dataclass(frozen=True)
@@ -200,13 +200,12 @@ def find_table(model: str, number: str) -> Table:
     """A paper's table by number.
 
     Raises:
-        ConfigError: If there is none; the message lists those there are.
+        SettingsError: If there is none; the message lists those there are.
     """
     own = [table for table in TABLES if table.model == model]
     for table in own:
         if table.number == number.lower().removeprefix("table").strip():
             return table
-    known = ", ".join(t.number for t in own)
-    raise ConfigError(
-        f"no table {number!r} of {model}: {known or 'unknown model'}" if known else f"unknown model {model!r}"
-    )
+    if not own:
+        raise SettingsError(f"unknown model {model!r}")
+    raise SettingsError(f"no table {number!r} of {model}: {', '.join(table.number for table in own)}")

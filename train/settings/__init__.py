@@ -1,12 +1,11 @@
 """The settings of a run: frozen dataclasses, checked on construction, each documented there and nowhere else."""
 
-from train.settings.checks import ConfigError, choice, in_range
+from train.settings.checks import in_range
 from train.settings.data import AugmentSettings, DataSettings, MixSettings
 from train.settings.run import LoopSettings, ModelSettings, ObjectiveSettings, OptimSettings, RunConfig
 
 __all__ = [
     "AugmentSettings",
-    "ConfigError",
     "DataSettings",
     "LoopSettings",
     "MixSettings",
@@ -14,6 +13,5 @@ __all__ = [
     "ObjectiveSettings",
     "OptimSettings",
     "RunConfig",
-    "choice",
     "in_range",
 ]

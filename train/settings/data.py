@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
-from train.settings.checks import ConfigError, choice, in_range
+from engine.settings import SettingsError
+from train.settings.checks import in_range
 
 
 @dataclass(frozen=True)
@@ -29,32 +31,28 @@ class DataSettings:
         size_px: Synthetic: side of a frame.
     """
 
-    source: str = "clips"
+    source: Literal["dfew", "ferv39k", "mafw", "clips", "synthetic"] = "clips"
     root: str = ""
     fold: int = 1
-    split: str = "official"
+    split: Literal["official", "grouped"] = "official"
     folds: int = 5
     validation: float = 0.1
-    padding: str = "oldest-first"
+    padding: Literal["oldest-first", "paper-protocol"] = "oldest-first"
     prefix: float = 0.2
     workers: int = 4
-    verify: str = "first"
+    verify: Literal["first", "all", "none"] = "first"
     clips: int = 0
     noise: float = 0.75
     size_px: int = 32
 
     def __post_init__(self) -> None:
-        choice("data.source", self.source, ("dfew", "ferv39k", "mafw", "clips", "synthetic"))
-        choice("data.split", self.split, ("official", "grouped"))
-        choice("data.padding", self.padding, ("oldest-first", "paper-protocol"))
-        choice("data.verify", self.verify, ("first", "all", "none"))
-        in_range("data.fold", self.fold, 1, 100)
-        in_range("data.folds", self.folds, 2, 100)
-        in_range("data.validation", self.validation, 0, 0.9)
-        in_range("data.prefix", self.prefix, 0, 1)
-        in_range("data.workers", self.workers, 0, 256)
-        in_range("data.clips", self.clips, 0, 10**7)
-        in_range("data.noise", self.noise, 0, 0.99)
+        in_range("fold", self.fold, 1, 100)
+        in_range("folds", self.folds, 2, 100)
+        in_range("validation", self.validation, 0, 0.9)
+        in_range("prefix", self.prefix, 0, 1)
+        in_range("workers", self.workers, 0, 256)
+        in_range("clips", self.clips, 0, 10**7)
+        in_range("noise", self.noise, 0, 0.99)
 
 
 @dataclass(frozen=True)
@@ -88,14 +86,14 @@ class AugmentSettings:
     def __post_init__(self) -> None:
         low, high = self.crop_scale
         if not 0 < low <= high <= 1:
-            raise ConfigError(f"augment.crop_scale must satisfy 0 < low <= high <= 1, not {self.crop_scale}")
-        in_range("augment.crop_ratio", self.crop_ratio, 1, 100)
+            raise SettingsError(f"crop_scale must satisfy 0 < low <= high <= 1, not {self.crop_scale}")
+        in_range("crop_ratio", self.crop_ratio, 1, 100)
         for name in ("flip", "grey", "infrared"):
-            in_range(f"augment.{name}", getattr(self, name), 0, 1)
+            in_range(name, getattr(self, name), 0, 1)
         for name in ("brightness", "contrast", "saturation"):
-            in_range(f"augment.{name}", getattr(self, name), 0, 0.999)
-        in_range("augment.rotation_deg", self.rotation_deg, 0, 180)
-        in_range("augment.hue_deg", self.hue_deg, 0, 180)
+            in_range(name, getattr(self, name), 0, 0.999)
+        in_range("rotation_deg", self.rotation_deg, 0, 180)
+        in_range("hue_deg", self.hue_deg, 0, 180)
 
 
 @dataclass(frozen=True)
@@ -115,7 +113,7 @@ class MixSettings:
     decay: float = 3.0
 
     def __post_init__(self) -> None:
-        in_range("mix.mixup", self.mixup, 0, 100)
-        in_range("mix.fmix", self.fmix, 0, 100)
-        in_range("mix.switch", self.switch, 0, 1)
-        in_range("mix.decay", self.decay, 0.1, 10)
+        in_range("mixup", self.mixup, 0, 100)
+        in_range("fmix", self.fmix, 0, 100)
+        in_range("switch", self.switch, 0, 1)
+        in_range("decay", self.decay, 0.1, 10)

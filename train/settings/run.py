@@ -5,9 +5,10 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
-from train.settings.checks import ConfigError, choice, in_range
+from engine.settings import SettingsError
+from train.settings.checks import in_range
 from train.settings.data import AugmentSettings, DataSettings, MixSettings
 
 
@@ -48,15 +49,14 @@ class ObjectiveSettings:
     logit_adjustment: float = 0.0
     local_weight: float = 1.0
     local_until_epoch: int = 0
-    kl_direction: str = "global-local"
+    kl_direction: Literal["global-local", "local-global"] = "global-local"
     frame_weight: float = 0.0
 
     def __post_init__(self) -> None:
-        in_range("objective.label_smoothing", self.label_smoothing, 0, 0.99)
-        in_range("objective.logit_adjustment", self.logit_adjustment, 0, 10)
-        in_range("objective.local_weight", self.local_weight, 0, 100)
-        in_range("objective.frame_weight", self.frame_weight, 0, 100)
-        choice("objective.kl_direction", self.kl_direction, ("global-local", "local-global"))
+        in_range("label_smoothing", self.label_smoothing, 0, 0.99)
+        in_range("logit_adjustment", self.logit_adjustment, 0, 10)
+        in_range("local_weight", self.local_weight, 0, 100)
+        in_range("frame_weight", self.frame_weight, 0, 100)
 
 
 @dataclass(frozen=True)
@@ -79,14 +79,14 @@ class OptimSettings:
         clip_norm: Largest gradient norm; 0: not clipped.
     """
 
-    name: str = "adamw"
+    name: Literal["sgd", "adamw"] = "adamw"
     lr: float = 1e-4
     groups: Mapping[str, float] = field(default_factory=dict)
     momentum: float = 0.9
     betas: tuple[float, float] = (0.9, 0.98)
     weight_decay: float = 1e-4
     decay_vectors: bool = False
-    schedule: str = "cosine"
+    schedule: Literal["constant", "milestones", "cosine"] = "cosine"
     milestones: tuple[int, ...] = ()
     gamma: float = 0.1
     warmup_epochs: float = 0.0
@@ -94,14 +94,12 @@ class OptimSettings:
     clip_norm: float = 0.0
 
     def __post_init__(self) -> None:
-        choice("optim.name", self.name, ("sgd", "adamw"))
-        choice("optim.schedule", self.schedule, ("constant", "milestones", "cosine"))
-        in_range("optim.lr", self.lr, 0, 10)
+        in_range("lr", self.lr, 0, 10)
         for prefix, rate in self.groups.items():
-            in_range(f"optim.groups.{prefix}", rate, 0, 10)
-        in_range("optim.weight_decay", self.weight_decay, 0, 10)
-        in_range("optim.warmup_epochs", self.warmup_epochs, 0, 10**6)
-        in_range("optim.final_ratio", self.final_ratio, 0, 1)
+            in_range(f"groups.{prefix}", rate, 0, 10)
+        in_range("weight_decay", self.weight_decay, 0, 10)
+        in_range("warmup_epochs", self.warmup_epochs, 0, 10**6)
+        in_range("final_ratio", self.final_ratio, 0, 1)
 
 
 @dataclass(frozen=True)
@@ -128,11 +126,11 @@ class LoopSettings:
     epochs: int = 50
     batch: int = 48
     accumulate: int = 1
-    precision: str = "fp32"
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     ema: float = 0.0
     balance: float = 0.0
     select: str = "best-on-validation"
-    monitor: str = "mean"
+    monitor: Literal["war", "uar", "mean"] = "mean"
     patience: int = 0
     save_steps: int = 0
     cache_features: bool = False
@@ -141,22 +139,21 @@ class LoopSettings:
 
     def __post_init__(self) -> None:
         if self.select == "test":
-            raise ConfigError(
-                "loop.select: selection on the test part is offered only under the name paper-protocol, "
+            raise SettingsError(
+                "select: selection on the test part is offered only under the name paper-protocol, "
                 "so that its figures are not taken for fair ones"
             )
-        choice("loop.select", self.select, ("best-on-validation", "last", "paper-protocol"))
-        choice("loop.precision", self.precision, ("fp32", "bf16", "fp16"))
-        choice("loop.monitor", self.monitor, ("war", "uar", "mean"))
-        in_range("loop.epochs", self.epochs, 1, 10**6)
-        in_range("loop.batch", self.batch, 1, 10**6)
-        in_range("loop.accumulate", self.accumulate, 1, 10**4)
-        in_range("loop.ema", self.ema, 0, 0.999999)
-        in_range("loop.balance", self.balance, 0, 1)
-        in_range("loop.patience", self.patience, 0, 10**6)
-        in_range("loop.save_steps", self.save_steps, 0, 10**9)
-        in_range("loop.feature_views", self.feature_views, 1, 1000)
-        in_range("loop.seed", self.seed, 0, 2**31)
+        if self.select not in ("best-on-validation", "last", "paper-protocol"):
+            raise SettingsError(f"select must be best-on-validation, last or paper-protocol, not {self.select!r}")
+        in_range("epochs", self.epochs, 1, 10**6)
+        in_range("batch", self.batch, 1, 10**6)
+        in_range("accumulate", self.accumulate, 1, 10**4)
+        in_range("ema", self.ema, 0, 0.999999)
+        in_range("balance", self.balance, 0, 1)
+        in_range("patience", self.patience, 0, 10**6)
+        in_range("save_steps", self.save_steps, 0, 10**9)
+        in_range("feature_views", self.feature_views, 1, 1000)
+        in_range("seed", self.seed, 0, 2**31)
 
 
 @dataclass(frozen=True)
@@ -183,11 +180,11 @@ class RunConfig:
 
     def __post_init__(self) -> None:
         if self.loop.select == "best-on-validation" and self.data.validation == 0:
-            raise ConfigError("loop.select = best-on-validation needs data.validation above 0; or select = last")
+            raise SettingsError("loop.select = best-on-validation needs data.validation above 0", "or select = last")
         if self.loop.patience and self.data.validation == 0:
-            raise ConfigError("loop.patience stops on validation: it needs data.validation above 0")
+            raise SettingsError("loop.patience stops on validation: it needs data.validation above 0")
         if self.loop.cache_features and (self.mix.mixup or self.mix.fmix):
-            raise ConfigError("loop.cache_features trains from features: switch mix.mixup and mix.fmix off")
+            raise SettingsError("loop.cache_features trains from features", "switch mix.mixup and mix.fmix off")
 
     def to_dict(self) -> dict[str, Any]:
         """The configuration as JSON-ready values."""

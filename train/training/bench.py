@@ -20,12 +20,13 @@ from rich.console import Console
 from rich.table import Table
 from torch.utils.data import DataLoader
 
-from engine.bundle.engine_directory import cpu_name
+from engine.backends.runtime import cpu_name
+from engine.settings import SettingsError
 from engine.spec import SEVEN_CLASSES
 from train.data.dataset import Batch
 from train.data.loading import StepSampler
 from train.models.registry import build_model
-from train.settings import ConfigError, RunConfig
+from train.settings import RunConfig
 from train.training.distributed import Processes
 from train.training.loop import Trainer, training_mode
 from train.training.progress import Reporter
@@ -48,12 +49,12 @@ def measure_step(config: RunConfig, processes: Processes, steps: int = 20, warmu
         whole process held where the device is the CPU.
 
     Raises:
-        ConfigError: If there is more than one process or no step to time.
+        SettingsError: If there is more than one process or no step to time.
     """
     if processes.world > 1:
-        raise ConfigError("bench measures one process: start it without torchrun")
+        raise SettingsError("bench measures one process: start it without torchrun")
     if steps < 1 or warmup < 0:
-        raise ConfigError(f"bench needs one step or more and no negative warm-up, not {steps} and {warmup}")
+        raise SettingsError(f"bench needs one step or more and no negative warm-up, not {steps} and {warmup}")
     device, loop = processes.device, config.loop
     model = build_model(config.model, SEVEN_CLASSES, loop.seed)
     spec = model.spec()

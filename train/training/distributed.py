@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch import distributed as dist
 from torch.nn.parallel import DistributedDataParallel
 
-from train.settings import ConfigError
+from engine.settings import SettingsError
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ def processes(device: str = "auto") -> Iterator[Processes]:
         device: ``auto`` (CUDA where there is one), ``cpu``, ``cuda`` or ``cuda:1``.
 
     Raises:
-        ConfigError: If CUDA is asked for and not there.
+        SettingsError: If CUDA is asked for and not there.
     """
     world, rank = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("RANK", "0"))
     local = int(os.environ.get("LOCAL_RANK", "0"))
@@ -74,13 +74,13 @@ def processes(device: str = "auto") -> Iterator[Processes]:
         device = "cuda" if torch.cuda.is_available() else "cpu"
     if device.startswith("cuda"):
         if not torch.cuda.is_available():
-            raise ConfigError("--device cuda: this PyTorch sees no NVIDIA GPU; use --device cpu")
+            raise SettingsError("--device cuda: this PyTorch sees no NVIDIA GPU; use --device cpu")
         chosen = torch.device("cuda", local if device == "cuda" else int(device.partition(":")[2]))
         torch.cuda.set_device(chosen)
     elif device == "cpu":
         chosen = torch.device("cpu")
     else:
-        raise ConfigError(f"--device must be auto, cpu, cuda or cuda:N, not {device!r}")
+        raise SettingsError(f"--device must be auto, cpu, cuda or cuda:N, not {device!r}")
     if world == 1:
         yield Processes(0, 1, chosen)
         return

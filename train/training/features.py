@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,11 +15,11 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
+from engine.settings import SettingsError
 from train.data.dataset import ClipDataset, Sample, pack, unpack
 from train.data.loading import evaluation_loader
 from train.files import write_text
 from train.models.window import ExpressionModel
-from train.settings import ConfigError
 from train.training.checkpoint import tensors_sha256
 from train.training.loop import normalise
 
@@ -29,7 +28,7 @@ def encoder_tensors(model: ExpressionModel) -> dict[str, torch.Tensor]:
     """Parameters that unit features depend on, by full name: those that get a gradient from the features.
 
     Raises:
-        ConfigError: If one of them is trained, so that its features would not stay what they are.
+        SettingsError: If one of them is trained, so that its features would not stay what they are.
     """
     spec = model.spec()
     shape = (1, spec.unit, 3, spec.crop.size_px, spec.crop.size_px)
@@ -48,7 +47,7 @@ def encoder_tensors(model: ExpressionModel) -> dict[str, torch.Tensor]:
     used = {name: p for (name, p), grad in zip(named.items(), grads, strict=True) if grad is not None}
     trained = sorted(name for name in used if kept[name])
     if trained:
-        raise ConfigError(
+        raise SettingsError(
             f"loop.cache_features needs a frozen encoder, but {trained[0]} and {len(trained) - 1} others of its "
             "parameters are trained: set model.options.image_encoder = frozen"
         )
@@ -109,7 +108,7 @@ def cache_features(
         The features as a data set.
 
     Raises:
-        ConfigError: If the encoder is trained.
+        SettingsError: If the encoder is trained.
     """
     model = model.to(device).eval()
     spec = model.spec()
@@ -144,7 +143,7 @@ def cache_features(
                     advance(view * len(dataset) + int(clips.index[-1]) + 1, views * len(dataset))
         out.flush()
         del out
-        os.replace(temporary, store)
+        temporary.replace(store)
         np.save(truth_store, truth, allow_pickle=False)
         write_text(note, json.dumps({"key": key, "shape": shape, "dtype": "float32"}))
     features = np.load(store, mmap_mode="r", allow_pickle=False)

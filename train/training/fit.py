@@ -14,8 +14,8 @@ import torch
 from rich.console import Console
 from torch import Tensor
 
+from engine.settings import Layer, SettingsError, load
 from engine.spec import ModelSpec
-from train.config import from_mapping
 from train.data.dataset import Batch, ClipDataset, Sample, pack
 from train.data.loading import StepSampler, balanced_weights, evaluation_loader, training_loader
 from train.data.parts import Parts, data_labels, load_parts
@@ -23,7 +23,7 @@ from train.data.record import DataReport
 from train.files import write_text
 from train.models.registry import build_model
 from train.models.window import ExpressionModel
-from train.settings import ConfigError, RunConfig
+from train.settings import RunConfig
 from train.training import checkpoint
 from train.training.distributed import Processes
 from train.training.features import cache_features
@@ -68,14 +68,14 @@ def fit(
         quiet: No progress bar and no report.
 
     Raises:
-        ConfigError: If the folder holds another run, or settings contradict each other.
+        SettingsError: If the folder holds another run, or settings contradict each other.
         DataError: If the data cannot be used.
         CheckpointError: If the run to resume does not fit.
     """
     console = Console(stderr=True, quiet=quiet or not processes.first)
     state = out / "state.safetensors"
     if state.exists() and not resume:
-        raise ConfigError(f"{out} holds a run already: --resume goes on with it, or choose another --out")
+        raise SettingsError(f"{out} holds a run already: --resume goes on with it, or choose another --out")
     paper_protocol = config.loop.select == "paper-protocol"
     model = build_model(config.model, labels_of(config), config.loop.seed)
     spec = model.spec()
@@ -197,13 +197,13 @@ def read_run(out: Path) -> RunConfig:
     """The configuration of a run's folder.
 
     Raises:
-        ConfigError: If it holds no run.
+        SettingsError: If it holds no run.
     """
     path = out / "config.json"
     try:
-        return from_mapping(RunConfig, json.loads(path.read_text("utf-8")))
+        return load(RunConfig, below=[Layer(json.loads(path.read_text("utf-8")), str(path))]).settings
     except OSError as error:
-        raise ConfigError(f"{out} holds no training run (no config.json)") from error
+        raise SettingsError(f"{out} holds no training run (no config.json)") from error
 
 
 def load_run(out: Path, weights: str | None = None) -> tuple[ExpressionModel, RunConfig]:
@@ -214,7 +214,7 @@ def load_run(out: Path, weights: str | None = None) -> tuple[ExpressionModel, Ru
         weights: ``best.safetensors``, ``last.safetensors``, or None for what the run selects.
 
     Raises:
-        ConfigError: If it holds no run.
+        SettingsError: If it holds no run.
         CheckpointError: If the weights are missing or do not fit.
     """
     config = read_run(out)

@@ -23,12 +23,13 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from calibration.metrics import Scores, score_confusion
+from engine.settings import SettingsError
 from train.data.augment.mixing import mix_clips
 from train.data.dataset import Batch
 from train.data.loading import StepSampler
 from train.files import write_text
 from train.models.window import ExpressionModel, WindowOutput
-from train.settings import ConfigError, RunConfig
+from train.settings import RunConfig
 from train.training import checkpoint
 from train.training.distributed import Processes
 from train.training.objective import Objective, soft_targets
@@ -190,7 +191,7 @@ class Trainer:
         means = self.processes.total(torch.stack([sums[n].float() for n in names])) / self.processes.world
         values = dict(zip(names, means.tolist(), strict=True))
         if self.config.loop.precision != "fp16" and not math.isfinite(values["total"]):
-            raise ConfigError(
+            raise SettingsError(
                 f"the loss is {values['total']} in step {done + 1}: lower optim.lr, set optim.clip_norm or use fp32"
             )
         return values

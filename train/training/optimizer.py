@@ -8,7 +8,8 @@ from collections.abc import Iterable, Mapping
 import torch
 from torch import nn
 
-from train.settings import ConfigError, OptimSettings
+from engine.settings import SettingsError
+from train.settings import OptimSettings
 
 
 def parameter_rates(names: Iterable[str], settings: OptimSettings, frozen: Iterable[str] = ()) -> dict[str, float]:
@@ -26,7 +27,7 @@ def parameter_rates(names: Iterable[str], settings: OptimSettings, frozen: Itera
         Name -> rate, in the names' order.
 
     Raises:
-        ConfigError: If a group matches no parameter.
+        SettingsError: If a group matches no parameter.
     """
     used: set[str] = set()
     rates: dict[str, float] = {}
@@ -46,7 +47,7 @@ def parameter_rates(names: Iterable[str], settings: OptimSettings, frozen: Itera
         rates[name] = settings.lr if match is None else settings.groups[match]
     unused = sorted(set(settings.groups) - used)
     if unused:
-        raise ConfigError(f"optim.groups: no parameter is named {', '.join(unused)}")
+        raise SettingsError(f"optim.groups: no parameter is named {', '.join(unused)}")
     return rates
 
 
@@ -56,11 +57,11 @@ def build_optimizer(model: nn.Module, settings: OptimSettings) -> torch.optim.Op
     Each group carries ``base_lr``, which the schedule scales.
 
     Raises:
-        ConfigError: If nothing is trained or a group's prefix matches nothing.
+        SettingsError: If nothing is trained or a group's prefix matches nothing.
     """
     trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
     if not trained:
-        raise ConfigError("the model has no trained parameter: check its image_encoder option")
+        raise SettingsError("the model has no trained parameter: check its image_encoder option")
     rates = parameter_rates(trained, settings, (n for n, _ in model.named_parameters() if n not in trained))
     grouped: dict[tuple[float, float], list[nn.Parameter]] = {}
     for name, parameter in trained.items():

@@ -13,7 +13,6 @@ from torch import Tensor, nn
 
 from engine.bundle.bundle import Bundle
 from engine.graph import onnx_file as graph
-from train.config import merge
 from train.models.window import ExpressionModel
 from train.training.checkpoint import CheckpointError, load_tensors
 
@@ -211,7 +210,9 @@ def bundle_model(source: Path) -> dict[str, Any]:
     encoder = bundle.provenance.get("encoder")
     if isinstance(encoder, dict) and "shape" in encoder:
         known["encoder"] = "compact"
-    return merge(known, stated) if isinstance(stated, dict) else known
+    if isinstance(stated, dict):
+        known |= {**stated, "options": {**options, **stated.get("options", {})}}
+    return known
 
 
 def _run_tensors(source: Path) -> dict[str, Tensor]:

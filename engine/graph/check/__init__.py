@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from engine.bundle.golden import Golden
+from engine.graph import half
+from engine.graph.check import measured
 from engine.graph.check.contract import contract
 from engine.graph.check.findings import Finding
 from engine.graph.check.rules import RULES
@@ -25,19 +28,16 @@ def check_form(model: Any) -> list[Finding]:
     return [finding for rule in RULES for finding in rule(topology)]
 
 
-def check_half(encoder: Any, head: Any, golden: Any) -> list[Finding]:
+def check_half(encoder: Any, head: Any, golden: Golden) -> list[Finding]:
     """Run mixed-FP16 graphs with rounding after every node and apply the rules on what came out.
 
     Args:
         encoder: Mixed-FP16 encoder.
         head: Mixed-FP16 head.
-        golden: :class:`engine.bundle.bundle.Golden` of the FP32 graphs.
+        golden: Of the FP32 graphs.
 
     Returns:
         Broken rules; empty if there is none.
     """
-    from engine.graph import half
-    from engine.graph.check import measured
-
     run = half.run(encoder, head, golden)
     return [*measured.activation_range(run), *measured.rounding(run, golden)]

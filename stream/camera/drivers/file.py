@@ -70,7 +70,7 @@ class VideoPass:
         if t_ns <= self._last_ns:
             t_ns = 0 if self._last_ns < 0 else self._last_ns + round(1e9 / self._fps)
         self._last_ns = t_ns
-        return image, t_ns
+        return np.asarray(image, np.uint8), t_ns
 
     def close(self) -> None:
         """Release the file."""
@@ -103,10 +103,10 @@ class ImagePass:
 
     @staticmethod
     def _decode(path: Path) -> NDArray[np.uint8]:
-        image: NDArray[np.uint8] | None = cv2.imread(str(path), cv2.IMREAD_COLOR)
+        image = cv2.imread(str(path), cv2.IMREAD_COLOR)
         if image is None:
             raise CameraError(f"{path} is not an image that can be read", "remove it or convert it")
-        return image
+        return np.asarray(image, np.uint8)
 
 
 class FileDriver:

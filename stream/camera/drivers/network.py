@@ -6,6 +6,7 @@ import os
 import time
 
 import cv2
+import numpy as np
 
 from stream.camera.driver import Opened, Raw, SourceLost
 from stream.camera.settings import CameraSettings
@@ -54,7 +55,7 @@ class NetworkDriver:
         good, image = self._capture.read()
         if not good or image is None:
             raise SourceLost(f"{self._uri} gives no more frames")
-        return Raw(image, time.monotonic_ns(), "arrival")
+        return Raw(np.asarray(image, np.uint8), time.monotonic_ns(), "arrival")
 
     def close(self) -> None:
         """Disconnect."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 import time
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -63,8 +64,8 @@ class V4L2Driver:
         stamp = self._capture.get(cv2.CAP_PROP_POS_MSEC)
         t_ns = round(stamp * 1e6) if np.isfinite(stamp) else 0
         if 0 <= now - t_ns <= _OLDEST_STAMP_NS:
-            return Raw(image, t_ns, "driver")
-        return Raw(image, now, "arrival")
+            return Raw(np.asarray(image, np.uint8), t_ns, "driver")
+        return Raw(np.asarray(image, np.uint8), now, "arrival")
 
     def close(self) -> None:
         """Release the device."""
@@ -81,7 +82,7 @@ def check_device(path: str) -> None:
         CameraError: If the path is something else than a device.
     """
     try:
-        mode = os.stat(path).st_mode
+        mode = Path(path).stat().st_mode
     except OSError as error:
         raise SourceLost(f"{path} is not there: plug the camera in, or see dfer-stream devices") from error
     if not stat.S_ISCHR(mode):

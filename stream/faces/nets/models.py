@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.errors import DferError
+from stream.faces.settings import FaceError
 
 # name -> (path inside the mediapipe package, sha256, input side px, input value range)
 MODELS: dict[str, tuple[str, str, int, tuple[float, float]]] = {
@@ -38,10 +38,7 @@ MODELS: dict[str, tuple[str, str, int, tuple[float, float]]] = {
         (0.0, 1.0),
     ),
 }
-
-
-class FaceModelError(DferError):
-    """A face model is missing or not the one this code decodes; the message says what to install."""
+_INSTALL = "pip install mediapipe==0.10.14"
 
 
 def model_path(name: str) -> Path:
@@ -54,19 +51,19 @@ def model_path(name: str) -> Path:
         The file's path.
 
     Raises:
-        FaceModelError: If mediapipe is not installed, or its model is missing or has other bytes.
+        FaceError: If mediapipe is not installed, or its model is missing or has other bytes.
     """
     inside, digest, _, _ = MODELS[name]
     spec = importlib.util.find_spec("mediapipe")
     if spec is None or not spec.submodule_search_locations:
-        raise FaceModelError("the face models come with mediapipe: pip install mediapipe==0.10.14")
+        raise FaceError("the face models come with mediapipe, which is not installed", _INSTALL)
     for folder in spec.submodule_search_locations:
         path = Path(folder) / inside
         if path.is_file():
             if hashlib.sha256(path.read_bytes()).hexdigest() != digest:
-                raise FaceModelError(f"{path} is not the expected model: pip install mediapipe==0.10.14")
+                raise FaceError(f"{path} is not the expected model", _INSTALL)
             return path
-    raise FaceModelError(f"this mediapipe carries no {inside}: pip install mediapipe==0.10.14")
+    raise FaceError(f"this mediapipe carries no {inside}", _INSTALL)
 
 
 @functools.cache
@@ -114,7 +111,7 @@ class Net:
                 },
             )
         except RuntimeError as error:
-            raise FaceModelError(f"OpenVINO cannot run {path}: {error}") from error
+            raise FaceError(f"OpenVINO cannot run {path}: {error}") from error
         self._request: Any = compiled.create_infer_request()
         # Bound once: per-call binding of inputs costs more than copying 110 kB.
         self._input = np.zeros((1, self.side_px, self.side_px, 3), np.uint8)

@@ -15,9 +15,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 WIDTH, HEIGHT = 64, 48
-_FLAT_STD = 4.0  # grey levels: below this a thumbnail is a blank (black, white, fade) and says nothing
+_FLAT_STD = 4.0
+"""Grey levels: below this a thumbnail is a blank (black, white, fade) and says nothing."""
 _MIN_OVERLAP = 0.5
-_COARSE = 8.0  # px of the thumbnail: structure wider than this is coarse
+_COARSE = 8.0
+"""px of the thumbnail: structure wider than this is coarse."""
+_STANDS_OUT = 0.25
+"""How far a cut lies below the median likeness of the frames before. Flashes of x0.3 to x40, shakes of 60 px, pans of
+120 px a frame are none with it (scripted, 2026-11-21)."""
+_OTHER_LIGHT, _OTHER_LIGHT_BONUS = 6.0, 0.1
+"""Grey levels of histogram distance that speak for another shot, and by how much they raise the threshold."""
+_BETTER = 0.02
+"""Likeness that a shift must gain before it counts as camera motion."""
 
 
 def thumbnail(image: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -27,7 +36,7 @@ def thumbnail(image: NDArray[np.uint8]) -> NDArray[np.float32]:
     return np.asarray(cv2.resize(green, (WIDTH, HEIGHT), interpolation=cv2.INTER_AREA), np.float32)
 
 
-def similarity(a: NDArray[np.float32], b: NDArray[np.float32]) -> float:
+def correlation(a: NDArray[np.float32], b: NDArray[np.float32]) -> float:
     """Zero-mean normalised cross-correlation of two equally shaped images, -1..1; 0 where one is flat."""
     x, y = a - a.mean(), b - b.mean()
     norm = float(np.sqrt((x * x).sum() * (y * y).sum()))
@@ -35,13 +44,13 @@ def similarity(a: NDArray[np.float32], b: NDArray[np.float32]) -> float:
 
 
 def likeness(a: NDArray[np.float32], b: NDArray[np.float32]) -> float:
-    """Mean of the similarity of two thumbnails and of that of their details, -1..1.
+    """Mean of the correlation of two thumbnails and of that of their details, -1..1.
 
     Two shots are often alike in their coarse light (a bright middle on dark), seldom in detail: on real clips the
     mean is above 0.55 in 999 of 1000 pairs within a shot, below 0.4 in nine of ten pairs from different shots.
     """
     fine_a, fine_b = (np.asarray(v - cv2.GaussianBlur(v, (0, 0), _COARSE), np.float32) for v in (a, b))
-    return 0.5 * (similarity(a, b) + similarity(fine_a, fine_b))
+    return 0.5 * (correlation(a, b) + correlation(fine_a, fine_b))
 
 
 def overlap(
@@ -121,10 +130,10 @@ class CutDetector:
         change = self._shift(last, thumb)
         # In fast motion the frames before were unlike each other too: a cut must stand out from them.
         usual = float(np.median(self._recent)) if self._recent else 1.0
-        stands_out = change.similarity < usual - 0.25
+        stands_out = change.similarity < usual - _STANDS_OUT
         # Other colours speak for another shot too, but less than structure does: a lamp changes them as well.
-        other_light = histogram_distance(last, thumb) > 6.0
-        unlike = change.similarity < self._threshold + (0.1 if other_light else 0.0)
+        other_light = histogram_distance(last, thumb) > _OTHER_LIGHT
+        unlike = change.similarity < self._threshold + (_OTHER_LIGHT_BONUS if other_light else 0.0)
         return Change(unlike and stands_out and self._threshold > -1, change.dx, change.dy, change.similarity)
 
     def _shift(self, last: NDArray[np.float32], thumb: NDArray[np.float32]) -> Change:
@@ -138,6 +147,6 @@ class CutDetector:
             return Change(False, x / WIDTH, y / HEIGHT, max(still, likeness(*overlap(last, thumb, dx, dy))))
         moved = likeness(*overlap(last, thumb, dx, dy))
         # Only a shift that explains the picture better is camera motion.
-        if moved > still + 0.02:
+        if moved > still + _BETTER:
             return Change(False, x / WIDTH, y / HEIGHT, moved)
         return Change(False, 0.0, 0.0, max(still, moved))

@@ -17,7 +17,9 @@ _SAME_FACE = 0.45
 _DRIFT = 0.4
 """A detection that costs more than this from the landmarks says that they drifted."""
 _JUMP_MARGIN = 0.05
+"""Of two tracks on one face the older keeps it, unless it jumped further by this cost."""
 _COAST_HANDICAP = 0.2
+"""Cost added to the jump of a face that was coasting."""
 _MISSES = 3
 """Detections in a row that must not see a face before it is none."""
 

@@ -32,7 +32,7 @@ class FaceTracker:
         settings: Thresholds, times and gates.
 
     Raises:
-        FaceModelError: If the nets' model files are missing or cannot be run.
+        FaceError: If the nets' model files are missing or cannot be run.
     """
 
     def __init__(self, settings: FaceSettings | None = None) -> None:

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import sys
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.console import Exit, guarded
+from stream.camera.recording import Recording
 from stream.show.overlay import OverlayError
 from stream.show.overlay.draw import draw
 from stream.subscribe.meter import Measured, StreamMeter
@@ -46,40 +47,31 @@ def read_messages(path: Path) -> list[dict[str, Any]]:
         if isinstance(body, dict) and str(body.get("schema", "")).startswith("dfer.faces/"):
             found.append(body)
     if not found:
-        raise OverlayError(f"{path}: no faces message; record one with 'dfer-stream run --source ... --json'")
+        raise OverlayError(f"{path}: no faces message", "record one with 'dfer-stream run --source ... --json'")
     return found
 
 
-def read_video(path: Path) -> Iterator[Image]:
-    """Frames of a file, ``(H, W, 3)`` uint8 RGB.
+@dataclass(frozen=True, eq=False)
+class PairedFrame:
+    """A frame with what was published about it.
 
-    Raises:
-        OverlayError: If it does not open.
+    Attributes:
+        image: ``(H, W, 3)`` uint8 RGB.
+        message: The decoded ``faces/`` body; None before the first.
+        measured: What the messages so far measured.
     """
-    capture = cv2.VideoCapture(str(path))
-    if not capture.isOpened():
-        raise OverlayError(f"{path}: does not open as a video; check the path")
-    try:
-        while True:
-            ok, frame = capture.read()
-            if not ok:
-                return
-            yield np.asarray(cv2.cvtColor(frame, cv2.COLOR_BGR2RGB), np.uint8)
-    finally:
-        capture.release()
+
+    image: Image
+    message: Mapping[str, Any] | None
+    measured: Measured
 
 
-def paired(
-    frames: Iterable[Image], messages: Iterable[Mapping[str, Any]]
-) -> Iterator[tuple[Image, Mapping[str, Any] | None, Measured]]:
+def paired(frames: Iterable[Image], messages: Iterable[Mapping[str, Any]]) -> Iterator[PairedFrame]:
     """Each frame with its message; a frame that was dropped keeps the message before it.
 
     Args:
         frames: RGB frames, the first being ``frame_id`` 0.
         messages: Decoded ``faces/`` bodies in the order of publishing.
-
-    Yields:
-        Frame, message (None before the first) and what the messages so far measured.
     """
     meter = StreamMeter()
     waiting = iter(messages)
@@ -92,7 +84,7 @@ def paired(
             if following.get("reason") != "ended":
                 current, measured = following, meter.step(following)
             following = next(waiting, None)
-        yield image, current, measured
+        yield PairedFrame(image, current, measured)
 
 
 def annotated(frames: Iterable[Image], messages: Iterable[Mapping[str, Any]]) -> Iterator[Image]:
@@ -101,8 +93,8 @@ def annotated(frames: Iterable[Image], messages: Iterable[Mapping[str, Any]]) ->
     Yields:
         ``(H, W, 3)`` uint8 RGB, one per frame; as it came before the first message.
     """
-    for image, message, measured in paired(frames, messages):
-        yield image if message is None else draw(image, message, measured)
+    for frame in paired(frames, messages):
+        yield frame.image if frame.message is None else draw(frame.image, frame.message, frame.measured)
 
 
 def write_video(pictures: Iterable[Image], out: Path, fps: float) -> int:
@@ -111,7 +103,7 @@ def write_video(pictures: Iterable[Image], out: Path, fps: float) -> int:
     Args:
         pictures: ``(H, W, 3)`` uint8 RGB, all of one size.
         out: Where to, ending in ``.mp4``.
-        fps: Frames per second.
+        fps: Frames per second; 25 where this is not in [1, 240].
 
     Returns:
         How many were written.
@@ -123,20 +115,20 @@ def write_video(pictures: Iterable[Image], out: Path, fps: float) -> int:
         raise OverlayError(f"{out}: the video's name must end in .mp4")
     partial = out.with_name(f".{out.stem}.partial.mp4")
     writer: cv2.VideoWriter | None = None
-    count = 0
+    count, fps = 0, fps if 1 <= fps <= 240 else 25.0
     try:
         for picture in pictures:
             if writer is None:
                 size = (picture.shape[1], picture.shape[0])
                 writer = cv2.VideoWriter(str(partial), cv2.VideoWriter.fourcc(*"mp4v"), fps, size)
                 if not writer.isOpened():
-                    raise OverlayError(f"{out}: cannot be written; check the folder")
+                    raise OverlayError(f"{out}: cannot be written", "check the folder")
             writer.write(cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
             count += 1
         if writer is None:
             raise OverlayError(f"{out}: there was no frame to write")
         writer.release()
-        os.replace(partial, out)
+        partial.replace(out)
     finally:
         if writer is not None:
             writer.release()
@@ -148,13 +140,12 @@ def annotate_file(video: Path, run: Path, out: Path) -> int:
     """Annotate a video file with a recorded run of it; returns the number of frames.
 
     Raises:
-        OverlayError: If one of the files cannot be read or written.
+        DferError: If one of the files cannot be read or written.
     """
     messages = read_messages(run)
-    capture = cv2.VideoCapture(str(video))
-    fps = capture.get(cv2.CAP_PROP_FPS)
-    capture.release()
-    return write_video(annotated(read_video(video), messages), out, fps if 1 <= fps <= 240 else 30.0)
+    with Recording(str(video)) as recording:
+        images = (frame.image for frame in recording)
+        return write_video(annotated(images, messages), out, recording.opened.fps)
 
 
 def main() -> int:
@@ -164,13 +155,12 @@ def main() -> int:
     parser.add_argument("run", type=Path, help="what 'dfer-stream run --json' printed")
     parser.add_argument("out", type=Path, help="the annotated video, ending in .mp4")
     options = parser.parse_args()
-    try:
-        count = annotate_file(options.video, options.run, options.out)
-    except OverlayError as error:
-        print(f"annotate: {error}", file=sys.stderr)
-        return 1
-    print(f"{options.out}: {count} frames")
-    return 0
+
+    def annotate() -> int:
+        print(f"{options.out}: {annotate_file(options.video, options.run, options.out)} frames")
+        return Exit.DONE
+
+    return guarded("annotate", annotate)
 
 
 if __name__ == "__main__":

@@ -34,10 +34,8 @@ def _mask(text: str, height_px: int, bold: bool) -> tuple[NDArray[np.float32], i
     columns += -columns % _OVERSAMPLE
     large = np.zeros((rows, columns), np.uint8)
     cv2.putText(large, text, (pad, pad + height), _FONT, scale, 255, stroke, cv2.LINE_AA)
-    small = cv2.resize(large, (columns // _OVERSAMPLE, rows // _OVERSAMPLE), interpolation=cv2.INTER_AREA).astype(
-        np.float32
-    )
-    return small / 255, (pad + height) // _OVERSAMPLE
+    small = cv2.resize(large, (columns // _OVERSAMPLE, rows // _OVERSAMPLE), interpolation=cv2.INTER_AREA)
+    return np.asarray(small, np.float32) / np.float32(255), (pad + height) // _OVERSAMPLE
 
 
 def text_width(text: str, height_px: int, bold: bool = False) -> int:
@@ -53,7 +51,6 @@ def put_text(
     colour: Colour,
     bold: bool = False,
     align: str = "left",
-    shadow: bool = False,
 ) -> int:
     """Draw one line; what lies outside the picture is cut off.
 
@@ -65,7 +62,6 @@ def put_text(
         colour: RGB.
         bold: Thicker strokes.
         align: ``left``, ``centre`` or ``right``.
-        shadow: A dark edge, for text without a panel behind it.
 
     Returns:
         The width drawn, px.
@@ -75,9 +71,6 @@ def put_text(
     mask, base = _mask(_plain(text), max(height_px, 4), bold)
     offset = {"left": 0.0, "centre": mask.shape[1] / 2, "right": float(mask.shape[1])}[align]
     x, y = int(round(xy[0] - offset)), int(round(xy[1])) - base
-    if shadow:
-        grown = np.clip(cv2.GaussianBlur(mask, (0, 0), max(height_px * 0.16, 0.8)) * 2.2, 0, 1)
-        _composite(image, grown, x, y, (0, 0, 0))
     _composite(image, mask, x, y, colour)
     return int(mask.shape[1])
 

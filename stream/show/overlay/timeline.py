@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -38,7 +37,7 @@ class Curve:
 
 
 @dataclass
-class Run:
+class RunSeries:
     """What a run's messages say, ready to be drawn.
 
     Attributes:
@@ -54,13 +53,13 @@ class Run:
     primary: str | None
 
     @classmethod
-    def of(cls, messages: Iterable[Mapping[str, Any]]) -> Run:
+    def of(cls, messages: Iterable[Mapping[str, Any]]) -> RunSeries:
         """Collect messages, in the order they were published.
 
         Args:
             messages: Decoded ``faces/`` bodies. The time axis is that of capture, where there is none of publishing.
         """
-        run = cls([], [], {}, None)
+        series = cls([], [], {}, None)
         seen: Counter[str] = Counter()
         start_ns: int | None = None
         offset_ns = 0
@@ -70,21 +69,21 @@ class Run:
                 offset_ns = captured - published
             t_ns = captured if captured is not None else (published or 0) + offset_ns
             start_ns = t_ns if start_ns is None else start_ns
-            t_s = max((t_ns - start_ns) / 1e9, run.t_s[-1] if run.t_s else 0.0)
-            run.t_s.append(t_s)
-            run.valid.append(bool(message.get("valid", True)))
+            t_s = max((t_ns - start_ns) / 1e9, series.t_s[-1] if series.t_s else 0.0)
+            series.t_s.append(t_s)
+            series.valid.append(bool(message.get("valid", True)))
             for face in message.get("faces") or ():
                 if face.get("state") == "lost":
                     continue
                 name = str(face.get("id", "?"))
                 seen[name] += 1000 if face.get("primary") else 1
-                curve = run.faces.setdefault(name, Curve())
+                curve = series.faces.setdefault(name, Curve())
                 curve.t_s.append(t_s)
                 curve.scores.append(face.get("smoothed") or face.get("probs") or {})
                 curve.labels.append(face.get("label"))
                 curve.ready.append(bool(face.get("ready")))
-        run.primary = seen.most_common(1)[0][0] if seen else None
-        return run
+        series.primary = seen.most_common(1)[0][0] if seen else None
+        return series
 
 
 def timeline(
@@ -108,13 +107,13 @@ def timeline(
     """
     width, height = size
     if width < 320 or height < 160:
-        raise OverlayError(f"a timeline needs at least 320×160 px, not {width}×{height}")
-    run = Run.of(messages)
-    if face is not None and face not in run.faces:
-        known = ", ".join(run.faces) or "none at all"
-        raise OverlayError(f"the run has no face {face!r}; it has {known}")
-    name = face if face is not None else run.primary
-    curve = run.faces[name] if name is not None else Curve()
+        raise OverlayError(f"a timeline of {width}×{height} px is too small", "give at least 320×160")
+    series = RunSeries.of(messages)
+    if face is not None and face not in series.faces:
+        known = ", ".join(series.faces) or "none at all"
+        raise OverlayError(f"the run has no face {face!r}", f"it has {known}")
+    name = face if face is not None else series.primary
+    curve = series.faces[name] if name is not None else Curve()
     labels = ordered({label for scores in curve.scores for label in scores})
 
     picture = np.empty((height, width, 3), np.uint8)
@@ -122,13 +121,16 @@ def timeline(
     unit = max(round(min(height / 36, width / 90)), 6)
     left, right = unit * 5, width - unit * 15
     top, bottom = unit * 3, height - unit * 8
-    span = run.t_s[-1] if run.t_s and run.t_s[-1] > 0 else 1.0
+    span = series.t_s[-1] if series.t_s and series.t_s[-1] > 0 else 1.0
     columns = (np.arange(right - left) + 0.5) / (right - left) * span
 
     fill(picture, left, top, right - left, bottom - top, TRACK, 0.35)
-    _draw_bands(picture, curve, labels, columns, left, top, bottom, run)
-    _draw_ribbon(picture, curve, columns, left, bottom + unit, unit * 2, run)
-    _draw_validity(picture, run, columns, left, top, bottom + unit * 3)
+    fill(picture, left, bottom + unit, right - left, unit * 2, TRACK, 0.35)
+    held = _held(curve, columns, series)
+    _draw_bands(picture[top:bottom, left:right], curve, labels, held)
+    _draw_ribbon(picture[bottom + unit : bottom + unit * 3, left:right], curve, held)
+    below = bottom + unit * 3
+    _draw_validity(picture[top:below, left:right], picture[below + 2 : below + 6, left:right], series, columns)
     _draw_axes(picture, span, left, right, top, bottom, unit)
     title = "no face" if name is None else f"face {name}"
     put_text(picture, title, (left, top - unit), unit, INK, bold=True)
@@ -158,72 +160,58 @@ def save_png(picture: Image, path: Path) -> None:
     partial = path.with_name(f".{path.name}.partial")
     try:
         partial.write_bytes(data.tobytes())
-        os.replace(partial, path)
+        partial.replace(path)
     except OSError as error:
         partial.unlink(missing_ok=True)
         raise OverlayError(f"{path}: cannot be written: {error.strerror}") from error
 
 
-def _held(curve: Curve, columns: NDArray[np.float64], run: Run) -> NDArray[np.intp]:
+def _held(curve: Curve, columns: NDArray[np.float64], series: RunSeries) -> NDArray[np.intp]:
     """For each column the curve's entry that held then, -1 where the face was not seen."""
     if not curve.t_s:
         return np.full(len(columns), -1, np.intp)
     times = np.asarray(curve.t_s)
     index = np.searchsorted(times, columns, side="right") - 1
     # The message that held at a column must be one that had this face.
-    message = np.searchsorted(np.asarray(run.t_s), columns, side="right") - 1
-    seen = times[np.clip(index, 0, None)] >= np.asarray(run.t_s)[np.clip(message, 0, None)] - 1e-9
+    message = np.searchsorted(np.asarray(series.t_s), columns, side="right") - 1
+    seen = times[np.clip(index, 0, None)] >= np.asarray(series.t_s)[np.clip(message, 0, None)] - 1e-9
     return np.where((index >= 0) & seen, index, -1)
 
 
-def _draw_bands(
-    picture: Image,
-    curve: Curve,
-    labels: list[str],
-    columns: NDArray[np.float64],
-    left: int,
-    top: int,
-    bottom: int,
-    run: Run,
-) -> None:
+def _draw_bands(plot: Image, curve: Curve, labels: list[str], held: NDArray[np.intp]) -> None:
+    """The scores held at each column of the plot, stacked."""
     if not labels:
         return
-    held = _held(curve, columns, run)
-    rows = np.arange(bottom - top)[::-1] + 0.5  # from the bottom up
+    rows = np.arange(len(plot))[::-1] + 0.5  # from the bottom up
     colours = np.array([colour_of(label) for label in labels], np.uint8)
     table = np.array([[float(scores.get(label, 0.0)) for label in labels] for scores in curve.scores])
-    ready = np.asarray(curve.ready)
     for x, k in enumerate(held):
         if k < 0 or not table[k].sum() > 0:
             continue
         edges = np.cumsum(table[k]) / table[k].sum() * len(rows)
         column = colours[np.minimum(np.searchsorted(edges, rows, side="right"), len(labels) - 1)]
-        if not ready[k]:
+        if not curve.ready[k]:
             # Not ready: the same colours, washed out and striped.
             stripe = ((np.arange(len(rows)) + x) // 4 % 2 == 0)[:, None]
             column = np.where(stripe, column // 2 + np.array(PANEL, np.uint8) // 2, column // 3)
-        picture[top:bottom, left + x] = column
+        plot[:, x] = column
 
 
-def _draw_ribbon(
-    picture: Image, curve: Curve, columns: NDArray[np.float64], left: int, y: int, height: int, run: Run
-) -> None:
+def _draw_ribbon(ribbon: Image, curve: Curve, held: NDArray[np.intp]) -> None:
     """The label held at each moment; unsure is grey, not ready is empty."""
-    fill(picture, left, y, len(columns), height, TRACK, 0.35)
-    for x, k in enumerate(_held(curve, columns, run)):
+    for x, k in enumerate(held):
         if k >= 0 and curve.ready[k]:
             label = curve.labels[k]
-            picture[y : y + height, left + x] = TRACK if label is None else colour_of(label)
+            ribbon[:, x] = TRACK if label is None else colour_of(label)
 
 
-def _draw_validity(picture: Image, run: Run, columns: NDArray[np.float64], left: int, top: int, bottom: int) -> None:
-    """Moments without a fresh live frame: a red line below, the bands darkened."""
-    if not run.t_s:
+def _draw_validity(plot: Image, line: Image, series: RunSeries, columns: NDArray[np.float64]) -> None:
+    """Moments without a fresh live frame: the plot darkened, a red line below."""
+    if not series.t_s:
         return
-    valid = np.asarray(run.valid)[np.clip(np.searchsorted(run.t_s, columns, side="right") - 1, 0, None)]
-    for x in np.flatnonzero(~valid):
-        picture[top:bottom, left + x] //= 2
-        picture[bottom + 2 : bottom + 6, left + x] = BAD
+    valid = np.asarray(series.valid)[np.clip(np.searchsorted(series.t_s, columns, side="right") - 1, 0, None)]
+    plot[:, ~valid] //= 2
+    line[:, ~valid] = BAD
 
 
 def _draw_axes(picture: Image, span: float, left: int, right: int, top: int, bottom: int, unit: int) -> None:

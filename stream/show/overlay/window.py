@@ -7,7 +7,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping
-from types import TracebackType
 from typing import Any
 
 import cv2
@@ -40,27 +39,27 @@ def check_display(timeout_s: float = 20.0) -> None:
     gui = next((row for row in cv2.getBuildInformation().splitlines() if row.strip().startswith("GUI:")), "")
     if gui.split(":")[-1].strip() == "NONE":
         raise OverlayError(
-            "--show: this OpenCV is a headless build without windows; install opencv-python instead of "
-            "opencv-python-headless, or leave out --show"
+            "--show: this OpenCV is a headless build without windows",
+            "install opencv-python instead of opencv-python-headless, or leave out --show",
         )
     if sys.platform.startswith("linux") and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
         raise OverlayError(
-            "--show: there is no display (DISPLAY and WAYLAND_DISPLAY are unset); run it on the desktop, use "
-            "'ssh -X', or leave out --show"
+            "--show: there is no display (DISPLAY and WAYLAND_DISPLAY are unset)",
+            "run it on the desktop, use 'ssh -X', or leave out --show",
         )
     try:
         probe = subprocess.run([sys.executable, "-c", _PROBE], capture_output=True, text=True, timeout=timeout_s)
     except subprocess.TimeoutExpired as error:
-        raise OverlayError("--show: the display does not answer; leave out --show") from error
+        raise OverlayError("--show: the display does not answer", "leave out --show") from error
     if probe.returncode:
         words = [row for row in probe.stderr.splitlines() if row.strip()] or ["no reason given"]
         raise OverlayError(
-            f"--show: the display {os.environ.get('DISPLAY', '')} cannot be used ({words[0]}); "
-            "check DISPLAY and its permissions, or leave out --show"
+            f"--show: the display {os.environ.get('DISPLAY', '')} cannot be used ({words[0]})",
+            "check DISPLAY and its permissions, or leave out --show",
         )
 
 
-class Window:
+class OverlayWindow:
     """Shows frames with what was published about them: a sink of the daemon, or fed by :meth:`show`.
 
     Args:
@@ -80,12 +79,10 @@ class Window:
         self._shown_ns: int | None = None
         self._image = np.zeros((480, 640, 3), np.uint8)
 
-    def __enter__(self) -> Window:
+    def __enter__(self) -> OverlayWindow:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def take(self, message: Message, body: bytes, frame: Frame | None) -> bool:
@@ -135,7 +132,7 @@ class Window:
             return (cv2.waitKey(1) & 0xFF) not in _QUIT_KEYS
         except cv2.error as error:
             reason = (error.err or "no reason given").strip()
-            raise OverlayError(f"--show: OpenCV could not show the window ({reason}); leave out --show") from error
+            raise OverlayError(f"--show: OpenCV could not show the window ({reason})", "leave out --show") from error
 
     def close(self) -> None:
         """Close the window."""

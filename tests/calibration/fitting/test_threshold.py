@@ -55,6 +55,6 @@ def test_answers_of_one_confidence_are_kept_or_left_together() -> None:
     confidence = np.array([0.9, 0.9, 0.6, 0.6, 0.6, 0.3])
     for correct in ([1, 1, 1, 1, 0, 0], [1, 1, 0, 1, 1, 0]):
         found = threshold.for_risk(confidence, np.array(correct, bool), 0.25)
-        assert (found.threshold, found.coverage, found.risk) == (0.6, pytest.approx(5 / 6), pytest.approx(0.2))
+        assert (found.threshold, found.coverage, found.risk) == pytest.approx((0.6, 5 / 6, 0.2))
         assert threshold.for_risk(confidence, np.array(correct, bool), 0.1).threshold == 0.9
     assert threshold.for_risk(confidence, np.array([1, 1, 1, 1, 0, 0], bool), 0.4).threshold == 0  # nothing is left out

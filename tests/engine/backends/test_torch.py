@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import onnxruntime
 import pytest
@@ -8,10 +10,10 @@ from onnx import TensorProto, helper, numpy_helper
 
 from engine.backends import BackendError, open_backend
 from engine.backends.pytorch import TorchBackend
-from engine.backends.torch_graph import _OPERATORS, OnnxModule
-from engine.build.parity import compare
+from engine.backends.torch_graph import OnnxModule
+from engine.backends.torch_operators import OPERATORS
+from engine.build.gate import replay
 from engine.bundle.bundle import Bundle
-from engine.graph import onnx_file as graph
 from engine.graph.check.operators import ALLOWED
 
 
@@ -19,7 +21,7 @@ from engine.graph.check.operators import ALLOWED
 def test_torch_reproduces_the_golden_vectors(exported: Bundle, precision: str) -> None:
     backend = TorchBackend(exported, precision=precision, device="cpu")
     assert backend.graph_note == "not a GPU"
-    parity = compare(backend, exported.golden())
+    parity = replay(backend, exported.golden())
     assert parity.max_delta <= (1e-5 if precision == "fp32" else 0.02)
     assert parity.top1 >= 0.99
     backend.close()
@@ -58,7 +60,7 @@ def test_unknown_precision_and_operator_are_refused(exported: Bundle) -> None:
 
 
 def test_every_operator_torch_knows_is_on_tensorrts_list() -> None:
-    assert set(_OPERATORS) <= set(ALLOWED)
+    assert set(OPERATORS) <= set(ALLOWED)
 
 
 CASES = [
@@ -80,7 +82,7 @@ CASES = [
 
 @pytest.mark.parametrize(("kind", "extras", "attributes", "shape"), CASES)
 def test_operators_agree_with_onnx_runtime(
-    kind: str, extras: list[tuple[str, list[int]]], attributes: dict[str, object], shape: tuple[int, ...]
+    kind: str, extras: list[tuple[str, list[int]]], attributes: dict[str, Any], shape: tuple[int, ...]
 ) -> None:
     if kind == "Expand":
         extras = [("shape", [4, *[1] * (len(shape) - 1), shape[-1]])] if len(shape) > 2 else [("shape", [4, 2, 3])]
@@ -103,23 +105,3 @@ def test_operators_agree_with_onnx_runtime(
     found = OnnxModule(model)(torch.from_numpy(x))[0].numpy()
     assert found.shape == expected.shape
     assert np.allclose(found, expected, atol=1e-6)
-
-
-@pytest.mark.parametrize("part", ["encoder", "head"])
-def test_with_fixed_shapes_a_graph_goes_through_torch_export(exported: Bundle, part: str) -> None:
-    golden = exported.golden()
-    ring = torch.from_numpy(golden.features)
-    first, other = (
-        (torch.from_numpy(golden.crops[at : at + 2]),)
-        if part == "encoder"
-        else (ring, torch.from_numpy(golden.windows[at : at + 2]))
-        for at in (0, 2)
-    )
-    module = OnnxModule(graph.load(exported.path / f"{part}.onnx")).eval()
-    with torch.no_grad():
-        wanted = module(*other)
-        module.fix_shapes(*first)
-        program = torch.export.export(module, first).module()
-        for found in (module(*other), program(*other)):
-            for a, b in zip(found, wanted, strict=True):
-                torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-5)

@@ -10,7 +10,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from engine.bundle.bundle import MANIFEST, Bundle, BundleError, add_file, encode_manifest, write_bundle
+from engine.bundle import Bundle, BundleError, add_file, write_bundle
+from engine.bundle.bundle import MANIFEST
+from engine.bundle.files import encode_manifest
 
 
 def flip(path: Path, at: int, bit: int = 0) -> None:

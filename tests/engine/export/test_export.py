@@ -9,13 +9,12 @@ import pytest
 import torch
 from torch import nn
 
-from engine.bundle import golden
-from engine.bundle.bundle import Bundle
+from engine.bundle import Bundle, softmax
 from engine.export.export import ExportError, export_bundle, export_encoder, export_head
 from engine.graph import onnx_file as graph
 from engine.preprocess import normalise
 from tests.engine.conftest import random_crops
-from tests.engine.tiny_models import TinyEncoder, TinyHead, tiny_modules, tiny_spec
+from tests.engine.tiny_models import tiny_modules, tiny_spec
 
 
 def test_graphs_answer_what_the_modules_answer(exported: Bundle) -> None:
@@ -28,7 +27,7 @@ def test_graphs_answer_what_the_modules_answer(exported: Bundle) -> None:
     assert vectors.now is not None
     assert np.allclose(vectors.features, features.numpy(), atol=1e-5)
     # Logits are cosines over 0.01, so f32's own noise is 1e-4 of them; probabilities are what must agree.
-    assert np.abs(golden.softmax(vectors.logits) - golden.softmax(logits.numpy())).max() <= 1e-5
+    assert np.abs(softmax(vectors.logits) - softmax(logits.numpy())).max() <= 1e-5
     assert np.allclose(vectors.relevance, relevance.numpy(), atol=1e-4)
     assert np.allclose(vectors.now, now.numpy(), atol=1e-3)
 
@@ -36,7 +35,7 @@ def test_graphs_answer_what_the_modules_answer(exported: Bundle) -> None:
 @pytest.mark.parametrize(("unit", "window", "has_now"), [(2, 4, False), (4, 1, True)])
 def test_other_units_and_windows(tmp_path: Path, unit: int, window: int, has_now: bool) -> None:
     spec = tiny_spec(unit, window, has_now=has_now)
-    encoder, head = tiny_modules(spec)
+    encoder, head = tiny_modules(spec, depth=1)
     crops = random_crops(spec, 9)
     bundle = export_bundle(encoder, head, spec, tmp_path / "b", golden_crops=crops, provenance={}, metrics={"war": 0.5})
     vectors = bundle.golden()
@@ -56,11 +55,13 @@ def test_weights_come_back_as_a_checkpoint(exported: Bundle) -> None:
     assert "blocks.0.attention.qkv.weight.T" in {t.name for t in model.graph.initializer}
 
 
-def test_export_is_deterministic_and_names_no_path(tmp_path: Path, exported: Bundle) -> None:
+def test_export_is_deterministic_names_no_path_and_gives_training_mode_back(tmp_path: Path, exported: Bundle) -> None:
     spec = exported.spec
-    encoder, head = tiny_modules(spec)
+    encoder, head = (module.train() for module in tiny_modules(spec))
     export_encoder(encoder, spec, tmp_path / "encoder.onnx")
     export_head(head, spec, tmp_path / "head.onnx")
+    assert encoder.training
+    assert head.training
     for name in ("encoder.onnx", "encoder.onnx.data", "head.onnx", "head.onnx.data"):
         written = (tmp_path / name).read_bytes()
         assert written == (exported.path / name).read_bytes(), name
@@ -112,14 +113,6 @@ def test_modules_that_break_the_contract_are_refused(tmp_path: Path) -> None:
             encoder, head, spec, tmp_path / "b", golden_crops=random_crops(spec, 8), provenance={}, metrics={}, opset=17
         )
     assert not list(tmp_path.iterdir())
-
-
-def test_training_mode_is_given_back(tmp_path: Path) -> None:
-    spec = tiny_spec()
-    head = TinyHead(spec).train()
-    export_head(head, spec, tmp_path / "head.onnx")
-    assert head.training
-    assert isinstance(TinyEncoder(spec), nn.Module)
 
 
 def test_a_feature_of_zeros_gives_numbers(exported: Bundle) -> None:

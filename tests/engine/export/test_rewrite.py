@@ -8,7 +8,8 @@ import onnx
 import pytest
 from onnx import helper, numpy_helper
 
-from engine.build.build import BuildOptions, build
+from engine.build.build import build
+from engine.build.options import BuildOptions
 from engine.bundle.bundle import Bundle
 from engine.cli import main
 from engine.export.export import export_bundle
@@ -31,17 +32,17 @@ def opset_of(model: Any) -> int:
 def test_exported_graphs_keep_every_rule_in_both_opsets(
     exported: Bundle, tmp_path: Path, precision: str, opset: int | None
 ) -> None:
-    report, lines = rewrite(exported.path, tmp_path / "out", precision, opset=opset)
-    assert report["opset"] == (opset or 18)
-    assert report["batch"] == {"min": 1, "max": 8}
-    assert report["max_delta"] <= (1e-5 if precision == "fp32" else 0.02)
-    assert "batch 1 to 8" in lines[0]
+    done = rewrite(exported.path, tmp_path / "out", precision, opset=opset)
+    assert done.opset == (opset or 18)
+    assert (done.low, done.high) == (1, 8)
+    assert done.max_delta <= (1e-5 if precision == "fp32" else 0.02)
+    assert "batch 1 to 8" in done.lines()[0]
     for part in ("encoder", "head"):
-        described, text = describe(tmp_path / "out" / f"{part}.onnx")
-        assert described["opset"] == {"ai.onnx": opset or 18}
-        assert described["batch"] == "1-8"
-        assert described["findings"] == []
-        assert f"opset {opset or 18}, batch 1-8" in text[1]
+        described = describe(tmp_path / "out" / f"{part}.onnx")
+        assert described.opset == {"ai.onnx": opset or 18}
+        assert described.batch == "1-8"
+        assert described.findings == []
+        assert f"opset {opset or 18}, batch 1-8" in described.lines()[1]
         model = graph.load(tmp_path / "out" / f"{part}.onnx")
         onnx.checker.check_model(model, full_check=True)
         if precision == "fp32":
@@ -52,7 +53,7 @@ def test_exported_graphs_keep_every_rule_in_both_opsets(
 
 def test_a_module_exported_at_opset_23_goes_the_whole_way(tmp_path: Path) -> None:
     spec = tiny_spec()
-    encoder, head = tiny_modules(spec)
+    encoder, head = tiny_modules(spec, depth=1)
     bundle = export_bundle(
         encoder, head, spec, tmp_path / "b", golden_crops=random_crops(spec, 9), provenance={}, metrics={}, opset=23
     )
@@ -60,7 +61,7 @@ def test_a_module_exported_at_opset_23_goes_the_whole_way(tmp_path: Path) -> Non
         assert opset_of(graph.load(path)) == 23
         assert [str(finding) for finding in check_form(graph.load(path))] == []
     assert build(bundle.path, tmp_path / "e", "openvino", BuildOptions(precision="fp32")).parity.top1 == 1.0
-    assert rewrite(bundle.path, tmp_path / "half")[0]["opset"] == 23
+    assert rewrite(bundle.path, tmp_path / "half").opset == 23
     with pytest.raises(GraphError, match="opset 23.*cannot be taken back to 18"):
         rewrite(bundle.path, tmp_path / "back", opset=18)
     assert not (tmp_path / "back").exists()
@@ -81,8 +82,7 @@ def test_an_operator_that_the_opset_does_not_have_is_named(exported: Bundle) -> 
 
 @pytest.mark.parametrize(("batch", "shown"), [(1, "1"), (3, "3"), ((2, 5), "2-5")])
 def test_a_batch_is_fixed_or_bounded_and_proven(exported: Bundle, tmp_path: Path, batch: Any, shown: str) -> None:
-    report, _ = rewrite(exported.path, tmp_path / "out", "fp16", batch)
-    assert report["max_delta"] <= 0.02
+    assert rewrite(exported.path, tmp_path / "out", "fp16", batch).max_delta <= 0.02
     for part in ("encoder", "head"):
         model = graph.load(tmp_path / "out" / f"{part}.onnx")
         assert graph.metadata(model)["dferstream.batch"] == shown

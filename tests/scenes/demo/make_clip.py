@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,6 +15,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.console import Exit, guarded
 from tests.scenes.demo.portrait import DemoError, load_portrait
 from tests.scenes.demo.render import Renderer, View
 
@@ -106,7 +105,7 @@ def _encode(path: Path) -> None:
     try:
         import av
     except ImportError as error:
-        raise DemoError("H.264 is written with PyAV: pip install av") from error
+        raise DemoError("H.264 is written with PyAV", "pip install av") from error
     try:
         container = av.open(str(path), "w")
     except OSError as error:
@@ -137,7 +136,7 @@ def write_clip(out: Path) -> None:
     partial = out.with_name(f".{out.stem}.partial.mp4")
     try:
         _encode(partial)
-        os.replace(partial, out)
+        partial.replace(out)
     finally:
         partial.unlink(missing_ok=True)
     segments = [{"start_s": start, "end_s": end, "expression": name} for start, end, name in SEGMENTS]
@@ -145,19 +144,20 @@ def write_clip(out: Path) -> None:
     listing = out.with_suffix(".json")
     partial_listing = listing.with_name(f".{listing.name}.partial")
     partial_listing.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
-    os.replace(partial_listing, listing)
+    partial_listing.replace(listing)
 
 
 def main() -> int:
     """Command line."""
     parser = argparse.ArgumentParser(prog="python -m tests.scenes.demo.make_clip", description=__doc__)
     parser.add_argument("out", type=Path, help="where to write the clip, ending in .mp4")
-    try:
-        write_clip(parser.parse_args().out)
-    except DemoError as error:
-        print(f"make_clip: {error}", file=sys.stderr)
-        return 1
-    return 0
+    options = parser.parse_args()
+
+    def make() -> int:
+        write_clip(options.out)
+        return Exit.DONE
+
+    return guarded("make_clip", make)
 
 
 if __name__ == "__main__":

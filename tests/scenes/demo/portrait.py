@@ -56,8 +56,8 @@ def photograph() -> NDArray[np.uint8]:
     try:
         from skimage import data
     except ImportError as error:
-        raise DemoError("the portrait comes with scikit-image: pip install scikit-image") from error
-    return np.asarray(data.astronaut(), np.uint8)
+        raise DemoError("the portrait comes with scikit-image", "pip install scikit-image") from error
+    return np.asarray(data.astronaut(), np.uint8)  # type: ignore[no-untyped-call]
 
 
 def find_landmarks(image: NDArray[np.uint8]) -> NDArray[np.float64]:
@@ -105,12 +105,12 @@ def _soft(shape: tuple[int, ...], strokes: list[tuple[NDArray[np.float64], float
 
 def _relaxed(image: NDArray[np.float32], at: NDArray[np.float64], unit: float) -> NDArray[np.float32]:
     """The skin at rest: no smile folds, no shine on lifted cheeks, no shadow in the mouth corners."""
-    mouth = np.zeros(image.shape[:2], np.uint8)
+    mouth: NDArray[np.uint8] = np.zeros(image.shape[:2], np.uint8)
     outline = np.concatenate([at[list(INNER_UPPER)], at[list(INNER_LOWER)][::-1]])
     cv2.fillPoly(mouth, [np.round(outline).astype(np.int32)], 255)
-    mouth = cv2.dilate(mouth, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (9, 9)))
+    mouth = np.asarray(cv2.dilate(mouth, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (9, 9))), np.uint8)
     healed = cv2.inpaint(np.clip(image, 0, 255).astype(np.uint8), mouth, 8, cv2.INPAINT_TELEA)
-    blend = _blur(mouth.astype(np.float32) / 255, 1.5)[..., None]
+    blend = _blur(mouth.astype(np.float32) / np.float32(255), 1.5)[..., None]
     image = np.asarray(image * (1 - blend) + healed * blend, np.float32)
 
     fold = _soft(image.shape, [(_fold_line(at, side), 0.17 * unit) for side in (0, 1)], 0.035 * unit)

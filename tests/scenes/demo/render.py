@@ -157,7 +157,7 @@ class Renderer:
             target[still].astype(np.float32),
             method=cv2.LMEDS,
         )
-        return self._mouth(picture, target, view, np.asarray(skull, np.float64))
+        return self._mouth(np.asarray(picture, np.float32), target, view, np.asarray(skull, np.float64))
 
 
 def _rounded(line: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 from pathlib import Path
 
@@ -21,7 +22,7 @@ def steer(path: Path, mode: str) -> None:
     """Set the mode: ``ok``, ``absent``, ``hang``, ``hang_open``, ``freeze``, ``big``."""
     draft = path.with_suffix(".draft")
     draft.write_text(mode)
-    os.replace(draft, path)
+    draft.replace(path)
 
 
 class SteeredCamera:
@@ -29,22 +30,23 @@ class SteeredCamera:
 
     def __init__(self, uri: SourceUri, settings: CameraSettings) -> None:
         self._script = Path(uri.target)
+        self._pace = threading.Event()
         self._noise = np.random.default_rng(os.getpid())
         self._still: NDArray[np.uint8] = self._noise.integers(0, 256, (48, 64, 3), np.uint8)
 
     def open(self) -> Opened:
         mode = self._script.read_text()
         if mode == "hang_open":
-            time.sleep(1e6)
+            threading.Event().wait()
         if mode == "absent":
             raise SourceLost("not plugged in")
         return Opened(64, 48, self.fps)
 
     def read(self) -> Raw:
-        time.sleep(1 / self.fps)
+        self._pace.wait(1 / self.fps)
         mode = self._script.read_text()
         if mode == "hang":
-            time.sleep(1e6)
+            threading.Event().wait()
         if mode == "absent":
             raise SourceLost("unplugged")
         if mode != "freeze":

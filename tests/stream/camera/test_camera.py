@@ -8,7 +8,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import psutil
@@ -17,6 +16,7 @@ import pytest
 from stream.camera import Camera, CameraError, CameraSettings
 from tests.stream.camera.fakes import DRIVER, DYING, steer
 from tests.stream.camera.reading import read_until
+from tests.waiting import wait_for
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -60,13 +60,6 @@ def test_a_slow_reader_gets_the_newest_frame_and_an_exact_count_of_drops(script:
         assert frame.seq >= before.captured + 9
         assert camera.stats.dropped == frame.seq + 1 - camera.stats.delivered
         assert camera.stats.dropped >= before.dropped + 9
-
-
-def wait_for(done: Callable[[], bool], seconds: float = 20.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not done():
-        assert time.monotonic() < deadline
-        time.sleep(0.002)
 
 
 def test_the_callers_picture_is_never_overwritten(script: Path) -> None:
@@ -228,14 +221,14 @@ def test_closing_leaves_no_descriptor_process_or_shared_memory(script: Path) -> 
 
 
 PARENT = """
-import sys, time
+import signal, sys
 from stream.camera import Camera, CameraSettings
 camera = Camera(sys.argv[1], CameraSettings(driver=sys.argv[2] or None))
 camera.start()
 while camera.read(1.0) is None:
     pass
 print(camera._process.pid, flush=True)
-time.sleep(1e6)
+signal.pause()
 """
 
 

@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from stream.camera import CameraError
-from stream.camera import devices as devices_module
 from stream.camera.devices import (
     ENUM_FMT,
     ENUM_FRAMEINTERVALS,
@@ -20,6 +19,7 @@ from stream.camera.devices import (
     list_devices,
 )
 from stream.cli import main
+from stream.commands import devices as command
 
 MJPG, YUYV = (struct.unpack("=I", code)[0] for code in (b"MJPG", b"YUYV"))
 
@@ -108,19 +108,19 @@ def test_none_is_a_clear_message(tmp_path: Path) -> None:
 def test_the_command_without_a_camera(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(devices_module, "list_devices", lambda: list_devices(tmp_path))
-    assert main(["devices"]) == 1
+    monkeypatch.setattr(command, "list_devices", lambda: list_devices(tmp_path))
+    assert main(["devices"]) == 2
     out, err = capsys.readouterr()
     assert out == ""
     assert err.startswith("dfer-stream devices: no camera found")
-    assert main(["devices", "--json"]) == 1
+    assert main(["devices", "--json"]) == 2
     assert json.loads(capsys.readouterr().out) == []
 
 
 def test_the_command_with_cameras(
     machine: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(devices_module, "list_devices", lambda: list_devices(*machine, ioctl=kernel(1)))  # type: ignore[arg-type]
+    monkeypatch.setattr(command, "list_devices", lambda: list_devices(*machine, ioctl=kernel(1)))  # type: ignore[arg-type]
     assert main(["devices", "--json"]) == 0
     listed = json.loads(capsys.readouterr().out)
     assert listed[0]["modes"][0] == {"fourcc": "MJPG", "width": 1280, "height": 720, "fps": [30.0, 15.0]}

@@ -97,7 +97,7 @@ def test_anything_but_yes_keeps_nothing(small_bundle: Callable[[str], Path], tmp
     terminal = Terminal(tmp_path / "me", *flags_of(small_bundle("frames")))
     terminal.wait_for("Type yes")
     terminal.type("y\n")
-    assert terminal.end() == 1
+    assert terminal.end() == 2
     assert "no consent" in terminal.said
     assert not list(tmp_path.iterdir())
 

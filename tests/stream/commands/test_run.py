@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import os
 import signal
@@ -19,6 +21,7 @@ import pytest
 import zmq
 
 from stream.camera.paths import demo_clip_path
+from stream.cli import PROGRAM
 from stream.publish.wire import schema_path
 from tests.stream.camera.fakes import DRIVER, steer
 
@@ -43,8 +46,17 @@ def command(*flags: str | Path) -> list[str]:
     return [sys.executable, "-m", "stream.cli", "run", *map(str, flags)]
 
 
-def run(*flags: str | Path, timeout: float = 120) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command(*flags), cwd=ROOT, capture_output=True, text=True, timeout=timeout, check=False)
+def run(*flags: str | Path) -> subprocess.CompletedProcess[str]:
+    """The command in this process; where the process itself is the point, :func:`command` starts one."""
+    out, err = io.StringIO(), io.StringIO()
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            code = PROGRAM.main(["run", *map(str, flags)])
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+    return subprocess.CompletedProcess(flags, code, out.getvalue(), err.getvalue())
 
 
 def messages(output: str) -> list[dict[str, Any]]:
@@ -71,9 +83,8 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def every_frame(small_bundle: Callable[[str], Path], clip: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
     ipc = tmp_path_factory.mktemp("sockets") / "a.ipc"
-    done = run(
-        "--source", clip, "--every-frame", "--json", "--bundle", small_bundle("frames"), "--bind", f"ipc://{ipc}"
-    )
+    flags = ("--source", clip, "--every-frame", "--json", "--bundle", small_bundle("frames"), "--bind", f"ipc://{ipc}")
+    done = subprocess.run(command(*flags), cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
     return messages(done.stdout)
 

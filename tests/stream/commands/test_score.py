@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
+import io
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
-import time
 import zipfile
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +25,9 @@ from numpy.typing import NDArray
 
 from engine.backends import open_backend
 from stream.camera.paths import demo_clip_path
+from stream.cli import main
 from stream.offline.journal import work_folder
+from tests.waiting import wait_for
 
 ROOT = Path(__file__).resolve().parents[3]
 SAME = ("probs", "box", "state", "smoothed", "now", "label", "confidence", "relevance", "ready", "scored_frame_id")
@@ -32,15 +37,39 @@ def command(name: str, *flags: str | Path) -> list[str]:
     return [sys.executable, "-m", "stream.cli", name, *map(str, flags)]
 
 
-def score(*flags: str | Path, cwd: Path, timeout: float = 240) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
+@dataclass(frozen=True)
+class Finished:
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+def score(*flags: str | Path, cwd: Path) -> Finished:
+    """The command in this process, which has loaded what it needs; its workers are processes all the same."""
+    out, err = (io.TextIOWrapper(io.BytesIO(), "utf-8") for _ in range(2))
+    here = Path.cwd()
+    os.chdir(cwd)
+    try:
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            code = main(["score", *map(str, flags)])
+    finally:
+        os.chdir(here)
+    texts = []
+    for stream in (out, err):
+        stream.seek(0)
+        texts.append(stream.read())
+    return Finished(code, *texts)
+
+
+def start(*flags: str | Path, cwd: Path) -> subprocess.Popen[str]:
+    """The command as a user starts it."""
+    return subprocess.Popen(
         command("score", *flags),
         cwd=cwd,
-        capture_output=True,
-        text=True,
-        timeout=timeout,
-        check=False,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     )
 
 
@@ -102,13 +131,17 @@ def test_rows_equal_what_the_daemon_publishes_of_every_frame(
         str(clips / "below" / "c.avi"),
     ]
     # The second clip too: nothing of the first may be left in tracker, windows or ids.
+    runs: dict[str, subprocess.Popen[str]] = {}
     for name in ("a2.avi", "a10.avi"):
         flags = ("--source", clips / name, "--every-frame", "--json", "--bundle", small_bundle("frames"))
         more = ("--threads", "1", "--bind", f"ipc://{tmp_path}/{name}.ipc")
-        done = subprocess.run(
-            command("run", *flags, *more), cwd=ROOT, capture_output=True, text=True, timeout=240, check=True
+        runs[name] = subprocess.Popen(
+            command("run", *flags, *more), cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )
-        messages = [json.loads(line) for line in done.stdout.splitlines()]
+    for name, run in runs.items():
+        printed, err = run.communicate(timeout=240)
+        assert run.returncode == 0, err
+        messages = [json.loads(line) for line in printed.splitlines()]
         published = [(m["frame_id"], face["id"], *(face[key] for key in SAME)) for m in messages for face in m["faces"]]
         mine = [row for row in rows if row["path"] == str(clips / name)]
         assert [(row["frame_id"], row["face"], *(row[key] for key in SAME)) for row in mine] == published
@@ -123,19 +156,10 @@ def test_killed_at_any_moment_it_goes_on_without_a_lost_or_doubled_row(
 ) -> None:
     out = tmp_path / "rows.jsonl"
     flags = (clips, "--bundle", small_bundle("frames"), "--threads", "1", "--jobs", "1", "--out", out)
-    child = subprocess.Popen(
-        command("score", *flags),
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
+    child = start(*flags, cwd=tmp_path)
     journal = work_folder(out) / "journal.jsonl"
-    deadline = time.monotonic() + 120
-    while not (journal.exists() and journal.read_bytes().count(b"\n") >= 2):
-        assert child.poll() is None, child.communicate()
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    wait_for(lambda: child.poll() is not None or (journal.exists() and journal.read_bytes().count(b"\n") >= 2))
+    assert child.poll() is None, child.communicate()
     workers = psutil.Process(child.pid).children(recursive=True)
     child.kill()
     child.communicate()
@@ -201,26 +225,18 @@ def test_each_broken_input_gives_one_line_and_all_others_are_scored(
 def test_a_worker_that_crashes_takes_one_file_with_it(
     clips: Path, small_bundle: Callable[[str], Path], tmp_path: Path
 ) -> None:
-    long = write_clip(tmp_path / "long.avi", 0, 200)
+    long = tmp_path / "long.mp4"
+    shutil.copy(demo_clip_path(), long)
     flags = ("--bundle", small_bundle("frames"), "--threads", "1", "--jobs", "1", "--out", "rows.jsonl")
-    child = subprocess.Popen(
-        command("score", long, clips / "below" / "c.avi", *flags),
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    deadline = time.monotonic() + 120
-    while not any(part.stat().st_size for part in (tmp_path / "rows.jsonl.unfinished").glob("part-*")):
-        assert child.poll() is None, child.communicate()
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    child = start(long, clips / "below" / "c.avi", *flags, cwd=tmp_path)
+    unfinished = tmp_path / "rows.jsonl.unfinished"
+    wait_for(lambda: child.poll() is not None or any(part.stat().st_size for part in unfinished.glob("part-*")))
+    assert child.poll() is None, child.communicate()
     psutil.Process(child.pid).children()[0].send_signal(signal.SIGSEGV)
     _, err = child.communicate(timeout=120)
     assert child.returncode == 1
     assert len(err.splitlines()) == 1
-    assert "long.avi" in err
+    assert "long.mp4" in err
     assert "signal 11" in err
     assert {row["path"] for row in rows_of(tmp_path / "rows.jsonl")} == {str(clips / "below" / "c.avi")}
 
@@ -260,7 +276,7 @@ def test_crops_in_a_zip_are_scored_once_each_as_a_full_window_of_themselves(
             image = cv2.imdecode(np.frombuffer(archive.read(row["member"]), np.uint8), cv2.IMREAD_COLOR)
             assert image is not None
             small = cv2.resize(image[..., ::-1], (32, 32), interpolation=cv2.INTER_AREA)
-            unit = np.repeat(small[None, None], spec.unit, axis=1)
+            unit = np.repeat(np.asarray(small, np.uint8)[None, None], spec.unit, axis=1)
             features = np.repeat(np.array(backend.encode(unit)), spec.window, axis=0)
             logits = backend.head(features, np.arange(spec.window, dtype=np.int32)[None]).logits[0]
             assert [row["logits"][label] for label in spec.labels] == pytest.approx(logits.tolist(), abs=2e-5)

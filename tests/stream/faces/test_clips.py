@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from pathlib import Path
 
@@ -22,16 +23,10 @@ ONE_FACE = {
 }
 
 
-@pytest.fixture(scope="module")
-def tracker() -> FaceTracker:
-    return FaceTracker()
-
-
 def play(tracker: FaceTracker, name: str) -> list[FacesResult]:
     path = DATA / name
     if not path.is_file():
         pytest.skip(f"{name} is not here: set DFER_SHARED_DATA to a folder that holds video/{name}")
-    tracker.reset()
     capture = cv2.VideoCapture(str(path))
     fps = capture.get(cv2.CAP_PROP_FPS)
     results: list[FacesResult] = []
@@ -79,10 +74,7 @@ def test_cuts_reset_ids(tracker: FaceTracker) -> None:
     cuts = [i for i, result in enumerate(results) if result.cut]
     assert cuts == [20, 82, 211]
     bounds = [0, *cuts, len(results)]
-    shots = [
-        {f.id for r in results[a:b] for f in r.faces if f.state != "lost"}
-        for a, b in zip(bounds[:-1], bounds[1:], strict=True)
-    ]
+    shots = [{f.id for r in results[a:b] for f in r.faces if f.state != "lost"} for a, b in itertools.pairwise(bounds)]
     for i, shot in enumerate(shots):
         assert not any(shot & other for other in shots[i + 1 :])
     assert len(shots[2]) == 1

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from stream.cli import main
 from stream.offline import ScoreError
-from stream.offline.inputs import FACES_PER_ITEM, Item, Problem, escapes, plan, read_images
+from stream.offline.inputs import FACES_PER_ITEM, ImageFile, Item, Problem, escapes, plan, read_images
 from stream.offline.journal import Journal, unfinished, work_folder
 from stream.offline.rows import check_format, columns, finish
 
@@ -66,7 +66,9 @@ def test_a_large_zip_is_several_items_and_a_changed_file_another_stamp(tmp_path:
     first = plan([str(path)], faces=True)
     assert [len(item.names) for item in first.items] == [FACES_PER_ITEM, 3]
     assert len({item.key for item in first.items}) == 2
-    assert list(read_images(first.items[1]))[0] == (f"{path}/{FACES_PER_ITEM}.png", f"{FACES_PER_ITEM}.png", b"data")
+    assert next(iter(read_images(first.items[1]))) == ImageFile(
+        f"{path}/{FACES_PER_ITEM}.png", f"{FACES_PER_ITEM}.png", b"data"
+    )
     with zipfile.ZipFile(path, "a") as archive:
         archive.writestr("more.png", b"data")
     again = plan([str(path)], faces=True)

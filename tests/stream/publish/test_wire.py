@@ -40,7 +40,7 @@ def face(draw: st.DrawFn) -> m.Face:
         score=draw(share),
         ready=ready,
         reason="ok" if ready else draw(st.sampled_from(m.FACE_REASONS[1:])),
-        window=m.WindowFill(draw(uint), draw(uint), draw(st.floats(0, 1e6)), draw(uint)),
+        window=m.Window(draw(uint), draw(uint), draw(st.floats(0, 1e6)), draw(uint)),
         logits=draw(maps(finite)),
         probs=draw(maps(share)),
         smoothed=draw(maps(share)),
@@ -169,7 +169,7 @@ def plain_face(**changes: Any) -> m.Face:
         "score": 0.9,
         "ready": True,
         "reason": "ok",
-        "window": m.WindowFill(16, 16, 1875.0),
+        "window": m.Window(16, 16, 1875.0),
     }
     return m.Face(**(values | changes))
 
@@ -242,7 +242,7 @@ def test_no_number_that_is_not_finite_reaches_the_wire(bad: float) -> None:
         {"score": bad},
         {"confidence": bad},
         {"score_age_ms": bad},
-        {"window": m.WindowFill(1, 2, bad)},
+        {"window": m.Window(1, 2, bad)},
         {"relevance": [0.5, bad]},
         *({"quality": m.Quality(**{name: bad})} for name in ("size_px", "blur", "yaw_deg", "pitch_deg")),
         *({name: classes | {"fear": bad}} for name in ("logits", "probs", "smoothed", "now", "neutral_shift")),
@@ -338,7 +338,7 @@ def test_schema_files_name_every_field() -> None:
     defs = VALIDATORS["faces"].schema["$defs"]
     assert set(defs["face"]["properties"]) == fields(m.Face)
     assert set(defs["model"]["properties"]) == fields(m.Model)
-    assert set(defs["face"]["properties"]["window"]["properties"]) == fields(m.WindowFill)
+    assert set(defs["face"]["properties"]["window"]["properties"]) == fields(m.Window)
     assert set(defs["face"]["properties"]["quality"]["properties"]) == fields(m.Quality)
 
 

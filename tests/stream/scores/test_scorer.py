@@ -11,7 +11,7 @@ from calibration.neutral import NeutralSettings
 from engine.spec import SEVEN_CLASSES
 from stream.scores.scorer import FaceScores, Scorer
 from stream.scores.settings import ScoreSettings, SmoothSettings
-from stream.window.windows import WindowScore
+from stream.window.result import WindowScore
 
 S = 1_000_000_000
 COOL = Calibration(SEVEN_CLASSES, "temperature", (0.5,) * 7, threshold=0.3, neutral_logits=(0.0,) * 7)

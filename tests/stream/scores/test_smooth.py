@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 
 import numpy as np
 import numpy.typing as npt
@@ -9,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.errors import DferError
-from engine.settings import ConfigError
+from engine.settings import SettingsError
 from engine.spec import SEVEN_CLASSES
 from stream.scores.settings import SmoothSettings
 from stream.scores.smooth import Smoother
@@ -29,7 +30,7 @@ def labels(smoother: Smoother, series: list[npt.NDArray[np.float64]], hz: float)
 
 
 def switches(series: list[str | None]) -> int:
-    return sum(a != b for a, b in zip(series, series[1:], strict=False))
+    return sum(a != b for a, b in itertools.pairwise(series))
 
 
 probs = st.lists(st.floats(0.01, 1), min_size=7, max_size=7).map(lambda x: np.asarray(x) / sum(x))
@@ -196,7 +197,7 @@ def test_every_step_switched_off_gives_the_argmax() -> None:
     [{"time_constant_s": 0}, {"gap_s": float("nan")}, {"dwell_s": -1}, {"margin": 1}, {"abstain_below": -0.1}],
 )
 def test_settings_out_of_range_are_refused_by_name(bad: dict[str, float]) -> None:
-    with pytest.raises(ConfigError, match=next(iter(bad))):
+    with pytest.raises(SettingsError, match=next(iter(bad))):
         SmoothSettings(**bad)  # type: ignore[arg-type]
 
 

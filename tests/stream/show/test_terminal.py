@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 from rich.console import Console
 
-from stream.publish.message import Event, Face, Faces, WindowFill
+from stream.publish.message import Event, Face, Faces, Window
 from stream.publish.wire import encode
 from stream.show.terminal import _COLOURS, FacesTable, TerminalConsole, bar, line, render
 from stream.subscribe.meter import Measured, StreamMeter
-from tests.stream.show.overlay.messages import ELEVEN, face_body, faces_body, warming_body
+from tests.stream.show.overlay.messages import ELEVEN, face_body, faces_body, no_camera, warming_body
 
 
 def shown(message: dict[str, Any], width: int = 120, unicode: bool = True) -> list[str]:
@@ -145,7 +145,7 @@ def test_meter_begins_anew_with_a_new_session() -> None:
 
 
 def test_daemon_feeds_it_what_it_published() -> None:
-    window = WindowFill(16, 16, 1875.0)
+    window = Window(16, 16, 1875.0)
     face = Face("f1", "tracked", 9, True, (1.0, 2.0, 3.0, 4.0), 0.9, True, "ok", window, label="fear", confidence=0.7)
     message = Faces(
         source="cam0",
@@ -176,15 +176,5 @@ def test_reader_that_went_away_ends_the_run() -> None:
         def write(self, text: str) -> int:
             raise BrokenPipeError
 
-    message = Faces(
-        source="c",
-        session="s",
-        seq=0,
-        frame_id=0,
-        dropped_total=0,
-        t_publish_ns=1,
-        boot_id="b",
-        valid=False,
-        reason="no_camera",
-    )
+    message = no_camera()
     assert not FacesTable(console=TerminalConsole(file=Gone())).take(message, encode(message))

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from engine.spec import CropGeometry
-from stream.window.crop import crop_face, similarity
+from stream.faces.alignment import similarity
+from stream.window.crop import crop_face
 
 GEOMETRY = CropGeometry()
 TEMPLATE = np.asarray(GEOMETRY.template) * GEOMETRY.size_px
@@ -70,7 +71,7 @@ def test_a_known_face_comes_back_unwarped(scale: float, roll: float) -> None:
     matrix[:, 2] = side / 2 - matrix[:, :2] @ [111.5, 111.5]
     picture = pattern()
     frame = cv2.warpAffine(picture, matrix, (side, side), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    crop = crop_face(frame, moved(TEMPLATE, matrix), GEOMETRY)
+    crop = crop_face(np.asarray(frame, np.uint8), moved(TEMPLATE, matrix), GEOMETRY)
     assert crop.shape == (224, 224, 3)
     assert crop.dtype == np.uint8
     inner = np.abs(crop.astype(int) - picture)[4:-4, 4:-4]

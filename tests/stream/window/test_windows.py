@@ -49,7 +49,7 @@ def test_streaming_equals_offline_at_every_completed_hop(backend: Backend, sampl
     for i, sample in enumerate(samples):
         windows.observe(["a"], i * 125_000_000, 10**9)
         windows.step(i, {"a": CROPS[sample]}, i * 125_000_000, i)
-        state = windows.state("a")
+        state = windows.report("a")
         if (i + 1) % backend.spec.hop:
             continue
         assert state.score is not None
@@ -59,7 +59,7 @@ def test_streaming_equals_offline_at_every_completed_hop(backend: Backend, sampl
         np.testing.assert_allclose(state.score.relevance, relevance, atol=1e-5)
         scored += 1
     assert scored == len(samples) // backend.spec.hop
-    assert windows.state("a").n == min(len(samples), backend.spec.samples)
+    assert windows.report("a").n == min(len(samples), backend.spec.samples)
 
 
 @FAST
@@ -80,7 +80,7 @@ def test_faces_do_not_mix_and_a_reset_forgets(backend: Backend, steps: list[tupl
         ticks[name] = tick
         windows.step(tick, {name: CROPS[sample]}, tick * 125_000_000, tick)
         done = len(histories[name]) - len(histories[name]) % backend.spec.hop
-        state = windows.state(name)
+        state = windows.report(name)
         if done == len(histories[name]):
             assert state.score is not None
             np.testing.assert_allclose(softmax(state.score.logits), offline(backend, histories[name])[0], atol=1e-5)
@@ -92,7 +92,7 @@ def test_a_missed_tick_repeats_and_is_counted(small_bundle: Callable[[str], Path
     windows = FaceWindows(backend.spec, backend, faces=1)
     windows.step(0, {"a": CROPS[0]}, 0, 0)
     windows.step(3, {"a": CROPS[1]}, 375_000_000, 9)
-    state = windows.state("a")
+    state = windows.report("a")
     assert (state.n, state.gaps) == (4, 2)
     assert state.score is not None
     np.testing.assert_allclose(softmax(state.score.logits), offline(backend, [0, 0, 0, 1])[0], atol=1e-5)
@@ -104,13 +104,13 @@ def test_a_face_unseen_for_too_long_starts_anew(small_bundle: Callable[[str], Pa
     for tick in range(16):
         windows.observe(["a"], tick * 125_000_000, 250_000_000)
         windows.step(tick, {"a": CROPS[tick]}, tick * 125_000_000, tick)
-    assert windows.state("a").full
+    assert windows.report("a").full
     late_ns = 15 * 125_000_000 + 250_000_001
     assert windows.observe(["a"], late_ns, 250_000_000) == ["a"]
-    assert windows.state("a").n == 0
-    assert windows.state("a").score is None
+    assert windows.report("a").n == 0
+    assert windows.report("a").score is None
     windows.step(18, {"a": CROPS[5]}, late_ns, 18)
-    state = windows.state("a")
+    state = windows.report("a")
     assert (state.n, state.gaps) == (1, 0)
     assert state.score is not None
     np.testing.assert_allclose(softmax(state.score.logits), offline(backend, [5])[0], atol=1e-5)
@@ -124,7 +124,7 @@ def test_faster_encoding_takes_every_kth_feature(small_bundle: Callable[[str], P
     for tick, sample in enumerate(samples):
         windows.step(tick, {"a": CROPS[sample]}, tick, tick)
         every_kth = samples[tick::-stride][::-1]
-        state = windows.state("a")
+        state = windows.report("a")
         assert state.score is not None
         np.testing.assert_allclose(softmax(state.score.logits), offline(backend, every_kth)[0], atol=1e-5)
         assert state.n == min(len(every_kth), 16)
@@ -142,9 +142,9 @@ def test_more_tracks_than_slots_evicts_the_one_unseen_longest(small_bundle: Call
     for tick, name in enumerate(["a", "b", "c"]):
         windows.observe(["b", "c"], tick, 10**12)
         windows.step(tick, {name: CROPS[tick]}, tick, tick)
-    assert windows.state("a").n == 0
-    assert windows.state("b").n == 1
-    assert windows.state("c").n == 1
+    assert windows.report("a").n == 0
+    assert windows.report("b").n == 1
+    assert windows.report("c").n == 1
 
 
 def test_another_back_end_starts_every_window_anew(small_bundle: Callable[[str], Path]) -> None:
@@ -152,9 +152,9 @@ def test_another_back_end_starts_every_window_anew(small_bundle: Callable[[str],
     windows = FaceWindows((first := open_backend(path, "onnxruntime", threads=1)).spec, first, faces=2)
     windows.step(0, {"a": CROPS[0]}, 0, 0)
     windows.replace_backend(open_backend(path, "openvino", threads=1, precision="fp32"))
-    assert windows.state("a").n == 0
+    assert windows.report("a").n == 0
     windows.step(1, {"a": CROPS[3]}, 1, 1)
-    score = windows.state("a").score
+    score = windows.report("a").score
     assert score is not None
     np.testing.assert_allclose(softmax(score.logits), offline(first, [3])[0], atol=1e-5)
 
@@ -169,9 +169,9 @@ def test_a_step_may_finish_later_and_faces_reset_meanwhile_are_left_alone(small_
     windows.observe(["a", "b"], 500_000_000, 250_000_000)  # c was unseen for too long, and so was a
     windows.step(4, {"b": CROPS[9]}, 500_000_000, 16)
     windows.finish(hop, features)
-    assert (windows.state("a").n, windows.state("c").n) == (0, 0)
-    assert windows.state("a").score is None
-    state = windows.state("b")
+    assert (windows.report("a").n, windows.report("c").n) == (0, 0)
+    assert windows.report("a").score is None
+    state = windows.report("b")
     assert state.score is not None
     assert (state.n, state.score.frame_id) == (1, 16)
     np.testing.assert_allclose(softmax(state.score.logits), offline(backend, [9])[0], atol=1e-5)
@@ -184,12 +184,12 @@ def test_a_score_says_whether_its_own_window_was_full(small_bundle: Callable[[st
         windows.step(tick, {"a": CROPS[tick]}, tick, tick)
         assert not windows.state("a").full
     hop = windows.begin(15, {"a": CROPS[15]}, 15, 15)
-    waiting = windows.state("a")
+    waiting = windows.report("a")
     assert waiting.full
     assert waiting.score is not None
     assert not waiting.score.full
     windows.finish(hop, windows.encode(hop))
-    scored = windows.state("a").score
+    scored = windows.report("a").score
     assert scored is not None
     assert scored.full
 

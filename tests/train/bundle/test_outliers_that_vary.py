@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from engine.bundle.golden import windows
-from engine.graph.check.measured import DELTA
+from engine.bundle.golden import Bounds
+from engine.export.golden_vectors import windows
 from train.bundle.random_bundle import make_outlier_heavy, smooth_crops
 from train.models.clip.vision import VisionTransformer
 from train.models.registry import build
@@ -66,7 +66,7 @@ def test_channels_that_vary_a_hundredfold_are_chaos_in_fp32_and_half_weights_alo
         )
         changes[kind] = noisy
         # The gate's whole bound, or nearly, is gone before any arithmetic was done in half.
-        assert (moved > 0.5 * DELTA) == (kind == "varying")
+        assert (moved > 0.5 * Bounds().max_delta) == (kind == "varying")
     with capsys.disabled():
         print("\n" + "\n".join(lines))
     assert changes["constant"] < 0.02

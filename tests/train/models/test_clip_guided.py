@@ -4,11 +4,11 @@ import pytest
 import torch
 from torch import nn
 
+from engine.settings import SettingsError
 from train.models.clip_guided import ClipGuided, TemporalAggregation
 from train.models.exchange import BiLstm
 from train.models.options import ClipGuidedConfig
 from train.models.registry import build
-from train.settings import ConfigError
 
 
 def tiny(**options: object) -> ClipGuided:
@@ -135,7 +135,7 @@ def test_both_directions_read_the_blocks_input() -> None:
 
 
 def test_bad_combinations_are_refused_with_the_remedy() -> None:
-    with pytest.raises(ConfigError, match="set blocks=0"):
+    with pytest.raises(SettingsError, match="set blocks=0"):
         ClipGuidedConfig(text=False)
-    with pytest.raises(ConfigError, match="remainder 2 by 3"):
+    with pytest.raises(SettingsError, match="remainder 2 by 3"):
         ClipGuidedConfig(frames=9, pad_second=True)

@@ -6,10 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from engine.settings import SettingsError
 from train.models.dk_clip import DkClip, DkClipHead, kept_snippets, snippet_shares
 from train.models.options import DkClipConfig
 from train.models.registry import build
-from train.settings import ConfigError
 
 
 def tiny(**options: object) -> DkClip:
@@ -172,7 +172,7 @@ def test_frames_of_other_snippets_do_not_reach_a_snippets_feature() -> None:
 
 
 def test_consistency_without_snippets_is_refused_with_the_remedy() -> None:
-    with pytest.raises(ConfigError, match="set consistency=false"):
+    with pytest.raises(SettingsError, match="set consistency=false"):
         DkClipConfig(temporal="mean")
-    with pytest.raises(ConfigError, match="do not divide into 3 snippets"):
+    with pytest.raises(SettingsError, match="do not divide into 3 snippets"):
         DkClipConfig(snippets=3)

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 from transformers import CLIPConfig, CLIPModel
 
+from engine.settings import SettingsError
 from train.models import dk_clip, tg_dfer
 from train.models.clip.lora import LoraLinear, add_lora, merge_lora
 from train.models.clip.size import ClipSize
@@ -14,8 +15,7 @@ from train.models.clip.vision import VisionTransformer
 from train.models.clip.weights import ClipWeightsError
 from train.models.options import DkClipConfig, TgDferConfig
 from train.models.prompts import action_units
-from train.models.registry import build, configure, parse_overrides
-from train.settings import ConfigError
+from train.models.registry import build, configure
 
 LAYER = [
     f"{part}.{kind}"
@@ -157,7 +157,7 @@ def test_merged_lora_computes_the_same_and_too_high_a_rank_is_refused() -> None:
     assert {n for n, _ in merged.named_parameters()} == VISION
     assert not torch.allclose(vision(frames), before, atol=1e-3)
     torch.testing.assert_close(merged(frames), vision(frames), atol=1e-5, rtol=1e-5)
-    with pytest.raises(ConfigError, match="4 %.*lower rank"):
+    with pytest.raises(SettingsError, match="4 %.*lower rank"):
         add_lora(VisionTransformer(size), 64)
 
 
@@ -182,34 +182,41 @@ def test_published_weights_fill_the_model_and_leave_exchange_modules(tmp_path: P
     state = model.state_dict()
     torch.testing.assert_close(state["encoder.vision.projection.weight"], hf.visual_projection.weight.detach())
     assert float(state["window_head.logit_scale"]) == pytest.approx(float(hf.logit_scale.detach()))
-    with pytest.raises(ConfigError, match="it has patch_px 16 for 32|it has image_px"):
+    with pytest.raises(SettingsError, match="it has patch_px 16 for 32|it has image_px"):
         build("clip-guided", "vit-b-32", weights=tmp_path)
 
 
 def test_options_are_typed_and_unknown_ones_refused_with_the_nearest_name() -> None:
-    values = parse_overrides(
-        ["fine_depth=2", "prompt_learnable=no", "temperature=0.02", "labels=Happy, Fear", "mean=0,0,0"]
+    config = configure(
+        "tg-dfer",
+        {"labels": ["Sad", "Fear"], "fine_depth": 3},
+        ["fine_depth=2", "prompt_learnable=no", "temperature=0.02", "labels=Happy, Fear", "mean=0,0,0"],
     )
-    config = configure("tg-dfer", values)
     assert (config.labels, config.mean) == (("happiness", "fear"), (0.0, 0.0, 0.0))
     assert isinstance(config, TgDferConfig)
     assert (config.fine_depth, config.prompt_learnable, config.temperature) == (2, False, 0.02)
-    with pytest.raises(ConfigError, match="unknown tg-dfer option 'fine_dept': did you mean 'fine_depth'"):
-        configure("tg-dfer", {"fine_dept": 1})
-    with pytest.raises(ConfigError, match="unknown model 'tgdfer': did you mean 'tg-dfer'"):
+    with pytest.raises(SettingsError, match="unknown model 'tgdfer': did you mean 'tg-dfer'"):
         configure("tgdfer")
-    with pytest.raises(ConfigError, match="fine_depth must be a whole number, not 'two'"):
-        configure("tg-dfer", {"fine_depth": "two"})
-    with pytest.raises(ConfigError, match="fine_depth must be a whole number, not 1.5"):
-        configure("tg-dfer", {"fine_depth": 1.5})
-    with pytest.raises(ConfigError, match="interfit must be true or false"):
-        configure("clip-guided", {"interfit": "maybe"})
-    with pytest.raises(ConfigError, match="takes key=value"):
-        parse_overrides(["fine_depth"])
-    with pytest.raises(ConfigError, match="given twice"):
-        parse_overrides(["a=1", "a=2"])
-    with pytest.raises(ConfigError, match="take tg-dfer"):
+    with pytest.raises(SettingsError, match="take tg-dfer"):
         build("dk-clip", "compact")
+
+
+@pytest.mark.parametrize(
+    ("name", "option", "value", "message"),
+    [
+        ("tg-dfer", "fine_dept", 1, r"model.options: unknown setting fine_dept; did you mean fine_depth\?"),
+        ("tg-dfer", "crop", {"size_px": 32}, "unknown setting crop"),
+        ("tg-dfer", "fine_depth", "two", "fine_depth must be whole number, not 'two'"),
+        ("tg-dfer", "fine_depth", 1.5, "fine_depth must be whole number, not 1.5"),
+        ("tg-dfer", "visual_prompt", "multiply", "visual_prompt must be 'none' . 'add' . 'prepend', not 'multiply'"),
+        ("tg-dfer", "class_bias", [0.1], "class_bias: 1 numbers for 7 classes"),
+        ("clip-guided", "interfit", "maybe", "interfit must be true or false"),
+        ("dk-clip", "threshold", 2, r"threshold must be 0\.\.1, not 2 \(from model.options\)"),
+    ],
+)
+def test_wrong_options_are_refused(name: str, option: str, value: object, message: str) -> None:
+    with pytest.raises(SettingsError, match=message):
+        configure(name, {option: value})
 
 
 def test_prompts_follow_the_tables() -> None:
@@ -234,5 +241,5 @@ def test_compact_encoder_takes_tg_dfer_with_label_embeddings() -> None:
     assert output.logits.shape == (2, 7)
     assert (spec.mean, spec.std) == ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
     assert not any(p.requires_grad for p in model.encoder.parameters())
-    with pytest.raises(ConfigError, match="lora needs a CLIP image encoder"):
+    with pytest.raises(SettingsError, match="lora needs a CLIP image encoder"):
         build("tg-dfer", "compact", {"image_encoder": "lora"})

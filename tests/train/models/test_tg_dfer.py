@@ -6,7 +6,6 @@ from torch import nn
 
 from train.models.options import TgDferConfig
 from train.models.tg_dfer import TgDfer, TgDferHead, overlap_matrix, segment_starts
-from train.settings import ConfigError
 
 SMALL = {"heads": 2, "head_width": 8}
 
@@ -114,8 +113,3 @@ def test_newest_frame_is_scored_alone() -> None:
     output = tiny()(torch.randn(2, 16, 3, 16, 16))
     assert output.now is not None
     torch.testing.assert_close(output.now, output.extras["instance_logits"][:, -1])
-
-
-def test_unknown_choice_is_refused_by_name() -> None:
-    with pytest.raises(ConfigError, match="visual_prompt must be one of none, add, prepend"):
-        TgDferConfig(visual_prompt="both")

@@ -7,10 +7,10 @@ import pytest
 import torch
 from rich.console import Console
 
+from engine.settings import SettingsError
 from train.models.registry import configure
 from train.papers.run import print_table, row_config, run_table
 from train.papers.tables import TABLES, Table, find_table
-from train.settings import ConfigError
 from train.training.distributed import Processes
 from train.training.fit import labels_of
 
@@ -36,7 +36,7 @@ def test_the_issues_tables_are_all_there() -> None:
         assert numbers <= {t.number for t in TABLES if t.model == model}
     assert len(find_table("tg-dfer", "3").rows) == 12
     assert len(find_table("tg-dfer", "Table 4").rows) == 9
-    with pytest.raises(ConfigError, match="1, 2, 3, 4, 5, 6"):
+    with pytest.raises(SettingsError, match="1, 2, 3, 4, 5, 6"):
         find_table("tg-dfer", "9")
 
 

@@ -5,10 +5,9 @@ import json
 import pytest
 import torch
 
+from engine.settings import SettingsError
 from train.cli import main
-from train.config import load_config, merge
-from train.recipes import recipe
-from train.settings import ConfigError
+from train.recipes import read_config
 from train.training.bench import measure_step
 from train.training.distributed import Processes
 from train.training.loop import Trainer
@@ -35,7 +34,7 @@ def test_every_model_is_measured_by_real_optimizer_steps(name: str, monkeypatch:
         return seen[-1]
 
     monkeypatch.setattr(Trainer, "step", counted)
-    config = load_config(None, [*TINY, "model.options.heads=2"], recipe(name))
+    config = read_config(assignments=[f"model.name={name}", *TINY, "model.options.heads=2"])
     report = measure_step(config, ONE, steps=2, warmup=1)
     assert len(seen) == 3
     assert (report["model"], report["batch"], report["steps"]) == (name, 4, 2)
@@ -52,8 +51,8 @@ def test_the_command_prints_json_and_refuses_what_cannot_be_measured(capsys: pyt
     assert json.loads(capsys.readouterr().out)["encoder"] == "tiny"
     assert main([*words[:5], "--steps", "0", *words[7:], *settings]) == 2
     assert "one step or more" in capsys.readouterr().err
-    with pytest.raises(ConfigError, match="without torchrun"):
-        measure_step(load_config(None, TINY, recipe("tg-dfer")), Processes(0, 2, torch.device("cpu")))
+    with pytest.raises(SettingsError, match="without torchrun"):
+        measure_step(read_config(assignments=TINY), Processes(0, 2, torch.device("cpu")))
 
 
 @pytest.mark.gpu
@@ -61,8 +60,7 @@ def test_the_command_prints_json_and_refuses_what_cannot_be_measured(capsys: pyt
     ("name", "encoder"), [("tg-dfer", "vit-b-32"), ("clip-guided", "vit-b-32"), ("dk-clip", "vit-b-16")]
 )
 def test_full_size_steps_in_bf16_on_a_gpu(name: str, encoder: str) -> None:
-    base = merge(recipe(name), {"model": {"encoder": encoder}})
-    config = load_config(None, ["loop.precision=bf16"], base)
+    config = read_config(assignments=[f"model.name={name}", f"model.encoder={encoder}", "loop.precision=bf16"])
     report = measure_step(config, Processes(0, 1, torch.device("cuda", 0)), steps=10)
     print(f"\n{json.dumps(report)}")
     assert report["peak_mib"] > 1000

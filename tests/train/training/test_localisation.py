@@ -13,8 +13,8 @@ from rich.console import Console
 from torch import Tensor, nn
 
 from calibration.metrics import bootstrap
+from engine.settings import Layer, load
 from engine.spec import SEVEN_CLASSES, CropGeometry, ModelSpec
-from train.config import load_config
 from train.data.dataset import ClipDataset
 from train.data.layouts.synthetic import LARGE_TRAIN_SET
 from train.data.parts import Parts, load_parts
@@ -26,7 +26,7 @@ from train.models.options import TgDferConfig
 from train.models.registry import build
 from train.models.tg_dfer import SingleFrames, TgDfer
 from train.models.window import ExpressionModel, WindowOutput
-from train.settings import DataSettings
+from train.settings import DataSettings, RunConfig
 from train.training.distributed import Processes
 from train.training.fit import make_trainer
 
@@ -88,7 +88,7 @@ def train(model: ExpressionModel, out: Path, flags: list[str], parts: Parts | No
         "optim": {"name": "adamw", "lr": 2e-3, "weight_decay": 1e-3, "warmup_epochs": 0.5},
         "loop": {"epochs": 25, "batch": 16},
     }
-    config = load_config(None, flags, settings)
+    config = load(RunConfig, below=[Layer(settings, "the test")], assignments=flags).settings
     spec = model.spec()
     parts = parts or load_parts(config.data, spec.samples, config.loop.seed)
     make_trainer(config, model, parts, out, ONE, Console(quiet=True)).fit()

@@ -12,8 +12,8 @@ import pytest
 import torch
 from torch import nn
 
-from train.config import load_config
-from train.settings import ConfigError, RunConfig
+from engine.settings import Layer, SettingsError, load
+from train.settings import RunConfig
 from train.training.checkpoint import CheckpointError, load_tensors
 from train.training.distributed import Processes
 from train.training.fit import FitResult, fit, load_run
@@ -37,7 +37,7 @@ def _one_thread() -> Iterator[None]:
 
 
 def config(*flags: str) -> RunConfig:
-    return load_config(None, flags, SMALL)
+    return load(RunConfig, below=[Layer(SMALL, "the test")], assignments=flags).settings
 
 
 def run(out: Path, settings: RunConfig, **more: Any) -> FitResult:
@@ -99,7 +99,7 @@ def test_bf16_trains_and_stays_finite(tmp_path: Path) -> None:
 
 def test_another_configuration_is_not_resumed(tmp_path: Path) -> None:
     run(tmp_path / "run", config("loop.epochs=1"))
-    with pytest.raises(ConfigError, match="--resume"):
+    with pytest.raises(SettingsError, match="--resume"):
         run(tmp_path / "run", config("loop.epochs=1"))
     with pytest.raises(CheckpointError, match=r"optim\.lr was 0\.001"):
         run(tmp_path / "run", config("loop.epochs=1", "optim.lr=0.01"), resume=True)
@@ -154,7 +154,7 @@ def test_cached_features_train_the_head_alone(tmp_path: Path) -> None:
 
 
 def test_a_trained_encoder_is_not_cached(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="frozen encoder"):
+    with pytest.raises(SettingsError, match="frozen encoder"):
         run(tmp_path / "run", config("loop.cache_features=true"))
 
 

@@ -1,6 +1,7 @@
 """Loss terms against closed forms, mixing, schedules, groups, and the moving average."""
 
 import math
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -10,9 +11,10 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional
 
+from engine.settings import SettingsError
 from train.data.augment.mixing import fourier_mask, mix_clips
 from train.models.window import WindowOutput
-from train.settings import ConfigError, MixSettings, ObjectiveSettings, OptimSettings
+from train.settings import MixSettings, ObjectiveSettings, OptimSettings
 from train.training.objective import Objective, frame_loss, soft_targets
 from train.training.optimizer import MovingAverage, build_optimizer, parameter_rates, rate_factor
 
@@ -38,7 +40,7 @@ def test_logit_adjustment_adds_the_log_prior() -> None:
 
 
 @pytest.mark.parametrize("direction", ["global-local", "local-global"])
-def test_dk_clips_terms_and_their_end(direction: str) -> None:
+def test_dk_clips_terms_and_their_end(direction: Literal["global-local", "local-global"]) -> None:
     logits, local = torch.randn(4, 5, requires_grad=True), torch.randn(4, 5).log_softmax(-1).requires_grad_()
     target = torch.randint(0, 5, (4,))
     settings = ObjectiveSettings(local_weight=2.0, local_until_epoch=14, kl_direction=direction)
@@ -109,7 +111,7 @@ def test_group_rates_go_by_whole_parts_of_names() -> None:
     assert parameter_rates(names, settings) == {
         "encoder.block.w": 0.01, "encoder.blocksize.w": 0.1, "text.context": 0.5, "head.w": 1.0,
     }  # fmt: skip
-    with pytest.raises(ConfigError, match="enc"):
+    with pytest.raises(SettingsError, match="enc"):
         parameter_rates(names, OptimSettings(groups={"enc": 0.1}))
     # A group may name a part that this run freezes.
     assert parameter_rates(["head.w"], OptimSettings(lr=1.0, groups={"encoder": 0.1}), ["encoder.w"]) == {"head.w": 1.0}
@@ -121,7 +123,7 @@ def test_vectors_do_not_decay_unless_asked() -> None:
         groups = build_optimizer(model, OptimSettings(weight_decay=0.1, decay_vectors=asked)).param_groups
         assert {g["weight_decay"] for g in groups} == expected
     model.requires_grad_(False)
-    with pytest.raises(ConfigError, match="no trained parameter"):
+    with pytest.raises(SettingsError, match="no trained parameter"):
         build_optimizer(model, OptimSettings())
 
 

@@ -6,10 +6,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from train.config import load_config
+from engine.settings import Layer, load
 from train.data.dataset import ClipDataset
 from train.data.parts import load_parts
 from train.evaluation.predict import predict
+from train.settings import RunConfig
 from train.training.distributed import Processes
 from train.training.fit import fit, load_run
 
@@ -44,7 +45,7 @@ def test_model_overfits_32_clips(tmp_path: Path, name: str, options: dict[str, o
         "optim": {"name": "adamw", "lr": rate, "weight_decay": 0.0, "warmup_epochs": 5.0},
         "loop": {"epochs": 60, "batch": 16, "select": "last"},
     }  # fmt: skip
-    config = load_config(None, [], settings)
+    config = load(RunConfig, below=[Layer(settings, "the test")]).settings
     result = fit(config, tmp_path / "run", ONE, quiet=True)
     model, _ = load_run(tmp_path / "run")
     parts = load_parts(config.data, frames, config.loop.seed, want_test=False)

@@ -11,7 +11,7 @@ from torch import nn
 from engine.bundle.bundle import Bundle
 from engine.export.export import export_bundle
 from stream import cli as stream_cli
-from stream.model import DEFAULT_BUNDLE
+from stream.assemble import DEFAULT_BUNDLE
 from train.cli import main
 from train.data.layouts.synthetic import SyntheticClips, SyntheticSettings
 from train.data.synthesise import write_synthetic

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from engine.spec import CropGeometry
-from stream.window.crop import similarity
+from stream.faces.alignment import similarity
 
 
 @dataclass(frozen=True)

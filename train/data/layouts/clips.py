@@ -35,7 +35,7 @@ def load(root: Path, part: str = "train", fold: int = 1) -> tuple[list[Clip], Da
     report = DataReport(f"{path.name} {part}" if root.is_file() else f"{root.name}/{path.name}")
     rows = list(csv.reader(read_lines(path, report)))
     if not rows:
-        raise DataError(f"{path} is empty: its first line must be {','.join(COLUMNS[:2])}[,start_s,end_s][,subject]")
+        raise DataError(f"{path} is empty", f"its first line must be {','.join(COLUMNS[:2])}[,start_s,end_s][,subject]")
     header = [name.strip().lower() for name in rows[0]]
     unknown = [name for name in header if name not in COLUMNS]
     if "path" not in header or "label" not in header or unknown:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from engine.spec import SEVEN_CLASSES
-from train.data.record import Clip, DataError, DataReport, read_lines
+from train.data.record import Clip, ClipList, DataError, DataReport, read_lines
 
 LABELS = SEVEN_CLASSES
 """Class names in the order of DFEW's numbers: label 1 is the first."""
@@ -37,9 +37,8 @@ def load(root: Path, part: str, fold: int = 1) -> tuple[list[Clip], DataReport]:
     annotation = root / "EmoLabel_DataSplit" / f"{part}(single-labeled)" / f"set_{fold}.csv"
     frames = root / "Clip" / "clip_224x224"
     if not frames.is_dir():
-        raise DataError(f"no folder {frames}: --data must be the folder that holds DFEW's Clip/clip_224x224")
-    clips: list[Clip] = []
-    seen: set[str] = set()
+        raise DataError(f"no folder {frames}", "--data must be the folder that holds DFEW's Clip/clip_224x224")
+    found = ClipList(report)
     for number, line in enumerate(read_lines(annotation, report), start=1):
         fields = [field.strip() for field in line.split(",")]
         if number == 1 and fields[0].lower() == "video_name":
@@ -53,13 +52,6 @@ def load(root: Path, part: str, fold: int = 1) -> tuple[list[Clip], DataReport]:
             continue
         # Ids are written without leading zeros, folders with five digits.
         name = fields[0].removesuffix(".mp4").removesuffix(".avi").zfill(5)
-        folder = frames / name
-        if name in seen:
-            report.problem("clip is listed twice", name)
-        elif not folder.is_dir():
-            report.problem("no frame folder on disk", name)
-        else:
-            seen.add(name)
-            clips.append(Clip(name, folder, LABELS[int(fields[1]) - 1]))
-    report.finish(clips, LABELS)
-    return clips, report
+        found.add(name, frames / name, LABELS[int(fields[1]) - 1])
+    report.finish(found.clips, LABELS)
+    return found.clips, report

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from engine.errors import DferError
 from engine.spec import SEVEN_CLASSES, canonical_class
-from stream.offline.faces import CropAligner
+from stream.offline.align import CropAligner
 
 VOTES = ("neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear", "contempt", "unknown", "NF")
 """Vote columns in FER+'s own order."""
@@ -104,7 +104,8 @@ def _read_part(task: tuple[str, list[str]]) -> tuple[NDArray[np.uint8], NDArray[
             if image is None or image.shape != (STILL_PX, STILL_PX):
                 raise FacesError(f"{archive}: {name} is not a {STILL_PX} px image; unpack the data set afresh")
             grey[row] = image
-            points[row], found[row] = aligner.points(np.asarray(cv2.cvtColor(image, cv2.COLOR_GRAY2RGB), np.uint8))
+            placed = aligner.points(np.asarray(cv2.cvtColor(image, cv2.COLOR_GRAY2RGB), np.uint8))
+            points[row], found[row] = placed.points5, placed.found
     return grey, points, found
 
 
@@ -144,7 +145,7 @@ def load_split(folder: Path, split: str, cache: Path, workers: int = 2) -> Still
         temporary = stored.with_suffix(f".{os.getpid()}.tmp.npz")
         grey, points, found = (np.concatenate(column) for column in zip(*parts, strict=True))
         np.savez(temporary, grey=grey, points=points, found=found)
-        os.replace(temporary, stored)
+        temporary.replace(stored)
     with np.load(stored, allow_pickle=False) as arrays:
         grey, points, found = arrays["grey"], arrays["points"], arrays["found"]
     return Stills(

@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from engine.spec import SEVEN_CLASSES
-from train.data.record import Clip, DataError, DataReport, label_of, read_lines
+from train.data.record import Clip, ClipList, DataError, DataReport, label_of, read_lines
 
 LABELS = SEVEN_CLASSES
 
@@ -34,9 +34,8 @@ def load(root: Path, part: str, fold: int = 1) -> tuple[list[Clip], DataReport]:
     annotation = root / "4_setups" / "All_scenes" / f"{part}_All.csv"
     frames = root / "2_ClipsforFaceCrop"
     if not frames.is_dir():
-        raise DataError(f"no folder {frames}: --data must be the folder that holds 2_ClipsforFaceCrop")
-    clips: list[Clip] = []
-    seen: set[str] = set()
+        raise DataError(f"no folder {frames}", "--data must be the folder that holds 2_ClipsforFaceCrop")
+    found = ClipList(report)
     for number, line in enumerate(read_lines(annotation, report), start=1):
         # The class is the last word; scene names may hold spaces.
         parts = line.strip().rsplit(maxsplit=1)
@@ -51,13 +50,6 @@ def load(root: Path, part: str, fold: int = 1) -> tuple[list[Clip], DataReport]:
         label = label_of(spelling, report, where)
         if label is None:
             continue
-        folder = frames / name
-        if name in seen:
-            report.problem("clip is listed twice", name)
-        elif not folder.is_dir():
-            report.problem("no frame folder on disk", name)
-        else:
-            seen.add(name)
-            clips.append(Clip(name, folder, label))
-    report.finish(clips, LABELS)
-    return clips, report
+        found.add(name, frames / name, label)
+    report.finish(found.clips, LABELS)
+    return found.clips, report

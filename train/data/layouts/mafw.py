@@ -10,7 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from engine.spec import MAFW_CLASSES
-from train.data.record import Clip, DataError, DataReport, label_of, read_lines
+from train.data.record import Clip, ClipList, DataError, DataReport, label_of, read_lines
 
 LABELS = MAFW_CLASSES
 
@@ -41,9 +41,8 @@ def load(root: Path, part: str, fold: int = 1) -> tuple[list[Clip], DataReport]:
     annotation = next((path for path in choices if path.is_file()), choices[0])
     frames = next((root / name for name in FRAME_FOLDERS if (root / name).is_dir()), None)
     if frames is None:
-        raise DataError(f"no folder of frames in {root}: one of {', '.join(FRAME_FOLDERS)} must be there")
-    clips: list[Clip] = []
-    seen: set[str] = set()
+        raise DataError(f"no folder of frames in {root}", f"one of {', '.join(FRAME_FOLDERS)} must be there")
+    found = ClipList(report)
     for number, line in enumerate(read_lines(annotation, report), start=1):
         where = f"{annotation.name}:{number}"
         fields = line.split("\t") if "\t" in line else line.split()
@@ -55,12 +54,6 @@ def load(root: Path, part: str, fold: int = 1) -> tuple[list[Clip], DataReport]:
         if label is None:
             continue
         path = next((p for p in (frames / name, frames / f"{name}.mp4") if p.exists()), None)
-        if name in seen:
-            report.problem("clip is listed twice", name)
-        elif path is None:
-            report.problem("no frame folder on disk", name)
-        else:
-            seen.add(name)
-            clips.append(Clip(name, path, label))
-    report.finish(clips, LABELS)
-    return clips, report
+        found.add(name, path, label)
+    report.finish(found.clips, LABELS)
+    return found.clips, report

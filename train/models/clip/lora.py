@@ -7,8 +7,8 @@ import copy
 import torch
 from torch import Tensor, nn
 
+from engine.settings import SettingsError
 from train.models.clip.vision import VisionTransformer
-from train.settings import ConfigError
 
 MAX_SHARE = 0.04
 """Updates may add at most this share of the image transformer's parameters."""
@@ -55,7 +55,7 @@ def add_lora(vision: VisionTransformer, rank: int, alpha: float | None = None) -
         alpha: Scale times rank; twice the rank if not given.
 
     Raises:
-        ConfigError: If the updates exceed :data:`MAX_SHARE` of the transformer's parameters.
+        SettingsError: If the updates exceed :data:`MAX_SHARE` of the transformer's parameters.
     """
     exchange = set(vision.exchange.parameters()) if vision.exchange is not None else set()
     own = [p for p in vision.parameters() if p not in exchange]
@@ -70,9 +70,9 @@ def add_lora(vision: VisionTransformer, rank: int, alpha: float | None = None) -
                 added += update.down.numel() + update.up.numel()
                 setattr(parent, name, update)
     if added > limit:
-        raise ConfigError(
-            f"lora_rank {rank} adds {added:,} parameters, more than 4 % of the image encoder ({limit:,}):"
-            " take a lower rank"
+        raise SettingsError(
+            f"lora_rank {rank} adds {added:,} parameters, more than 4 % of the image encoder ({limit:,})",
+            "take a lower rank",
         )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from train.settings import ConfigError
+from engine.settings import SettingsError
 
 
 @dataclass(frozen=True)
@@ -39,10 +39,10 @@ class ClipSize:
 
     def __post_init__(self) -> None:
         if self.image_px % self.patch_px:
-            raise ConfigError(f"image_px {self.image_px} is no multiple of patch_px {self.patch_px}")
+            raise SettingsError(f"image_px {self.image_px} is no multiple of patch_px {self.patch_px}")
         for width, heads in (("width", "heads"), ("text_width", "text_heads")):
             if getattr(self, width) % getattr(self, heads):
-                raise ConfigError(f"{width} {getattr(self, width)} is no multiple of {heads}")
+                raise SettingsError(f"{width} {getattr(self, width)} is no multiple of {heads}")
 
     @property
     def tokens(self) -> int:

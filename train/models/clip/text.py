@@ -10,11 +10,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from engine.settings import SettingsError
 from train.models.attention import PreNormLayer
 from train.models.clip.size import ClipSize
 from train.models.clip.vision import initialise
 from train.models.precision import LayerNorm
-from train.settings import ConfigError
 
 
 class TextTransformer(nn.Module):
@@ -79,7 +79,7 @@ class Prompts(nn.Module):
         contexts: M, learned contexts per class (CoOp, Zhou et al. 2022, class-specific); 0 for none.
 
     Raises:
-        ConfigError: If a text and its contexts do not fit.
+        SettingsError: If a text and its contexts do not fit.
     """
 
     ids: Tensor
@@ -89,9 +89,9 @@ class Prompts(nn.Module):
         for row in ids:
             longest = max(range(len(row)), key=row.__getitem__) + 1
             if longest + contexts > len(row):
-                raise ConfigError(
-                    f"a text of {longest} tokens and {contexts} contexts exceed the {len(row)} tokens that"
-                    " the text encoder reads: shorten the text or take fewer contexts"
+                raise SettingsError(
+                    f"a text of {longest} tokens and {contexts} contexts exceed the {len(row)} tokens that are read",
+                    "shorten the text or take fewer contexts",
                 )
         self.register_buffer("ids", torch.tensor(ids, dtype=torch.int64))
         self.context = nn.Parameter(torch.randn(len(ids), contexts, width) * 0.02) if contexts else None

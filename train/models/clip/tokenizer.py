@@ -35,8 +35,8 @@ class ClipTokens:
         has_one = (folder / "tokenizer.json").is_file() or (folder / "vocab.json").is_file()
         if not has_one:
             raise ClipWeightsError(
-                f"{folder} holds no tokenizer: put tokenizer.json, or vocab.json and merges.txt, of the same"
-                " CLIP beside the weights"
+                f"{folder} holds no tokenizer",
+                "put tokenizer.json, or vocab.json and merges.txt, of the same CLIP beside the weights",
             )
         self._tokenizer = CLIPTokenizer.from_pretrained(folder, local_files_only=True)
         self._context = context

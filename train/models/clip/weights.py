@@ -188,8 +188,8 @@ def find_weights(source: str | Path) -> Path:
         folder = Path(snapshot_download(str(source), allow_patterns=wanted))
     except (HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError, OSError) as error:
         raise ClipWeightsError(
-            f"{source} is no local path and could not be fetched from the hub ({type(error).__name__}):"
-            " download the checkpoint folder on a connected machine and give its path"
+            f"{source} is no local path and could not be fetched from the hub ({type(error).__name__})",
+            "download the checkpoint folder on a connected machine and give its path",
         ) from error
     return find_weights(folder)
 
@@ -205,11 +205,11 @@ def _read_tensors(path: Path) -> dict[str, Tensor]:
         with zipfile.ZipFile(path) as archive:
             if any("/code/" in name or name.endswith("constants.pkl") for name in archive.namelist()):
                 raise ClipWeightsError(
-                    f"{path} is a TorchScript archive, which holds code and cannot be read as weights alone."
-                    ' Convert it once, where you trust it: python -c "import torch;'
+                    f"{path} is a TorchScript archive, which holds code and cannot be read as weights alone",
+                    'convert it once, where you trust it: python -c "import torch;'
                     f" torch.save(torch.jit.load('{path.name}', map_location='cpu').state_dict(),"
                     f" '{path.stem}-state.pt')\" and give the new file, or give the hub id"
-                    " openai/clip-vit-base-patch32"
+                    " openai/clip-vit-base-patch32",
                 )
     try:
         loaded = torch.load(path, map_location="cpu", weights_only=True)

@@ -15,8 +15,7 @@ import psutil
 import pytest
 
 from stream.camera import Camera, CameraError, CameraSettings, Frame, demo_clip_path
-
-EVERY = CameraSettings(every_frame=True, start_ns=5_000_000_000)
+from tests.stream.camera.reading import EVERY, play, write_video
 
 
 def shared_video() -> Path:
@@ -27,31 +26,6 @@ def shared_video() -> Path:
         if (folder / "video").is_dir():
             return folder / "video"
     pytest.skip("needs the shared clips: set DFER_SHARED_DATA to the folder that holds video/")
-
-
-def write_video(path: Path, frames: int = 20, fps: float = 25.0, size: tuple[int, int] = (64, 48)) -> Path:
-    """Frame n is grey of level 10 n, its left half red-free, so that order and channels can be told."""
-    fourcc = {".mp4": "mp4v", ".mkv": "mp4v", ".mov": "mp4v", ".avi": "MJPG", ".mpg": "PIM1"}[path.suffix]
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*fourcc), fps, size)
-    assert writer.isOpened()
-    for n in range(frames):
-        image = np.full((size[1], size[0], 3), 10 * n % 250, np.uint8)
-        image[:, : size[0] // 2] = (200, 0, 0)
-        writer.write(image)
-    writer.release()
-    return path
-
-
-def play(source: str | Path, settings: CameraSettings = EVERY, limit: int = 1000) -> tuple[list[Frame], Camera]:
-    """All frames of a source, until it ends or ``limit``."""
-    frames: list[Frame] = []
-    deadline = time.monotonic() + 60
-    with Camera(str(source), settings) as camera:
-        while camera.state != "ended" and len(frames) < limit:
-            assert time.monotonic() < deadline
-            if (frame := camera.read(1.0)) is not None:
-                frames.append(frame)
-    return frames, camera
 
 
 @pytest.mark.parametrize("name", ["a.mp4", "b.mkv", "c.mov", "d.avi", "e.mpg"])

@@ -19,9 +19,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from stream.faces import FaceError
 from stream.faces.nets.detect import Detector, anchors, suppress
 from stream.faces.nets.landmarks import LandmarkNet
-from stream.faces.nets.models import FaceModelError, model_path
+from stream.faces.nets.models import model_path
 from stream.faces.nets.regions import Region, five_points, region_of_detection, region_of_landmarks, whole_frame
 from stream.faces.pose import head_pose
 from stream.faces.quality import sharpness
@@ -274,9 +275,9 @@ def test_a_changed_model_is_refused_by_name(tmp_path: Path, monkeypatch: pytest.
     (tmp_path / "mediapipe" / "__init__.py").write_text("")
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delitem(sys.modules, "mediapipe", raising=False)
-    with pytest.raises(FaceModelError, match="face_landmark.tflite is not the expected model.*pip install"):
+    with pytest.raises(FaceError, match="face_landmark.tflite is not the expected model.*pip install"):
         model_path("landmark")
-    with pytest.raises(FaceModelError, match="carries no .*short_range.*pip install"):
+    with pytest.raises(FaceError, match="carries no .*short_range.*pip install"):
         model_path("short")
 
 

@@ -15,9 +15,9 @@ from stream.faces.tracking.cut import (
     WIDTH,
     Change,
     CutDetector,
+    correlation,
     histogram_distance,
     overlap,
-    similarity,
     thumbnail,
 )
 
@@ -115,9 +115,9 @@ def test_stepping_leaves_the_thumbnail_alone() -> None:
 
 @given(st.floats(0.2, 3), st.floats(-50, 50), st.integers(0, 99))
 @settings(max_examples=30)
-def test_similarity_ignores_gain_and_offset(gain: float, offset: float, seed: int) -> None:
+def test_correlation_ignores_gain_and_offset(gain: float, offset: float, seed: int) -> None:
     a = np.random.default_rng(seed).uniform(0, 255, (HEIGHT, WIDTH)).astype(np.float32)
-    assert similarity(a, a * np.float32(gain) + np.float32(offset)) == pytest.approx(1, abs=1e-3)
+    assert correlation(a, a * np.float32(gain) + np.float32(offset)) == pytest.approx(1, abs=1e-3)
     assert histogram_distance(a, a + np.float32(offset)) == pytest.approx(0, abs=1e-2)
 
 

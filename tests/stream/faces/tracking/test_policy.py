@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
 from stream.faces.nets.regions import Region
-from stream.faces.settings import FaceSettings, FaceSettingsError
+from stream.faces.settings import FaceError, FaceSettings
 from stream.faces.tracking.associate import Place, assign, cost, gate, match
 from stream.faces.tracking.motion import TrajectoryPoint, extrapolate
 from stream.faces.tracking.policy import Tracks
@@ -258,5 +258,5 @@ def test_extrapolation_stands_up_to_a_squeezed_ending(vx: float, vy: float, seed
      ("small_faces", 1), ("detect_every_s", True), ("gate_max", 0.1)],
 )  # fmt: skip
 def test_settings_out_of_range_are_refused_by_name(name: str, value: object) -> None:
-    with pytest.raises(FaceSettingsError, match=name):
+    with pytest.raises(FaceError, match=name):
         FaceSettings(**{name: value})  # type: ignore[arg-type]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from stream.publish.message import Faces
+
 SEVEN = ("happiness", "sadness", "neutral", "anger", "surprise", "disgust", "fear")
 ELEVEN = (*SEVEN, "contempt", "anxiety", "helplessness", "disappointment")
 
@@ -70,3 +72,18 @@ def faces_body(faces: list[dict[str, Any]], number: int = 0, **changes: Any) -> 
         "faces": faces,
     }
     return body | changes
+
+
+def no_camera() -> Faces:
+    """What is published while there is no camera."""
+    return Faces(
+        source="c",
+        session="s",
+        seq=0,
+        frame_id=0,
+        dropped_total=0,
+        t_publish_ns=1,
+        boot_id="b",
+        valid=False,
+        reason="no_camera",
+    )

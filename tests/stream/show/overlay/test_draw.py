@@ -218,7 +218,7 @@ def test_order_is_fixed_and_unknown_classes_come_last() -> None:
 @given(text=st.text(max_size=12), x=st.floats(-300, 900), y=st.floats(-300, 900), size=st.integers(1, 40))
 @settings(max_examples=30, deadline=None)
 def test_text_may_lie_anywhere_and_hold_anything(text: str, x: float, y: float, size: int) -> None:
-    put_text(frame(64, 48), text, (x, y), size, (255, 255, 255), shadow=True)
+    put_text(frame(64, 48), text, (x, y), size, (255, 255, 255))
     assert (text_width(text, size) > 0) == bool(text)
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from stream.show.overlay import OverlayError
 from stream.show.overlay.palette import BAD, colour_of
-from stream.show.overlay.timeline import Run, save_png, timeline
+from stream.show.overlay.timeline import RunSeries, save_png, timeline
 from tests.stream.show.overlay.messages import face_body, faces_body, probabilities, warming_body
 
 
@@ -73,7 +73,7 @@ def test_primary_face_is_taken_unless_another_is_named() -> None:
     messages = [
         faces_body([face_body("a", label="fear"), face_body("b", label="disgust", primary=True)], k) for k in range(20)
     ]
-    assert Run.of(messages).primary == "b"
+    assert RunSeries.of(messages).primary == "b"
     assert len(columns_with(timeline(messages), colour_of("disgust"))) > 500
     assert len(columns_with(timeline(messages, face="a"), colour_of("fear"))) > 500
     with pytest.raises(OverlayError, match="it has a, b"):
@@ -98,7 +98,7 @@ def test_times_may_jump_and_faces_may_come_and_go(rows: list[tuple[int, bool, bo
         faces_body([face_body()] if seen else [], k, t_capture_ns=t_ns if valid else None, valid=valid)
         for k, (t_ns, valid, seen) in enumerate(rows)
     ]
-    collected = Run.of(messages)
+    collected = RunSeries.of(messages)
     assert collected.t_s == sorted(collected.t_s)
     assert timeline(messages, size=(320, 160)).shape == (160, 320, 3)
 

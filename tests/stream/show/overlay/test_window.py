@@ -8,8 +8,8 @@ from stream.camera.frame import Frame
 from stream.publish.message import Event, Faces
 from stream.publish.wire import encode
 from stream.show.overlay import OverlayError, window
-from stream.show.overlay.window import Window, check_display
-from tests.stream.show.overlay.messages import face_body, faces_body
+from stream.show.overlay.window import OverlayWindow, check_display
+from tests.stream.show.overlay.messages import face_body, faces_body, no_camera
 
 HEADLESS = "\n  GUI:                           NONE\n"
 QT = "\n  GUI:                           QT5\n"
@@ -39,7 +39,7 @@ def test_no_display_gives_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("DISPLAY", raising=False)
     monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
     with pytest.raises(OverlayError, match="no display.*leave out --show"):
-        Window()
+        OverlayWindow()
 
 
 def test_headless_opencv_gives_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -63,7 +63,7 @@ def test_display_that_refuses_does_not_end_the_process(monkeypatch: pytest.Monke
 def test_key_ends_it(monkeypatch: pytest.MonkeyPatch, key: int) -> None:
     screen = Screen(monkeypatch, [-1, ord("x"), key])
     image = np.zeros((240, 320, 3), np.uint8)
-    with Window(check=False) as shown:
+    with OverlayWindow(check=False) as shown:
         answers = [shown.show(image, faces_body([face_body(box=(60, 60, 80, 90))], k)) for k in range(3)]
     assert answers == [True, True, False]
     assert len(screen.shown) == 3
@@ -76,7 +76,7 @@ def test_key_ends_it(monkeypatch: pytest.MonkeyPatch, key: int) -> None:
 def test_closed_window_ends_it(monkeypatch: pytest.MonkeyPatch) -> None:
     screen = Screen(monkeypatch, [])
     image = np.zeros((240, 320, 3), np.uint8)
-    with Window(check=False) as shown:
+    with OverlayWindow(check=False) as shown:
         assert shown.show(image, faces_body([]))
         screen.visible = 0.0
         assert not shown.show(image, faces_body([]))
@@ -89,13 +89,13 @@ def test_failing_window_system_is_an_error_of_ours(monkeypatch: pytest.MonkeyPat
     Screen(monkeypatch, [])
     monkeypatch.setattr(cv2, "namedWindow", refuse)
     with pytest.raises(OverlayError, match="leave out --show"):
-        Window(check=False).show(np.zeros((240, 320, 3), np.uint8), faces_body([]))
+        OverlayWindow(check=False).show(np.zeros((240, 320, 3), np.uint8), faces_body([]))
 
 
 def test_daemon_feeds_it_and_a_lost_camera_keeps_the_last_picture(monkeypatch: pytest.MonkeyPatch) -> None:
     screen = Screen(monkeypatch, [-1, -1])
     monkeypatch.setattr(window, "_REDRAW_NS", 0)
-    shown = Window(check=False)
+    shown = OverlayWindow(check=False)
     image = np.full((240, 320, 3), 90, np.uint8)
     for seq, frame in enumerate((Frame(image, 0, 1, 1, "driver", 1), None)):
         message = Faces(
@@ -120,18 +120,8 @@ def test_daemon_feeds_it_and_a_lost_camera_keeps_the_last_picture(monkeypatch: p
 def test_frames_faster_than_a_screen_are_not_all_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
     screen = Screen(monkeypatch, [])
     monkeypatch.setattr(window, "_REDRAW_NS", 10**15)
-    shown = Window(check=False)
-    message = Faces(
-        source="c",
-        session="s",
-        seq=0,
-        frame_id=0,
-        dropped_total=0,
-        t_publish_ns=1,
-        boot_id="b",
-        valid=False,
-        reason="no_camera",
-    )
+    shown = OverlayWindow(check=False)
+    message = no_camera()
     for _ in range(5):
         assert shown.take(message, encode(message), None)
     assert len(screen.shown) == 1

@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from engine.settings import SettingsError
 from train.data.augment.sequence import IDENTITY, ClipTransform, draw_transform
-from train.settings import AugmentSettings, ConfigError
+from train.settings import AugmentSettings
 
 UNTOUCHED = AugmentSettings((1.0, 1.0), 1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
 
@@ -65,5 +66,5 @@ def test_grey_and_infrared_have_three_equal_channels() -> None:
     "bad", [{"crop_scale": (0.0, 1.0)}, {"flip": 1.5}, {"brightness": 1.0}, {"crop_ratio": 0.5}, {"rotation_deg": -1.0}]
 )
 def test_settings_out_of_range_are_refused(bad: dict[str, object]) -> None:
-    with pytest.raises(ConfigError, match=next(iter(bad))):
+    with pytest.raises(SettingsError, match=next(iter(bad))):
         AugmentSettings(**bad)  # type: ignore[arg-type]

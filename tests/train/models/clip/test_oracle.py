@@ -10,12 +10,12 @@ import torch
 from safetensors.torch import save_file
 from transformers import CLIPConfig, CLIPModel
 
+from engine.settings import SettingsError
 from train.models.clip.size import SIZES
 from train.models.clip.text import Prompts, TextTransformer
 from train.models.clip.tokenizer import ByteTokens, ClipTokens
 from train.models.clip.vision import VisionTransformer
 from train.models.clip.weights import ClipWeights, ClipWeightsError, load_text, load_vision, read_clip
-from train.settings import ConfigError
 
 VOCABULARY = 300
 
@@ -27,7 +27,7 @@ def hf_clip(patch: int = 16, image: int = 48, width: int = 128, layers: int = 3,
             text_config={"hidden_act": "quick_gelu"},
             vision_config={"patch_size": patch, "hidden_act": "quick_gelu"},
         )
-        return CLIPModel(config).eval()
+        return CLIPModel(config).eval()  # type: ignore[no-untyped-call]
     text = {
         "vocab_size": VOCABULARY, "hidden_size": 64, "intermediate_size": 256, "num_hidden_layers": 2,
         "num_attention_heads": 1, "max_position_embeddings": 77, "bos_token_id": VOCABULARY - 2,
@@ -37,7 +37,7 @@ def hf_clip(patch: int = 16, image: int = 48, width: int = 128, layers: int = 3,
         "hidden_size": width, "intermediate_size": 4 * width, "num_hidden_layers": layers,
         "patch_size": patch, "num_attention_heads": width // 64, "image_size": image,
     }  # fmt: skip
-    return CLIPModel(CLIPConfig(text_config=text, vision_config=vision, projection_dim=48)).eval()
+    return CLIPModel(CLIPConfig(text_config=text, vision_config=vision, projection_dim=48)).eval()  # type: ignore[no-untyped-call]
 
 
 def scatter_norms(model: Any) -> None:
@@ -189,7 +189,7 @@ def test_missing_unexpected_and_misshapen_tensors_are_named(
 def test_torchscript_archive_is_refused_with_the_remedy(tmp_path: Path) -> None:
     module = torch.nn.Linear(2, 2)
     torch.jit.save(torch.jit.trace(module, torch.zeros(1, 2)), tmp_path / "ViT-B-32.pt")  # type: ignore[no-untyped-call]
-    with pytest.raises(ClipWeightsError, match="TorchScript archive.*Convert it once.*openai/clip-vit-base-patch32"):
+    with pytest.raises(ClipWeightsError, match="TorchScript archive.*; convert it once.*openai/clip-vit-base-patch32"):
         read_clip(tmp_path / "ViT-B-32.pt")
 
 
@@ -271,5 +271,5 @@ def test_plain_prompts_are_kept_until_the_encoder_changes() -> None:
 
 
 def test_too_long_text_is_refused() -> None:
-    with pytest.raises(ConfigError, match="8 contexts exceed the 10"):
+    with pytest.raises(SettingsError, match="8 contexts exceed the 10"):
         Prompts([[1, 2, 3, 9, 0, 0, 0, 0, 0, 0]], 8, contexts=8)

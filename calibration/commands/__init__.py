@@ -1,0 +1,1 @@
+"""The commands of ``dfer-calibrate``, one module each."""

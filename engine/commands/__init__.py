@@ -1,0 +1,1 @@
+"""The commands of ``dfer-engine``, one module each."""

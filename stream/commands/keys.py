@@ -1,0 +1,25 @@
+"""``dfer-stream keys``: a CURVE key pair for publishing beyond this machine."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from engine.console import Exit
+from stream.publish.keys import generate
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of ``dfer-stream keys``."""
+    parser.add_argument("name", help="name of the key, for example the machine's")
+    parser.add_argument(
+        "--directory", type=Path, default=Path("keys"), help="folder to write to (default: %(default)s)"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Make a key pair and say what to do with it."""
+    files = generate(args.directory, args.name)
+    print(f"{files.secret}  keep on this machine (publish.secret_key, or listen --key)")
+    print(f"{files.public}  give to the other side (a file in publish.allowed_keys, or listen --server-key)")
+    return Exit.DONE

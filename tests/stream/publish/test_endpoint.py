@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+import os
+import socket
+from pathlib import Path
+
+import pytest
+
+from stream.publish import endpoint as endpoints
+from stream.publish.endpoint import EndpointError
+from stream.publish.publisher import Publisher
+
+
+@pytest.mark.parametrize(
+    ("uri", "words"),
+    [
+        ("tcp://*:5570", "needs keys"),
+        ("tcp://0.0.0.0:5570", "needs keys"),
+        ("tcp://[::]:5570", "needs keys"),
+        ("tcp://eth0:5570", "needs keys"),
+        ("tcp://192.168.1.4:5570", "needs keys"),
+        ("tcp://127.0.0.1:99999", "ports end at 65535"),
+        ("tcp://127.0.0.1", "an endpoint is"),
+        ("udp://127.0.0.1:5570", "an endpoint is"),
+        ("cam1", "an endpoint is"),
+        ("ipc://@abstract", "an abstract socket has no permissions"),
+        ("ipc://here.ipc", "must be absolute"),
+        ("ipc:///nowhere/at/all.ipc", "there is no directory /nowhere/at"),
+        ("ipc:///tmp/" + "x" * 120, "at most 107 fit"),
+    ],
+)
+def test_an_endpoint_that_will_not_do_is_refused_with_the_remedy(uri: str, words: str) -> None:
+    with pytest.raises(EndpointError, match=words):
+        Publisher("cam1", uri)
+
+
+def test_the_default_endpoint_is_the_runtime_directory_where_it_is_ours(tmp_path: Path) -> None:
+    assert endpoints.default_endpoint("cam1", tmp_path) == f"ipc://{tmp_path}/cam1.ipc"
+    assert endpoints.default_endpoint("cam1", tmp_path / "none") == "tcp://127.0.0.1:5570"
+    assert endpoints.default_endpoint("cam1", Path("/proc/self")) == "tcp://127.0.0.1:5570" or os.geteuid() == 0
+    assert endpoints.default_connect("", tmp_path) == "tcp://127.0.0.1:5570"
+    with Publisher("cam1", f"ipc://{tmp_path}/cam1.ipc"):
+        assert endpoints.default_connect("", tmp_path) == f"ipc://{tmp_path}/cam1.ipc"
+        with Publisher("cam2", f"ipc://{tmp_path}/cam2.ipc"):
+            assert endpoints.default_connect("cam2", tmp_path) == f"ipc://{tmp_path}/cam2.ipc"
+            with pytest.raises(EndpointError, match=r"several sources run here \(cam1, cam2\)"):
+                endpoints.default_connect("", tmp_path)
+
+
+def test_a_busy_listener_is_alive_and_a_dead_ones_file_goes(tmp_path: Path) -> None:
+    path = tmp_path / "a.ipc"
+    with socket.socket(socket.AF_UNIX) as busy, socket.socket(socket.AF_UNIX) as first:
+        busy.bind(str(path))
+        busy.listen(0)
+        first.connect(str(path))  # nobody accepts: the next would have to wait
+        with pytest.raises(EndpointError, match="in use by another process"):
+            endpoints.clear_stale(path)
+    assert path.exists()
+    endpoints.clear_stale(path)
+    assert not path.exists()
