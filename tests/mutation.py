@@ -54,8 +54,8 @@ class Room:
 ROOMS = (
     Room("calibration", ("tests/calibration",)),
     Room("engine/ring.py", ("tests/engine/test_ring.py",)),
-    Room("stream/window", ("tests/stream/window",)),
-    Room("stream/scores", ("tests/stream/scores",)),
+    Room("stream/window", ("tests/stream/window", "tests/stream/test_pipeline.py")),
+    Room("stream/scores", ("tests/stream/scores", "tests/stream/test_pipeline.py")),
     Room("stream/publish", ("tests/stream/publish",)),
 )
 FEWEST = 20
