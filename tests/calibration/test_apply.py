@@ -64,6 +64,8 @@ def test_the_shift_comes_before_the_scale() -> None:
         ({"scale": [-1.0] * 7}, "scale must be above 0"),
         ({"bias": [None] * 7}, "incomplete or of the wrong type"),
         ({"threshold": 2.0}, "threshold must be 0..1"),
+        ({"threshold": -0.5}, "threshold must be 0..1"),
+        ({"risk": -0.5}, "risk must be 0..1"),
     ],
 )
 def test_a_file_that_will_not_do_is_refused(changes: dict[str, Any], words: str) -> None:
@@ -87,6 +89,8 @@ def test_a_person_with_a_sad_resting_face_is_shifted_back_within_the_bound() -> 
     assert shift is not None
     assert np.abs(shift).max() <= 0.8
     assert shift.argmin() == SEVEN_CLASSES.index("sadness")
+    assert shift.min() == -0.8  # 2.3 of sadness that the reference has not
+    assert shift.max() > 0.2
     assert softmax(resting + shift)[SEVEN_CLASSES.index("neutral")] > softmax(resting)[SEVEN_CLASSES.index("neutral")]
     later = baseline.step("f1", -resting, 99 * S)
     assert later is shift  # once made it stays

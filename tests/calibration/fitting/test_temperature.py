@@ -37,8 +37,22 @@ def test_vector_scaling_undoes_a_bias_and_a_scale_per_class_and_its_gradient_is_
     got_scale, got_bias = temperature.fit_vector(spoilt, labels, ridge=1e-6)
     np.testing.assert_allclose(got_scale, scale, rtol=0.1)
     np.testing.assert_allclose(got_bias - got_bias.mean(), bias - bias.mean(), atol=0.1)
+    by_default, shift = temperature.fit_vector(spoilt, labels)
+    np.testing.assert_allclose(by_default, scale, rtol=0.25)
+    np.testing.assert_allclose(shift - shift.mean(), bias - bias.mean(), atol=0.35)
     pulled, _ = temperature.fit_vector(spoilt, labels, ridge=1e6)
     assert np.ptp(pulled) < 1e-3
+
+
+def test_each_method_gives_what_its_name_says() -> None:
+    logits, labels = sample(8, 400, classes=3, sharpness=2)
+    none, one, each = (temperature.fit(method, logits, labels, "abc") for method in ("none", "temperature", "vector"))
+    assert (none.scale, none.bias, none.method) == ((1, 1, 1), (0, 0, 0), "none")
+    assert (len(set(one.scale)), one.bias, one.method) == (1, (0, 0, 0), "temperature")
+    assert one.scale[0] == pytest.approx(1 / temperature.fit_temperature(logits, labels))
+    assert (len(set(each.scale)), len(set(each.bias)), each.method) == (3, 3, "vector")
+    with pytest.raises(CalibrationError, match="method must be one of"):
+        temperature.fit("magic", logits, labels, "abc")
 
 
 @given(st.lists(st.integers(0, 40), min_size=30, max_size=200), st.integers(2, 6), st.integers(0, 5))

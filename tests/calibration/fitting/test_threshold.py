@@ -39,5 +39,22 @@ def test_a_certain_threshold_is_stricter_and_its_bound_is_clopper_pearsons() -> 
     assert bound[0] == pytest.approx(1 - 0.05 ** (1 / 59))
     with pytest.raises(CalibrationError, match="state a higher risk"):
         threshold.for_risk(confidence, np.zeros(4000, dtype=np.bool_), 0.1)
-    with pytest.raises(CalibrationError, match="must be above 0"):
-        threshold.for_risk(confidence, correct, 0.0)
+    # Where all are wrong there is no hope.
+    assert threshold.upper_bound(np.array([3.0]), np.array([3]), 0.95)[0] == 1
+
+
+@pytest.mark.parametrize(
+    ("risk", "certainty"), [(0.0, None), (1.0, None), (-0.1, None), (1.5, None), (0.1, 0.0), (0.1, 1.0)]
+)
+def test_a_risk_or_certainty_that_is_none_is_refused(risk: float, certainty: float | None) -> None:
+    with pytest.raises(CalibrationError, match="must be above 0 and under 1"):
+        threshold.for_risk(np.array([0.9, 0.8]), np.array([True, True]), risk, certainty)
+
+
+def test_answers_of_one_confidence_are_kept_or_left_together() -> None:
+    confidence = np.array([0.9, 0.9, 0.6, 0.6, 0.6, 0.3])
+    for correct in ([1, 1, 1, 1, 0, 0], [1, 1, 0, 1, 1, 0]):
+        found = threshold.for_risk(confidence, np.array(correct, bool), 0.25)
+        assert (found.threshold, found.coverage, found.risk) == pytest.approx((0.6, 5 / 6, 0.2))
+        assert threshold.for_risk(confidence, np.array(correct, bool), 0.1).threshold == 0.9
+    assert threshold.for_risk(confidence, np.array([1, 1, 1, 1, 0, 0], bool), 0.4).threshold == 0  # nothing is left out

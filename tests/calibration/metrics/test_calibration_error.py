@@ -47,6 +47,8 @@ def test_the_likelihood_of_logits_is_that_of_their_probabilities_and_stays_finit
     logits, labels = sample(7, 500)
     assert metrics.nll_of_logits(logits, labels) == pytest.approx(metrics.nll(softmax(logits), labels), rel=1e-12)
     assert metrics.nll_of_logits(np.array([[0.0, 5000.0]]), np.array([0])) == 5000
+    # The least that is told apart from 0, so that one hopeless answer does not make the mean infinite.
+    assert metrics.nll(np.array([[0.0, 1.0]]), np.array([0])) == pytest.approx(300 * np.log(10))
 
 
 @given(st.integers(0, 1000), st.integers(1, 300), st.integers(2, 8), KINDS)
@@ -117,14 +119,18 @@ def test_ece_of_known_cases() -> None:
 
 
 @pytest.mark.parametrize(
-    ("probs", "labels"),
+    ("probs", "labels", "words"),
     [
-        (np.zeros((0, 3)), np.zeros(0, dtype=int)),
-        (np.ones((2, 3)), np.zeros(3, dtype=int)),
-        (np.full((2, 3), np.nan), np.zeros(2, dtype=int)),
-        (np.ones((2, 3)), np.array([0, 3])),
+        (np.zeros((0, 3)), np.zeros(0, dtype=int), "n > 0"),
+        (np.ones(3), np.zeros(3, dtype=int), r"not \(3,\)"),
+        (np.ones((2, 3)), np.zeros(3, dtype=int), r"\(2, 3\) and \(3,\)"),
+        (np.full((2, 3), np.nan), np.zeros(2, dtype=int), "not finite"),
+        (np.ones((2, 3)), np.array([0, 3]), r"0\.\.2$"),
+        (np.ones((2, 3)), np.array([0, -1]), r"0\.\.2$"),
     ],
 )
-def test_what_cannot_be_measured_is_refused(probs: npt.NDArray[np.float64], labels: npt.NDArray[np.int64]) -> None:
-    with pytest.raises(CalibrationError):
+def test_what_cannot_be_measured_is_refused(
+    probs: npt.NDArray[np.float64], labels: npt.NDArray[np.int64], words: str
+) -> None:
+    with pytest.raises(CalibrationError, match=words):
         metrics.check(probs, labels)

@@ -49,3 +49,69 @@ def test_a_paired_gain_is_sure_where_every_face_gains() -> None:
     truth = np.arange(70) % 7
     gain = metrics.paired_uar_gain(np.ones((2, 70), bool), np.zeros((2, 70), bool), truth)
     assert (gain.value, gain.low, gain.high) == pytest.approx((100, 100, 100))
+
+
+def test_a_gain_is_the_mean_over_classes_that_were_drawn() -> None:
+    # Class 1 alone is gained, by its one face: all of it, half of it or nothing, by how often that face is drawn.
+    right = np.array([[False, True]])
+    gain = metrics.paired_uar_gain(right, np.zeros((1, 2), bool), np.array([0, 1]))
+    assert (gain.value, gain.low, gain.high) == (50, 0, 100)
+    many = metrics.paired_uar_gain(np.array([[False] * 5 + [True]]), np.zeros((1, 6), bool), np.array([0] * 5 + [1]))
+    assert (many.value, many.low, many.high) == (50, 0, 50)
+    lost = metrics.paired_uar_gain(np.zeros((1, 2), bool), right, np.array([0, 1]))
+    assert (lost.value, lost.low, lost.high) == (-50, -100, 0)
+
+
+@pytest.mark.parametrize("groups", [None, [""] * 12, np.arange(12)[::-1]])
+def test_rows_without_a_group_are_drawn_one_by_one(groups: list[str] | None) -> None:
+    draws: list[list[int]] = []
+
+    def note(rows: Rows) -> list[float]:
+        draws.append(rows.tolist())
+        return [0.0]
+
+    metrics.bootstrap(note, 12, groups, draws=200)
+    *resamples, whole = draws
+    assert whole == list(range(12))
+    assert {len(rows) for rows in resamples} == {12}
+    drawn = np.bincount(np.concatenate(resamples), minlength=12) / 200
+    np.testing.assert_allclose(drawn, 1, atol=0.3)  # none is left out, none preferred
+    assert len({len(set(rows)) for rows in resamples}) > 3
+
+
+@pytest.mark.parametrize("groups", [["b", "a", "", "a", "b", "b"], [7, 3, 5, 3, 7, 7]])
+def test_groups_are_drawn_whole(groups: list[str] | list[int]) -> None:
+    seen = set()
+
+    def check(rows: Rows) -> list[float]:
+        times = np.bincount(rows, minlength=6)
+        assert times[1] == times[3]
+        assert times[0] == times[4] == times[5]
+        assert times[0] + times[1] + times[2] == 3  # as many groups as there are
+        seen.add(tuple(times.tolist()))
+        return [0.0]
+
+    metrics.bootstrap(check, 6, groups if isinstance(groups[0], str) else np.array(groups), draws=200)
+    assert len(seen) == 10  # all ways to draw three of three
+
+
+def test_percentiles_are_of_the_resamples_unless_centred_and_undefined_ones_are_left_out() -> None:
+    def different(rows: Rows) -> list[float]:
+        return [len(set(rows.tolist())) / 100]
+
+    (plain,) = metrics.bootstrap(different, 100, draws=400)
+    (centred,) = metrics.bootstrap(different, 100, draws=400, centred=True)
+    assert plain.value == centred.value == 1
+    assert 0.5 < plain.low < 1 - 1 / np.e < plain.high < 0.75  # a share of 1/e is not drawn
+    assert centred.low < 1 < centred.high
+    assert centred.high - centred.low == pytest.approx(plain.high - plain.low)
+    assert plain.level == centred.level == 0.95
+    (half,) = metrics.bootstrap(different, 100, draws=400, level=0.5)
+    assert plain.low < half.low < half.high < plain.high
+    assert half.level == 0.5
+    (unknown,) = metrics.bootstrap(lambda rows: [float("nan")], 5, draws=10)
+    assert np.isnan([unknown.low, unknown.high]).all()
+    (partly,) = metrics.bootstrap(lambda rows: [1.0 if 0 in rows else float("nan")], 5, draws=50)
+    assert (partly.value, partly.low, partly.high) == (1, 1, 1)
+    low = metrics.bootstrap(lambda rows: [float((rows == 0).mean())], 50, draws=100, centred=True)[0].low
+    assert low == 0  # a share that cannot be negative

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import socket
 from pathlib import Path
 
 import pytest
@@ -44,3 +45,16 @@ def test_the_default_endpoint_is_the_runtime_directory_where_it_is_ours(tmp_path
             assert endpoints.default_connect("cam2", tmp_path) == f"ipc://{tmp_path}/cam2.ipc"
             with pytest.raises(EndpointError, match=r"several sources run here \(cam1, cam2\)"):
                 endpoints.default_connect("", tmp_path)
+
+
+def test_a_busy_listener_is_alive_and_a_dead_ones_file_goes(tmp_path: Path) -> None:
+    path = tmp_path / "a.ipc"
+    with socket.socket(socket.AF_UNIX) as busy, socket.socket(socket.AF_UNIX) as first:
+        busy.bind(str(path))
+        busy.listen(0)
+        first.connect(str(path))  # nobody accepts: the next would have to wait
+        with pytest.raises(EndpointError, match="in use by another process"):
+            endpoints.clear_stale(path)
+    assert path.exists()
+    endpoints.clear_stale(path)
+    assert not path.exists()

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import subprocess
 import sys
 from typing import Any
@@ -142,6 +143,22 @@ def plain_faces(**changes: Any) -> m.Faces:
     return m.Faces(**(values | changes))
 
 
+def plain_status(**changes: Any) -> m.Status:
+    values: dict[str, Any] = {
+        "source": "cam1",
+        "session": "s",
+        "seq": 1,
+        "boot_id": "b",
+        "t_publish_ns": 2,
+        "t_publish_unix_ns": 3,
+        "uptime_s": 1.0,
+        "state": "ok",
+        "camera": "ok",
+        "version": "1",
+    }
+    return m.Status(**(values | changes))
+
+
 def plain_face(**changes: Any) -> m.Face:
     values: dict[str, Any] = {
         "id": "f1",
@@ -227,17 +244,50 @@ def test_no_number_that_is_not_finite_reaches_the_wire(bad: float) -> None:
         {"score_age_ms": bad},
         {"window": m.Window(1, 2, bad)},
         {"relevance": [0.5, bad]},
-        {"quality": m.Quality(pitch_deg=bad)},
+        *({"quality": m.Quality(**{name: bad})} for name in ("size_px", "blur", "yaw_deg", "pitch_deg")),
         *({name: classes | {"fear": bad}} for name in ("logits", "probs", "smoothed", "now", "neutral_shift")),
     ]
     for changes in changed:
         with pytest.raises(m.MessageError, match=r"faces\[f1\].*not finite"):
             wire.encode(plain_faces(faces=[plain_face(**changes)]))
-    with pytest.raises(m.MessageError, match="latency_ms"):
-        wire.encode(plain_faces(latency_ms=m.LatencyMs(detect=bad)))
+    for stage in ("capture", "detect", "infer", "total"):
+        with pytest.raises(m.MessageError, match="latency_ms"):
+            wire.encode(plain_faces(latency_ms=m.LatencyMs(**{stage: bad})))
     with pytest.raises(m.MessageError, match="rate_hz"):
         wire.encode(plain_faces(rate_hz=bad))
     assert m.scores(SEVEN_CLASSES, [0.1] * 6 + [bad]) is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"uptime_s": math.nan}, "rates"),
+        ({"rate_hz": math.inf}, "rates"),
+        ({"declared_hz": math.inf}, "rates"),
+        ({"rate_in_hz": math.nan}, "rates"),
+        ({"rate_out_hz": -math.inf}, "rates"),
+        ({"memory_mb": math.nan}, "memory_mb"),
+        ({"latency_ms": {"detect": m.StageMs(1.0, 2.0, 3), "infer": m.StageMs(math.nan, 2.0, 3)}}, "latency_ms.infer"),
+        ({"latency_ms": {"infer": m.StageMs(1.0, math.inf, 3)}}, "latency_ms.infer"),
+        ({"temperature_c": {"cpu": 40.0, "gpu": math.nan}}, "temperature_c"),
+        ({"state": "asleep"}, "state 'asleep'"),
+        ({"camera": "sundial"}, "camera 'sundial'"),
+    ],
+)
+def test_a_status_that_says_what_no_reader_knows_is_refused(changes: dict[str, Any], words: str) -> None:
+    with pytest.raises(m.MessageError, match=words):
+        wire.encode(plain_status(**changes))
+
+
+def test_a_status_counts_from_nothing() -> None:
+    tree = json.loads(wire.encode(plain_status()))
+    counts = ("frames", "published", "dropped", "refused", "reconnects", "backend_faults")
+    assert [tree[f"{name}_total"] for name in counts] == [0] * 6
+
+
+def test_an_event_nobody_knows_is_refused() -> None:
+    with pytest.raises(m.MessageError, match="event must be one of .*not 'party'"):
+        wire.encode(m.Event(source="cam1", session="s", seq=1, boot_id="b", t_publish_ns=1, event="party"))
 
 
 def test_scores_are_by_name_and_rounded() -> None:
@@ -246,22 +296,26 @@ def test_scores_are_by_name_and_rounded() -> None:
         m.scores(("a", "b"), [0.1])
 
 
+_REASON = re.escape(f"reason must be 'ok' where valid, else one of {m.REASONS[1:]}; not ")
+_FACE_REASON = re.escape(f"faces[f1].reason must be 'ok' where ready, else one of {m.FACE_REASONS[1:]}; not ")
+
+
 @pytest.mark.parametrize(
-    "changes",
+    ("changes", "words"),
     [
-        {"reason": "stalled"},
-        {"valid": False},
-        {"valid": False, "reason": "asleep"},
-        {"t_capture_src": "sundial"},
-        {"degraded": ["mood"]},
-        {"faces": [plain_face(ready=False)]},
-        {"faces": [plain_face(ready=False, reason="warming", label="fear")]},
-        {"faces": [plain_face(state="gone")]},
-        {"faces": [plain_face(reason="warming")]},
+        ({"reason": "stalled"}, _REASON + "'stalled'"),
+        ({"valid": False}, _REASON + "'ok'"),
+        ({"valid": False, "reason": "asleep"}, _REASON + "'asleep'"),
+        ({"t_capture_src": "sundial"}, "t_capture_src must be one of .*'sundial'"),
+        ({"degraded": ["mood"]}, "degraded may list .*'mood'"),
+        ({"faces": [plain_face(ready=False)]}, _FACE_REASON + "'ok'"),
+        ({"faces": [plain_face(ready=False, reason="warming", label="fear")]}, r"faces\[f1\] has a label before"),
+        ({"faces": [plain_face(state="gone")]}, r"faces\[f1\].state must be one of .*'gone'"),
+        ({"faces": [plain_face(reason="warming")]}, _FACE_REASON + "'warming'"),
     ],
 )
-def test_contradictions_are_refused_before_they_are_sent(changes: dict[str, Any]) -> None:
-    with pytest.raises(m.MessageError):
+def test_contradictions_are_refused_before_they_are_sent(changes: dict[str, Any], words: str) -> None:
+    with pytest.raises(m.MessageError, match=words):
         wire.encode(plain_faces(**changes))
 
 

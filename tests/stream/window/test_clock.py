@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -59,6 +60,12 @@ def test_the_clock_does_not_drift_in_a_month() -> None:
     clock.advance(0)
     month = 30 * 24 * 3600
     assert clock.advance(month * NS_PER_S) == month * 8
+
+
+@pytest.mark.parametrize("hz", [0.0, -8.0, float("nan")])
+def test_a_rate_that_is_none_is_refused(hz: float) -> None:
+    with pytest.raises(ValueError, match="sample_hz must be above 0"):
+        SampleClock(hz)
 
 
 def test_time_going_backwards_gives_no_sample_and_reset_starts_anew() -> None:

@@ -105,11 +105,12 @@ def test_the_five_points_land_on_the_template(x: float, y: float, roll: float) -
         assert (patch * rows).sum() / patch.sum() == pytest.approx(ty, abs=0.3)
 
 
-def test_a_large_face_does_not_alias() -> None:
+@pytest.mark.parametrize(("x", "y"), [(60, 60), (600, 60), (60, 600)])
+def test_a_large_face_does_not_alias(x: int, y: int) -> None:
     """Fine stripes of a face eight times the crop average out instead of turning into coarse ones."""
-    frame = np.zeros((2000, 2000, 3), np.uint8)
+    frame = np.zeros((2000 + y, 2000 + x, 3), np.uint8)
     frame[:, ::3] = 255
-    matrix = warp(8, 0, 60, 60)
+    matrix = warp(8, 0, x, y)
     crop = crop_face(frame, moved(TEMPLATE, matrix), GEOMETRY)
     assert crop[8:-8, 8:-8].std() < 12
     assert crop.mean() == pytest.approx(85, abs=6)
@@ -134,6 +135,20 @@ def test_a_large_face_at_the_edge_keeps_its_border(border: str) -> None:
     crop = crop_face(frame, points, CropGeometry(border=border))
     assert (crop[20:200, 125:] == 200).all()
     assert (crop[20:200, :100] == (200 if border == "replicate" else 0)).all()
+
+
+def test_a_large_face_at_the_edge_is_continued_by_the_frames_outermost_pixels() -> None:
+    frame = np.full((1800, 1800, 3), 200, np.uint8)
+    frame[:, :4] = frame[:4] = 0
+    crop = crop_face(frame, moved(TEMPLATE, warp(4, 0, -450, -450)), CropGeometry(border="replicate"))
+    assert crop[:100].max() <= 10
+    assert crop[:, :100].max() <= 10
+    assert (crop[130:200, 130:200] == 200).all()
+    frame = np.full((900, 900, 3), 200, np.uint8)
+    frame[:, -4:] = frame[-4:] = 0
+    crop = crop_face(frame, moved(TEMPLATE, warp(4, 0, 450, 450)), CropGeometry(border="replicate"))
+    assert crop[-100:].max() <= 10
+    assert crop[:, -100:].max() <= 10
 
 
 def test_a_large_face_outside_the_frame_is_all_border() -> None:

@@ -39,6 +39,18 @@ def test_the_primary_face_is_always_sampled_and_nobody_starves() -> None:
     assert min(seen[name] for name in names) >= 9
 
 
+def test_what_cost_nothing_leaves_room_for_all_and_what_encoded_nobody_says_nothing() -> None:
+    scheduler = Scheduler(10.0)
+    scheduler.spent(0, 50.0)
+    assert scheduler.room() is None
+    scheduler.spent(1, 0.0)
+    assert scheduler.room() == 10_000
+    steady = Scheduler(10.0, smoothing=0.5)
+    steady.spent(1, 2.0)
+    steady.spent(2, 8.0)
+    assert steady.room() == 3  # 3 ms each: half way from 2 to 4
+
+
 def test_a_cheaper_encoder_makes_room_again() -> None:
     scheduler = Scheduler(10.0)
     scheduler.spent(2, 40.0)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 
 from calibration.apply import softmax
 from engine.backends import Backend, open_backend
+from engine.backends.protocol import HeadOutput
 from stream.window.windows import FaceWindows
 
 FAST = hypothesis_settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -180,6 +182,7 @@ def test_a_score_says_whether_its_own_window_was_full(small_bundle: Callable[[st
     windows = FaceWindows(backend.spec, backend, faces=1)
     for tick in range(15):
         windows.step(tick, {"a": CROPS[tick]}, tick, tick)
+        assert not windows.report("a").full
     hop = windows.begin(15, {"a": CROPS[15]}, 15, 15)
     waiting = windows.report("a")
     assert waiting.full
@@ -189,3 +192,48 @@ def test_a_score_says_whether_its_own_window_was_full(small_bundle: Callable[[st
     scored = windows.report("a").score
     assert scored is not None
     assert scored.full
+
+
+def test_a_score_carries_the_newest_samples_own_logits_and_its_time(backend: Backend) -> None:
+    windows, spec = FaceWindows(backend.spec, backend, faces=1), backend.spec
+    for tick in range(spec.samples):
+        windows.step(tick, {"a": CROPS[tick]}, tick * 125_000_000, 100 + tick)
+    score, last = windows.report("a").score, spec.samples - 1
+    assert score is not None
+    assert (score.t_ns, score.frame_id, score.full) == (last * 125_000_000, 100 + last, True)
+    units = CROPS[: spec.samples].reshape(spec.window, spec.unit, *CROPS.shape[1:])
+    expected = backend.head(np.asarray(backend.encode(units)), np.arange(spec.window, dtype=np.int32)[None])
+    assert expected.now is not None
+    assert score.now is not None
+    np.testing.assert_allclose(score.now, expected.now[0], atol=1e-5)
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_a_window_spans_the_time_of_its_own_samples(small_bundle: Callable[[str], Path], stride: int) -> None:
+    backend = open_backend(small_bundle("frames"), "onnxruntime", threads=1)
+    windows = FaceWindows(backend.spec, backend, faces=1, stride=stride)
+    assert windows.report("a").span_ms == 0
+    for tick in range(40):
+        windows.step(tick, {"a": CROPS[tick]}, tick * 125_000_000 // stride, tick)
+        assert windows.report("a").span_ms == pytest.approx(min(tick // stride, 15) * 125)
+
+
+@pytest.mark.parametrize(
+    ("said", "meant"), [([np.nan, 1, 3, 0], [0, 0.25, 0.75, 0]), ([-1, 1, 0, 0], [0, 1, 0, 0]), ([0] * 4, [0.25] * 4)]
+)
+def test_relevance_is_never_negative_and_sums_to_one(
+    small_bundle: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch, said: list[float], meant: list[float]
+) -> None:
+    backend = open_backend(small_bundle("frames"), "onnxruntime", threads=1)
+    head = backend.head
+
+    def odd(*args: Any) -> HeadOutput:
+        output = head(*args)
+        return HeadOutput(output.logits, np.array([said], np.float32), output.now)
+
+    monkeypatch.setattr(backend, "head", odd)
+    windows = FaceWindows(backend.spec, backend, faces=1)
+    windows.step(0, {"a": CROPS[0]}, 0, 0)
+    score = windows.report("a").score
+    assert score is not None
+    np.testing.assert_allclose(score.relevance, meant)
