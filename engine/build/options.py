@@ -26,15 +26,15 @@ class BuildOptions:
     """What a build may be told.
 
     Attributes:
-        precision: left out: measured or the default
+        precision: `fp32`, `fp16`, `bf16` or `int8`; unset takes the fastest that passes the gate, or the default.
         bounds: How far from FP32 it may be.
-        threads: CPU threads (default: all cores)
-        crops: int8: .npz with captured crops under 'crops'
-        workspace_mb: tensorrt: memory cap of a layer
-        faces: tensorrt: most faces in a batch
-        timing_cache: tensorrt: file that makes the next build faster
-        hardware_compatible: tensorrt: also for newer GPUs, see verify --adopt
-        version_compatible: tensorrt: also for later releases, see verify --adopt
+        threads: CPU threads; unset takes all cores.
+        crops: For int8: .npz with captured crops under 'crops'.
+        workspace_mb: TensorRT: memory cap of a layer, MB.
+        faces: TensorRT: most faces in a batch.
+        timing_cache: TensorRT: file that makes the next build faster.
+        hardware_compatible: TensorRT: also for newer GPUs, see verify --adopt.
+        version_compatible: TensorRT: also for later releases, see verify --adopt.
     """
 
     precision: str | None = None
@@ -46,3 +46,12 @@ class BuildOptions:
     timing_cache: Path | None = None
     hardware_compatible: bool = False
     version_compatible: bool = False
+
+    def __post_init__(self) -> None:
+        known = sorted({precision for each in PRECISIONS.values() for precision in each})
+        if self.precision is not None and self.precision not in known:
+            raise BuildError(f"precision must be one of {', '.join(known)}, not {self.precision!r}")
+        for name in ("threads", "workspace_mb", "faces"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise BuildError(f"{name} must be a whole number of at least 1, not {value}")

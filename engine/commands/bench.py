@@ -7,14 +7,18 @@ from pathlib import Path
 
 from engine.arguments import count
 from engine.bench.latency import measure, table
-from engine.commands.flags import add_backend
+from engine.commands.flags import add_backend, add_threads
 from engine.commands.report import add_json, show
+
+PRECISIONS = ("fp16", "bf16", "fp32", "int8")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of ``dfer-engine bench``."""
     parser.add_argument("path", type=Path, help="a bundle's or engine's directory")
     add_backend(parser)
+    parser.add_argument("--precision", choices=PRECISIONS, help="left out: measured or the default")
+    add_threads(parser)
     parser.add_argument("--batches", type=_counts, default=(1, 2, 4, 8), help="faces per step (default 1,2,4,8)")
     parser.add_argument("--windows", type=_counts, default=(8, 16, 32, 64), help="ring lengths (default 8,16,32,64)")
     parser.add_argument("--rounds", type=count(), default=20, help="timed rounds per figure (default 20)")

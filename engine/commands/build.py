@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import fields
+import os
 from pathlib import Path
 
-from engine.arguments import count
 from engine.build.build import build
 from engine.build.options import BuildOptions
-from engine.commands.flags import add_backend, add_bounds, bounds
+from engine.commands.flags import add_backend
 from engine.commands.report import add_json, parity_line, show
-from engine.settings import attribute_docs
+from engine.settings import add_flags, flags_of, load
+
+SHORT_FLAGS = {"bounds.max_delta": "--max-delta", "bounds.top1": "--top1"}
+"""Flags that exist beside the dotted ones."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -19,23 +21,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("bundle", type=Path, help="the bundle's directory")
     parser.add_argument("out", type=Path, help="where the engine directory will stand")
     add_backend(parser)
-    add_bounds(parser)
-    default, docs = BuildOptions(), attribute_docs(BuildOptions)
-    parser.add_argument("--crops", type=Path, help=docs["crops"])
-    for name in ("workspace_mb", "faces"):
-        parser.add_argument(
-            _flag(name), type=count(), default=getattr(default, name), help=f"{docs[name]} (default %(default)s)"
-        )
-    parser.add_argument("--timing-cache", type=Path, help=docs["timing_cache"])
-    for name in ("hardware_compatible", "version_compatible"):
-        parser.add_argument(_flag(name), action="store_true", help=docs[name])
+    add_flags(parser, BuildOptions, SHORT_FLAGS, switches=True)
     add_json(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Build, saying what is being done."""
-    named = {field.name: getattr(args, field.name) for field in fields(BuildOptions) if field.name != "bounds"}
-    options = BuildOptions(bounds=bounds(args), **named)
+    flags = flags_of(args, BuildOptions)
+    options = load(BuildOptions, environ=os.environ, flags=flags, prefix="DFER_ENGINE_").settings
     say = (lambda _: None) if args.json else (lambda line: print(f"  {line}", flush=True))
     built = build(args.bundle, args.out, args.backend, options, say)
     engine, parity = built.engine, built.parity.to_dict()
@@ -53,7 +46,3 @@ def run(args: argparse.Namespace) -> int:
         f"run it with: dfer-stream run --engine {engine.path}",
     ]
     return show(args, values, lines)
-
-
-def _flag(name: str) -> str:
-    return "--" + name.replace("_", "-")

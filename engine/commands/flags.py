@@ -8,14 +8,10 @@ from engine.arguments import count
 from engine.backends.choice import NAMES
 from engine.bundle.golden import Bounds
 
-PRECISIONS = ("fp16", "bf16", "fp32", "int8")
-
 
 def add_backend(parser: argparse.ArgumentParser) -> None:
-    """``--backend``, ``--precision`` and ``--threads``."""
+    """``--backend``."""
     parser.add_argument("--backend", choices=NAMES, default="auto", help="auto takes the best that is installed here")
-    parser.add_argument("--precision", choices=PRECISIONS, help="left out: measured or the default")
-    add_threads(parser)
 
 
 def add_threads(parser: argparse.ArgumentParser) -> None:

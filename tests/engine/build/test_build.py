@@ -276,6 +276,9 @@ def test_commands(exported: Bundle, engine_path: Path, tmp_path: Path, capsys: p
         (("build", "{}/bundle", "{}/text/engine"), "text"),
         (("build", "{}/bundle", "{}/out", "--max-delta", "7"), "bounds must be in"),
         (("build", "{}/bundle", "{}/out", "--precision", "int8", "--crops", "{}/text"), "text"),
+        (("build", "{}/bundle", "{}/out", "--precision", "fp64"), "precision must be one of bf16, fp16, fp32, int8"),
+        (("build", "{}/bundle", "{}/out", "--threads", "0"), "threads must be a whole number of at least 1, not 0"),
+        (("build", "{}/bundle", "{}/out", "--faces", "two"), "faces must be whole number, not 'two'"),
         (("export", "{}/bundle", "{}/bundle"), "choose a new directory"),
     ],
 )
@@ -311,7 +314,7 @@ def test_a_full_disk_is_named_and_nothing_stays(
     ("arguments", "message"),
     [
         (("bench", "x", "--batches", "1,two"), "whole numbers from 1, separated by commas, not '1,two'"),
-        (("build", "x", "y", "--threads", "0"), "a whole number of at least 1, not '0'"),
+        (("verify", "x", "--threads", "0"), "a whole number of at least 1, not '0'"),
         (("build", "x", "y", "--backend", "tpu"), "openvino"),
         (("export", "x", "y", "--batch", "8-1"), "a profile such as 1-8, not '8-1'"),
     ],
@@ -323,6 +326,20 @@ def test_wrong_arguments_say_what_is_right(
         main(arguments)
     assert stop.value.code == 2
     assert message in capsys.readouterr().err
+
+
+def test_a_build_is_told_by_flags_over_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[BuildOptions] = []
+
+    def build(bundle: Path, out: Path, backend: str, options: BuildOptions, say: object) -> None:
+        told.append(options)
+        raise BuildError(f"{bundle} {out} {backend}")
+
+    monkeypatch.setattr("engine.commands.build.build", build)
+    monkeypatch.setenv("DFER_ENGINE_THREADS", "3")
+    monkeypatch.setenv("DFER_ENGINE_FACES", "4")
+    assert main(["build", "--max-delta", "0.1", "--faces", "2", "--version-compatible", "x", "y"]) == 2
+    assert told == [BuildOptions(bounds=Bounds(0.1), threads=3, faces=2, version_compatible=True)]
 
 
 @pytest.mark.parametrize("command", ["build", "verify", "bench", "inspect", "export"])
