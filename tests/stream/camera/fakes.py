@@ -38,7 +38,7 @@ class SteeredCamera:
         self._still: NDArray[np.uint8] = self._noise.integers(0, 256, (48, 64, 3), np.uint8)
 
     def open(self) -> Opened:
-        mode = os.readlink(self._script)
+        mode = str(self._script.readlink())
         if mode == "hang_open":
             threading.Event().wait()
         if mode == "absent":
@@ -47,7 +47,7 @@ class SteeredCamera:
 
     def read(self) -> Raw:
         self._pace.wait(1 / self.fps)
-        mode = os.readlink(self._script)
+        mode = str(self._script.readlink())
         if mode == "hang":
             threading.Event().wait()
         if mode == "absent":
