@@ -3,14 +3,16 @@ from __future__ import annotations
 import csv
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
 
 from calibration import cli, data
-from calibration.apply import CalibrationError, load, softmax
+from calibration.apply import METHODS, CalibrationError, load, softmax
+from calibration.commands.fit import FitSettings
 from engine.bundle import Bundle, BundleError, write_bundle
+from engine.settings import entries
 from engine.spec import SEVEN_CLASSES, ModelSpec
 
 
@@ -89,6 +91,20 @@ def test_the_report_draws_pictures_and_prints_figures_with_intervals(
     for name in ("reliability.png", "risk_coverage.png"):
         assert (tmp_path / "out" / name).read_bytes().startswith(b"\x89PNG")
     assert Bundle.open(bundle.path).sha256 == bundle.sha256
+
+
+def test_fit_is_told_by_flags_over_the_environment(
+    bundle: Bundle, npz: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, value in {"METHOD": "vector", "ROUNDS": "20", "RISK": "0.3"}.items():
+        monkeypatch.setenv(f"DFER_CALIBRATE_{name}", value)
+    assert run("fit", bundle.path, npz, "--dry-run", "--risk", "0.2") == 0
+    made = json.loads(capsys.readouterr().out)
+    assert (made["method"], made["risk"]) == ("vector", 0.2)
+    known = {entry.key: entry for entry in entries(FitSettings)}["method"].kind
+    assert get_args(known) == ("auto", *METHODS)
+    assert run("fit", bundle.path, npz, "--method", "platt") == 2
+    assert "method must be 'auto' | 'none' | 'temperature' | 'vector', not 'platt'" in capsys.readouterr().err
 
 
 def test_rows_of_the_scorer_are_joined_with_a_csv_of_votes(bundle: Bundle, tmp_path: Path) -> None:
