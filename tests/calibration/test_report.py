@@ -29,7 +29,7 @@ def test_pictures_show_each_method_and_the_share_that_a_threshold_keeps(
     monkeypatch.setattr(figure_module.Figure, "savefig", savefig)
     logits, labels = sample(9, 300, classes=3, sharpness=2)
     rows = Heldout(logits, labels, np.arange(300), {})
-    judged: list[Judged] = [judge(method, rows, rounds=20) for method in ("none", "temperature")]
+    judged: list[Judged] = [judge(method, rows, 5, 0, 20) for method in ("none", "temperature")]
     confidence, correct = metrics.top_label(judged[-1].probs, labels)
     made = report.draw(tmp_path / "new" / "folder", rows, judged, threshold=0.7)
     assert [path.name for path in made] == ["reliability.png", "risk_coverage.png"]
