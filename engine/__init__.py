@@ -1,6 +1,8 @@
 """engine: turns a bundle into the fastest correct thing for the machine it stands on, proves it, and runs it."""
 
-from engine.telemetry import forbid_telemetry
+import sys
 
-# Here, because whatever of ours imports OpenVINO imports this package first.
-forbid_telemetry()
+# No library calls home from a camera daemon: importing OpenVINO or NNCF forks a process that looks up an address and
+# reports the import, through this package, and both go on without a word where it cannot be imported (found with
+# strace -e trace=connect, openvino 2026.4). Here, because whatever of ours imports them imports this package first.
+sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]

@@ -1,8 +1,4 @@
-"""Crops to what the encoder takes: one function for evaluation, golden vectors and the daemon.
-
-Crops travel as bytes; the encoder's graph normalises them itself. :func:`normalise` is what it computes, for
-whoever needs it outside a graph and for the test that holds both together.
-"""
+"""Crops to what the encoder takes: bytes, which its graph normalises itself."""
 
 from __future__ import annotations
 
@@ -64,18 +60,3 @@ def check_batch(crops: NDArray[np.uint8], spec: ModelSpec) -> NDArray[np.uint8]:
         shape = ", ".join(map(str, expected))
         raise CropError(f"{spec.name} takes crops of shape (B, {shape}) in uint8, not {crops.shape} in {crops.dtype}")
     return np.ascontiguousarray(crops)
-
-
-def normalise(crops: NDArray[np.uint8], spec: ModelSpec) -> NDArray[np.float32]:
-    """Scale to [0, 1], subtract the mean, divide by the standard deviation.
-
-    Args:
-        crops: ``(B, U, S, S, 3)`` uint8 RGB.
-        spec: Gives mean and std.
-
-    Returns:
-        ``(B, U, 3, S, S)`` float32.
-    """
-    scaled = check_batch(crops, spec).astype(np.float32) / np.float32(255)
-    normal = (scaled - np.asarray(spec.mean, np.float32)) / np.asarray(spec.std, np.float32)
-    return np.ascontiguousarray(np.moveaxis(normal, -1, 2), np.float32)

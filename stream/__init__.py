@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from importlib import metadata
 
-from engine.telemetry import forbid_telemetry
-
-# The face nets run on OpenVINO too.
-forbid_telemetry()
+import engine  # noqa: F401  # forbids OpenVINO's telemetry: the face nets run on OpenVINO too
 
 try:
     __version__ = metadata.version("dferstream")

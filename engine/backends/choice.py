@@ -56,11 +56,11 @@ def open_backend(
     notes: list[str] = []
     failed: list[str] = []
     for name in MODULES:
-        hindrance = "it failed before" if name in exclude else obstacle(name)
+        why_not = "it failed before" if name in exclude else obstacle(name)
         if name in exclude:
             failed.append(name)
-        if hindrance:
-            notes.append(f"not {name}: {hindrance}")
+        if why_not:
+            notes.append(f"not {name}: {why_not}")
             continue
         try:
             chosen = construct(name, model, threads, precision)

@@ -8,12 +8,13 @@ which: on one Xeon with AVX-512 BF16 and no AMX, ViT-B/32 took 60 ms in bf16 aga
 from __future__ import annotations
 
 import functools
-import time
 from pathlib import Path
 
 import numpy as np
 import openvino as ov
 from openvino import opset13 as ops
+
+from engine.timing import Work, in_turns
 
 SMALL_BYTES = 64 * 1024 * 1024
 """Encoders below this stay in FP32: bf16 could save them a millisecond and would cost exactness."""
@@ -54,19 +55,12 @@ def measure(threads: int | None = None) -> dict[str, float]:
     rng = np.random.default_rng(0)
     tokens = ops.parameter([64, 768], np.float32)
     matrix = ops.constant(rng.standard_normal((3072, 768), dtype=np.float32))
+    x = rng.standard_normal((64, 768), dtype=np.float32)
     model = ov.Model([ops.matmul(tokens, matrix, False, True)], [tokens], "layer")
-    requests = {}
+    works: dict[str, Work] = {}
     for name, hint in hints.items():
         config = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": hint}
         if threads is not None:
             config["INFERENCE_NUM_THREADS"] = threads
-        requests[name] = core.compile_model(model, "CPU", config).create_infer_request()
-    x = rng.standard_normal((64, 768), dtype=np.float32)
-    best = dict.fromkeys(requests, float("inf"))
-    # In turns, and the best of each: what else runs on the machine meets both alike.
-    for _ in range(10):
-        for name, request in requests.items():
-            started = time.perf_counter_ns()
-            request.infer([x])
-            best[name] = min(best[name], (time.perf_counter_ns() - started) / 1e6)
-    return best
+        works[name] = functools.partial(core.compile_model(model, "CPU", config).create_infer_request().infer, [x])
+    return {name: min(times) for name, times in in_turns(works, 10, 0).items()}

@@ -21,11 +21,8 @@ def load_runtime() -> Any:
     """
     try:
         from cuda.bindings import runtime
-    except ImportError:
-        try:
-            from cuda import cudart as runtime  # the name before 12.6
-        except ImportError as error:
-            raise BackendError("CUDA needs cuda-bindings", "pip install 'dferstream[tensorrt]'") from error
+    except ImportError as error:
+        raise BackendError("CUDA needs cuda-bindings", "pip install 'dferstream[tensorrt]'") from error
     return runtime
 
 

@@ -79,11 +79,11 @@ class _Graphed:
     def __init__(self, module: OnnxModule, device: torch.device) -> None:
         self.module, self._device = module, device
         self._captured: dict[Any, tuple[torch.cuda.CUDAGraph, list[Tensor], tuple[Tensor, ...]]] = {}
-        self.plain: str | None = None if device.type == "cuda" else "not a GPU"
+        self.graph_note: str | None = None if device.type == "cuda" else "not a GPU"
 
     def __call__(self, fixed: list[Tensor], fed: list[Tensor]) -> tuple[Tensor, ...]:
         """Run on ``fixed`` inputs, whose memory never changes, and ``fed`` ones, which are copied in."""
-        if self.plain is not None:
+        if self.graph_note is not None:
             result: tuple[Tensor, ...] = self.module(*fixed, *[t.to(self._device) for t in fed])
             return result
         key = tuple((t.data_ptr(), tuple(t.shape)) for t in fixed), tuple(tuple(t.shape) for t in fed)
@@ -91,7 +91,7 @@ class _Graphed:
             try:
                 self._captured[key] = self._capture(fixed, fed)
             except RuntimeError as error:
-                self.plain = f"without CUDA graphs: {str(error).splitlines()[0]}"
+                self.graph_note = f"without CUDA graphs: {str(error).splitlines()[0]}"
                 return self(fixed, fed)
         recorded, inputs, outputs = self._captured[key]
         for own, new in zip(inputs, fed, strict=True):
@@ -123,7 +123,7 @@ class TorchBackend:
         device: ``cuda``, ``cuda:1``, ``cpu``; a GPU where there is one if not given.
 
     Raises:
-        BackendError: If the precision is unknown or the graph has an operator that torch is not taught.
+        BackendError: If the precision is unknown or the graph has an operator that is not in :mod:`torch_operators`.
     """
 
     name = "torch"
@@ -158,12 +158,7 @@ class TorchBackend:
     @property
     def graph_note(self) -> str | None:
         """Why CUDA graphs are not used, or None where they are."""
-        return self._encoder.plain or self._head.plain
-
-    @property
-    def encoder_module(self) -> OnnxModule:
-        """The encoder as a plain module, without CUDA graphs."""
-        return self._encoder.module
+        return self._encoder.graph_note or self._head.graph_note
 
     def ring(self, faces: int, length: int) -> FeatureRing:
         """A ring on the device."""

@@ -84,7 +84,7 @@ class _Plan:
         self.context = require(self.engine.create_execution_context(), "create_execution_context", log)
         self.names = [self.engine.get_tensor_name(i) for i in range(self.engine.num_io_tensors)]
         self._graphs: dict[Any, Any] = {}
-        self.plain: str | None = None
+        self.graph_note: str | None = None
 
     def dtype(self, name: str) -> np.dtype[Any]:
         kind: np.dtype[Any] = np.dtype(trt.nptype(self.engine.get_tensor_dtype(name)))
@@ -109,12 +109,12 @@ class _Plan:
             raise BackendError(f"TensorRT misses the shapes of {', '.join(missing)}{self._log.reason()}")
         # The first run with new shapes may allocate, which a capture forbids; its results count.
         self._enqueue()
-        if self.plain is None:
+        if self.graph_note is None:
             self._cuda.synchronise()
             try:
                 self._graphs[key] = self._cuda.capture(self._enqueue)
             except BackendError as error:
-                self.plain = f"without CUDA graphs: {error}"
+                self.graph_note = f"without CUDA graphs: {error}"
 
     def _enqueue(self) -> None:
         done = self.context.execute_async_v3(int(self._cuda.stream))
@@ -146,7 +146,7 @@ class TensorRtBackend:
         self.reason, self.degraded = "asked for by name", False
         self.precision = precision or "fp16"
         self._overflow: tuple[int, int] = (0, 0)  # address and bytes, for batches larger than the plan's
-        self._lent: DeviceRows | None = None
+        self._uploaded: DeviceRows | None = None
         if model.encoder.suffix != ".plan":
             raise BackendError(
                 f"{model.path} holds no TensorRT plans", f"dfer-engine build {model.path} OUT --backend tensorrt"
@@ -167,7 +167,7 @@ class TensorRtBackend:
     @property
     def graph_note(self) -> str | None:
         """Why CUDA graphs are not used, or None where they are."""
-        return self._encoder.plain or self._head.plain
+        return self._encoder.graph_note or self._head.graph_note
 
     def ring(self, faces: int, length: int) -> FeatureRing:
         """A ring in device memory."""
@@ -242,9 +242,9 @@ class TensorRtBackend:
     def _from_host(self, array: NDArray[np.floating]) -> DeviceRows:
         """A host array on the device: for checks, where features come from elsewhere."""
         host = np.ascontiguousarray(array, self._feature_type)
-        if self._lent is None or self._lent.rows < len(host):
+        if self._uploaded is None or self._uploaded.rows < len(host):
             address = self._cuda.allocate(host.nbytes)
-            self._lent = DeviceRows(self._cuda, address, len(host), host.shape[1], self._feature_type)
-        self._cuda.upload(self._lent.address, host)
+            self._uploaded = DeviceRows(self._cuda, address, len(host), host.shape[1], self._feature_type)
+        self._cuda.upload(self._uploaded.address, host)
         self._cuda.synchronise()
-        return DeviceRows(self._cuda, self._lent.address, len(host), host.shape[1], self._feature_type)
+        return DeviceRows(self._cuda, self._uploaded.address, len(host), host.shape[1], self._feature_type)

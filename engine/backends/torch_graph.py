@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from onnx import TensorProto, helper, numpy_helper
+from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
 from engine.backends.protocol import BackendError
@@ -47,7 +47,7 @@ class OnnxModule(nn.Module):
         BackendError: If the graph has an operator this module does not know.
     """
 
-    def __init__(self, model: Any, half: torch.dtype = torch.float16) -> None:
+    def __init__(self, model: ModelProto, half: torch.dtype = torch.float16) -> None:
         super().__init__()
         self.inputs = [value.name for value in model.graph.input]
         self.outputs = [value.name for value in model.graph.output]
@@ -86,7 +86,7 @@ class OnnxModule(nn.Module):
                 values.pop(name, None)
         return tuple(values[name] for name in self.outputs)
 
-    def _step(self, node: Any, half: torch.dtype) -> _Step:
+    def _step(self, node: NodeProto, half: torch.dtype) -> _Step:
         label = node.name or node.output[0]
         if node.op_type not in OPERATORS:
             raise BackendError(f"the torch back end does not know {node.op_type} of {label}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +11,26 @@ import openvino as ov
 
 from engine.backends.cpu_precision import choose_precision
 from engine.backends.openvino import precision_hint
-from engine.bench.timing import times_ms
 from engine.spec import ModelSpec
+from engine.timing import Work, times_ms
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """A runtime by itself.
+
+    Attributes:
+        infer: One inference on fixed crops, to be called again and again.
+        precision: What the runtime says it computes in.
+    """
+
+    infer: Work
+    precision: str
 
 
 def openvino_alone(
     encoder: Path, spec: ModelSpec, threads: int | None = None, precision: str | None = None
-) -> tuple[Callable[[], object], str]:
+) -> Baseline:
     """OpenVINO alone on an encoder's graph at batch 1, without any code of ours around it.
 
     A baseline in bf16 says nothing about a back end in FP32, so both compute in the same precision.
@@ -27,9 +40,6 @@ def openvino_alone(
         spec: The model's, for the shape of its input.
         threads: CPU threads; OpenVINO's own choice if not given.
         precision: ``fp32``, ``bf16`` or ``int8``; what our back end would choose on this CPU if None.
-
-    Returns:
-        One inference on fixed crops, to be called again and again, and the precision OpenVINO says it runs in.
     """
     options: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY"}
     if threads is not None:
@@ -43,7 +53,7 @@ def openvino_alone(
     crops = np.random.default_rng(0).integers(0, 256, (1, spec.unit, size, size, 3), dtype=np.uint8)
     request = model.create_infer_request()
     kind = str(model.get_property("INFERENCE_PRECISION_HINT").to_string())
-    return lambda: request.infer([crops]), kind
+    return Baseline(lambda: request.infer([crops]), kind)
 
 
 def openvino_alone_ms(
@@ -61,7 +71,7 @@ def openvino_alone_ms(
     Returns:
         ``p50_ms``, ``p99_ms`` and the ``precision`` OpenVINO says it ran in.
     """
-    infer, kind = openvino_alone(encoder, spec, threads, precision)
-    times = times_ms(infer, rounds, 5)
+    baseline = openvino_alone(encoder, spec, threads, precision)
+    times = times_ms(baseline.infer, rounds, 5)
     p50, p99 = np.percentile(times, [50, 99])
-    return {"p50_ms": round(float(p50), 3), "p99_ms": round(float(p99), 3), "precision": kind}
+    return {"p50_ms": round(float(p50), 3), "p99_ms": round(float(p99), 3), "precision": baseline.precision}

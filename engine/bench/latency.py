@@ -17,13 +17,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.backends.choice import open_backend
-from engine.backends.protocol import Backend
+from engine.backends.protocol import Backend, Features
 from engine.backends.runtime import cpu_name, open_artefact
 from engine.bench.machine import Speed, speed_of
-from engine.bench.timing import in_turns, median_ms
 from engine.bundle.artefact import Artefact
 from engine.bundle.engine_directory import EngineDirectory
 from engine.spec import ModelSpec
+from engine.timing import in_turns, median_ms
 
 
 def measure(
@@ -128,23 +128,20 @@ def _step(backend: Backend, spec: ModelSpec, pool: NDArray[np.uint8], batch: int
         ring.push(slot, np.zeros(spec.feature, np.float32))
     encoded = backend.encode(crops)
 
-    def place() -> NDArray[np.int32]:
-        for slot in range(batch):
-            ring.push(slot, encoded[slot])
-        return np.stack([ring.index(slot, spec.window) for slot in range(batch)])
-
-    index = place()
-
-    def whole() -> None:
-        features = backend.encode(crops)
+    def place(features: Features) -> NDArray[np.int32]:
         for slot in range(batch):
             ring.push(slot, features[slot])
-        backend.head(ring.flat, np.stack([ring.index(slot, spec.window) for slot in range(batch)]))
+        return np.stack([ring.index(slot, spec.window) for slot in range(batch)])
+
+    index = place(encoded)
+
+    def whole() -> None:
+        backend.head(ring.flat, place(backend.encode(crops)))
 
     return {
         "batch": batch,
         "encode_ms": round(median_ms(lambda: np.asarray(backend.encode(crops)), rounds), 4),
-        "ring_ms": round(median_ms(place, rounds), 4),
+        "ring_ms": round(median_ms(lambda: place(encoded), rounds), 4),
         "head_ms": round(median_ms(lambda: backend.head(ring.flat, index), rounds), 4),
         "step_ms": round(median_ms(whole, rounds), 4),
     }
@@ -181,11 +178,11 @@ def _beside_bare(
         return None
     from engine.bench.baseline import openvino_alone
 
-    bare, kind = openvino_alone(encoder, backend.spec, threads, backend.precision)
-    times = in_turns({"ours": lambda: backend.encode(crops), "bare": bare}, rounds)
+    bare = openvino_alone(encoder, backend.spec, threads, backend.precision)
+    times = in_turns({"ours": lambda: backend.encode(crops), "bare": bare.infer}, rounds)
     ours_ms, bare_ms = (float(np.median(times[name])) for name in ("ours", "bare"))
     return {
-        "precision": kind,
+        "precision": bare.precision,
         "ours_ms": round(ours_ms, 4),
         "bare_ms": round(bare_ms, 4),
         "ratio": round(ours_ms / bare_ms, 4),

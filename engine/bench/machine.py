@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from engine.backends.protocol import Backend
-from engine.bench.timing import best_ms, median_ms
+from engine.timing import best_ms, median_ms
 
 
 @dataclass(frozen=True)

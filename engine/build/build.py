@@ -131,11 +131,11 @@ def _choose(backend: str, note: Callable[[str], None]) -> str:
     if backend != "auto":
         return backend
     for name in PRECISIONS:
-        hindrance = obstacle(name, building=True)
-        if hindrance is None:
+        why_not = obstacle(name, building=True)
+        if why_not is None:
             note(f"{name}: the fastest that runs here")
             return name
-        note(f"not {name}: {hindrance}")
+        note(f"not {name}: {why_not}")
     raise BuildError("no back end is installed here", "pip install openvino")
 
 

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from engine.build.options import BuildError
 from engine.bundle.bundle import Bundle
 from engine.preprocess import check_batch
-from engine.telemetry import forbid_telemetry
 
 MIN_CROPS = 8
 _MOST = 300
@@ -71,7 +70,6 @@ def quantise(bundle: Bundle, folder: Path, crops: Path | None = None) -> str:
     Raises:
         BuildError: If NNCF is not installed or the crops cannot be used.
     """
-    forbid_telemetry()
     try:
         import nncf
         import openvino as ov
@@ -79,7 +77,7 @@ def quantise(bundle: Bundle, folder: Path, crops: Path | None = None) -> str:
     except ImportError as error:
         raise BuildError(f"INT8 needs the int8 extra ({error})", "pip install 'dferstream[int8]'") from error
     nncf.set_log_level("ERROR")
-    taken, judged = divide(read_crops(crops, bundle))
+    taken, judged = split_crops(read_crops(crops, bundle))
     core = ov.Core()
     wanted = _features(core.read_model(str(bundle.encoder)), judged)
     dataset = nncf.Dataset([taken[i : i + 1] for i in range(len(taken))])
@@ -109,7 +107,7 @@ def quantise(bundle: Bundle, folder: Path, crops: Path | None = None) -> str:
     )
 
 
-def divide(crops: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+def split_crops(crops: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     """Crops to take ranges from, spread over all of them, and crops to judge by.
 
     Args:

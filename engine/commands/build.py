@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import fields
 from pathlib import Path
 
 from engine.arguments import count
@@ -33,17 +34,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Build, saying what is being done."""
-    options = BuildOptions(
-        precision=args.precision,
-        bounds=bounds(args),
-        threads=args.threads,
-        crops=args.crops,
-        workspace_mb=args.workspace_mb,
-        faces=args.faces,
-        timing_cache=args.timing_cache,
-        hardware_compatible=args.hardware_compatible,
-        version_compatible=args.version_compatible,
-    )
+    named = {field.name: getattr(args, field.name) for field in fields(BuildOptions) if field.name != "bounds"}
+    options = BuildOptions(bounds=bounds(args), **named)
     say = (lambda _: None) if args.json else (lambda line: print(f"  {line}", flush=True))
     built = build(args.bundle, args.out, args.backend, options, say)
     engine, parity = built.engine, built.parity.to_dict()

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from onnx import ModelProto
 from torch import Tensor, nn
 
 from engine.bundle.bundle import Bundle, write_bundle
@@ -91,22 +92,23 @@ def export_bundle(
         raise ExportError(f"opset must be one of {OPSETS}, not {opset}")
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{target.name}.export.", dir=target.parent) as folder:
-        room = Path(folder)
+    with tempfile.TemporaryDirectory(prefix=f".{target.name}.export.", dir=target.parent) as scratch:
+        folder = Path(scratch)
         folded = {
             f"encoder/{name}": array
-            for name, array in export_encoder(encoder, spec, room / "encoder.onnx", opset).items()
+            for name, array in export_encoder(encoder, spec, folder / "encoder.onnx", opset).items()
         }
-        for name, array in export_head(head, spec, room / "head.onnx", opset).items():
+        for name, array in export_head(head, spec, folder / "head.onnx", opset).items():
             folded[f"head/{name}"] = array
         if folded:
-            np.savez(room / graph.FOLDED, allow_pickle=False, **folded)
-        golden_vectors.compute(room / "encoder.onnx", room / "head.onnx", spec, golden_crops).save(room / "golden.npz")
+            np.savez(folder / graph.FOLDED, allow_pickle=False, **folded)
+        golden = golden_vectors.compute(folder / "encoder.onnx", folder / "head.onnx", spec, golden_crops)
+        golden.save(folder / "golden.npz")
         card = model_card or f"# {spec.name}\n\nLabels: {', '.join(spec.labels)}.\n"
-        (room / "MODEL_CARD.md").write_text(card, "utf-8")
+        (folder / "MODEL_CARD.md").write_text(card, "utf-8")
         if calibration is not None:
-            (room / "calibration.json").write_text(json.dumps(calibration, indent=2, sort_keys=True) + "\n", "utf-8")
-        files: dict[str, bytes | Path] = {file.name: file for file in sorted(room.iterdir())}
+            (folder / "calibration.json").write_text(json.dumps(calibration, indent=2, sort_keys=True) + "\n", "utf-8")
+        files: dict[str, bytes | Path] = {file.name: file for file in sorted(folder.iterdir())}
         return write_bundle(target, spec, files, {**provenance, "opset": opset}, metrics)
 
 
@@ -186,7 +188,7 @@ def _onnx(
     outputs: list[str],
     shapes: tuple[dict[int, Any], ...],
     opset: int,
-) -> Any:
+) -> ModelProto:
     # The exporter reports progress and missing torchvision on the terminal; a command of ours prints its own
     # lines.
     loggers = [logging.getLogger("torch.onnx"), logging.getLogger("onnxscript")]
@@ -216,7 +218,7 @@ def _onnx(
     return program.model_proto
 
 
-def _finish(model: Any, module: nn.Module, path: Path, spec: ModelSpec, part: str) -> dict[str, NDArray[Any]]:
+def _finish(model: ModelProto, module: nn.Module, path: Path, spec: ModelSpec, part: str) -> dict[str, NDArray[Any]]:
     restore_epsilon(model)
     state = {name: value.detach().cpu().numpy() for name, value in module.state_dict().items()}
     weights = name_weights(model, state, "head." if isinstance(module, _Head) else "")

@@ -9,18 +9,18 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from onnx import helper, numpy_helper
+from onnx import ModelProto, NodeProto, helper, numpy_helper
 
 from engine.graph import onnx_file as graph
 
 
-def cast_first(model: Any) -> None:
+def cast_first(model: ModelProto) -> None:
     """Move the cast of the bytes in front of their transposition.
 
     TensorRT takes uint8 at a network's edge only and wants it cast at once.
     """
     nodes = {name: node for node in model.graph.node for name in node.output}
-    users: dict[str, list[Any]] = {}
+    users: dict[str, list[NodeProto]] = {}
     for node in model.graph.node:
         for name in node.input:
             users.setdefault(name, []).append(node)
@@ -43,7 +43,7 @@ def cast_first(model: Any) -> None:
                 model.graph.value_info.remove(info)
 
 
-def restore_epsilon(model: Any) -> None:
+def restore_epsilon(model: ModelProto) -> None:
     """Put back what keeps the L2 norm of a zero vector finite.
 
     The exporter's optimiser takes an added 1e-12 for an added zero and drops it: sum of squares, square root,
@@ -76,7 +76,7 @@ class Weights:
     folded: dict[str, NDArray[Any]]
 
 
-def name_weights(model: Any, state: Mapping[str, NDArray[Any]], prefix: str = "") -> Weights:
+def name_weights(model: ModelProto, state: Mapping[str, NDArray[Any]], prefix: str = "") -> Weights:
     """Give weights readable names, and find out which initializer holds which parameter.
 
     The exporter's optimiser stores the matrix of a Linear transposed under a name of its own and merges equal

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from onnx import ModelProto
 
 from engine.backends.onnxruntime import session
 from engine.bundle.bundle import Bundle
@@ -182,7 +183,7 @@ def _in_batches(
     return {output: np.concatenate(values)[: len(rows)] for output, values in kept.items()}
 
 
-def _profiled(model: Any, low: int, high: int) -> Any:
+def _profiled(model: ModelProto, low: int, high: int) -> ModelProto:
     new = convert.with_batch(model, low if low == high else "batch")
     graph.set_metadata(new, {**graph.metadata(new), BATCH: str(low) if low == high else f"{low}-{high}"})
     return new

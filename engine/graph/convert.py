@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-import onnx
-from onnx import TensorProto, helper, numpy_helper, version_converter
+from onnx import GraphProto, ModelProto, TensorProto, helper, numpy_helper, version_converter
 
 from engine.graph.onnx_file import GraphError
 from engine.graph.topology import FLOATS, Topology, full_precision_region
@@ -15,7 +12,7 @@ _HALF, _FULL = int(TensorProto.FLOAT16), int(TensorProto.FLOAT)
 _HEAVY_BYTES = 4096
 
 
-def to_half(model: Any) -> Any:
+def to_half(model: ModelProto) -> ModelProto:
     """The same graph in mixed FP16 whose types alone say the precision, as TensorRT's strong typing wants it.
 
     Everything is half except LayerNorm, the residual stream, L2 norms, cosines and the temperature (see
@@ -30,7 +27,7 @@ def to_half(model: Any) -> Any:
     """
     topology = Topology(model)
     full = full_precision_region(topology)
-    new = onnx.ModelProto()
+    new = ModelProto()
     new.CopyFrom(model)
     graph = new.graph
     del graph.node[:]
@@ -87,7 +84,7 @@ def to_half(model: Any) -> Any:
     return new
 
 
-def with_batch(model: Any, batch: int | str, rows: int | str | None = None) -> Any:
+def with_batch(model: ModelProto, batch: int | str, rows: int | str | None = None) -> ModelProto:
     """Fix the batch, and for a head the rows of its ring, or give them a symbolic name.
 
     Args:
@@ -98,7 +95,7 @@ def with_batch(model: Any, batch: int | str, rows: int | str | None = None) -> A
     Returns:
         A new model.
     """
-    new = onnx.ModelProto()
+    new = ModelProto()
     new.CopyFrom(model)
     for value in (*new.graph.input, *new.graph.output):
         size = rows if value.name == "ring" else batch
@@ -114,7 +111,7 @@ def with_batch(model: Any, batch: int | str, rows: int | str | None = None) -> A
     return new
 
 
-def with_opset(model: Any, opset: int) -> Any:
+def with_opset(model: ModelProto, opset: int) -> ModelProto:
     """The same graph in a newer opset, operator by operator as the ONNX specification maps them.
 
     Attention stays what it was, MatMul, Softmax and MatMul: every TensorRT fuses that, and opset 23's own operator
@@ -133,14 +130,14 @@ def with_opset(model: Any, opset: int) -> Any:
     found = next((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), 0)
     if found > opset:
         raise GraphError(f"the graph is of opset {found}: it cannot be taken back to {opset}", "export the model again")
-    new = onnx.ModelProto()
+    new = ModelProto()
     if found == opset:
         new.CopyFrom(model)
         return new
     # The converter passes the whole model through a string; weights play no part in it and may be a gigabyte.
     heavy = [t for t in model.graph.initializer if len(t.raw_data) > _HEAVY_BYTES]
     names = {tensor.name for tensor in heavy}
-    bare = onnx.ModelProto()
+    bare = ModelProto()
     bare.CopyFrom(model)
     del bare.graph.initializer[:]
     bare.graph.initializer.extend(t for t in model.graph.initializer if t.name not in names)
@@ -160,7 +157,7 @@ def with_opset(model: Any, opset: int) -> Any:
 class _Constants:
     """Initializers in the precision each reader wants, each stored once per precision."""
 
-    def __init__(self, topology: Topology, graph: Any) -> None:
+    def __init__(self, topology: Topology, graph: GraphProto) -> None:
         self._topology, self._graph = topology, graph
         self._made: dict[tuple[str, int], str] = {}
 

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx
-from onnx import shape_inference
+from onnx import NodeProto, TensorProto, shape_inference
 
 from engine.graph.convert import with_batch
 
@@ -44,7 +43,7 @@ def encoder_cost(path: Path) -> Cost:
     return Cost(weights, sum(_macs(node, shapes) for node in model.graph.node))
 
 
-def _macs(node: Any, shapes: dict[str, list[int]]) -> int:
+def _macs(node: NodeProto, shapes: dict[str, list[int]]) -> int:
     if node.op_type not in ("MatMul", "Gemm", "Conv") or node.output[0] not in shapes:
         return 0
     out = int(np.prod(shapes[node.output[0]]))
@@ -55,6 +54,6 @@ def _macs(node: Any, shapes: dict[str, list[int]]) -> int:
     return out * (second[-1] if transposed else second[-2]) if len(second) >= 2 else 0
 
 
-def _bytes(tensor: Any) -> int:
+def _bytes(tensor: TensorProto) -> int:
     size: int = onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize
     return int(np.prod(tensor.dims)) * size

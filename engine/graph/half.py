@@ -11,10 +11,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import onnx
 import onnxruntime as ort
 from numpy.typing import NDArray
-from onnx import TensorProto, helper, numpy_helper
+from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from engine.bundle.golden import Golden, probabilities
 from engine.graph.topology import Topology
@@ -39,7 +38,7 @@ class HalfRun:
     peaks: Mapping[str, float]
 
 
-def rounded(model: Any) -> Any:
+def rounded(model: ModelProto) -> ModelProto:
     """An FP32 graph that computes what a half-precision device computes, overflow included.
 
     Args:
@@ -49,7 +48,7 @@ def rounded(model: Any) -> Any:
         A new model; per half tensor it has an output ``peak:NAME``, its largest magnitude.
     """
     topology = Topology(model)
-    new = onnx.ModelProto()
+    new = ModelProto()
     new.CopyFrom(model)
     graph = new.graph
     del graph.node[:]
@@ -60,7 +59,7 @@ def rounded(model: Any) -> Any:
             tensor.CopyFrom(numpy_helper.from_array(array, tensor.name))
     kept = [value.name for value in graph.output]
 
-    def settle(name: str, raw: str) -> None:
+    def round_half(name: str, raw: str) -> None:
         """Round ``raw`` into ``name`` and watch its magnitude."""
         graph.node.append(helper.make_node("Cast", [raw], [f"{name}:half"], to=_HALF))
         graph.node.append(helper.make_node("Cast", [f"{name}:half"], [name], to=_FULL))
@@ -73,9 +72,9 @@ def rounded(model: Any) -> Any:
         if value.type.tensor_type.elem_type == _HALF:
             value.type.tensor_type.elem_type = _FULL
             renamed[value.name] = f"{value.name}:in"
-            settle(renamed[value.name], value.name)
+            round_half(renamed[value.name], value.name)
     for node in topology.nodes:
-        copy = onnx.NodeProto()
+        copy = NodeProto()
         copy.CopyFrom(node)
         for i, name in enumerate(copy.input):
             copy.input[i] = renamed.get(name, name)
@@ -89,14 +88,14 @@ def rounded(model: Any) -> Any:
                 copy.output[i] = f"{name}:raw"
         graph.node.append(copy)
         for name in halves:
-            settle(name, f"{name}:raw")
+            round_half(name, f"{name}:raw")
     for value in graph.output:
         if value.name in kept and value.type.tensor_type.elem_type == _HALF:
             value.type.tensor_type.elem_type = _FULL
     return new
 
 
-def run(encoder: Any, head: Any, golden: Golden) -> HalfRun:
+def run(encoder: ModelProto, head: ModelProto, golden: Golden) -> HalfRun:
     """Encode the golden crops and score the golden windows with rounding after every half node.
 
     Args:
@@ -120,7 +119,9 @@ def _batches(array: NDArray[Any], size: int) -> list[NDArray[Any]]:
     return [array[i : i + size] for i in range(0, len(array), size)]
 
 
-def _through(model: Any, feeds: list[dict[str, NDArray[Any]]], peaks: dict[str, float]) -> dict[str, NDArray[Any]]:
+def _through(
+    model: ModelProto, feeds: list[dict[str, NDArray[Any]]], peaks: dict[str, float]
+) -> dict[str, NDArray[Any]]:
     options = ort.SessionOptions()
     # An optimiser would take a cast to half and back for nothing to do.
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import numpy_helper
+from onnx import ModelProto, TensorProto, numpy_helper
 from onnx.external_data_helper import load_external_data_for_model
 
 from engine.errors import DferError
@@ -30,7 +30,7 @@ class GraphError(DferError):
     """A graph that cannot be read or does not have the expected form."""
 
 
-def load(path: Path) -> Any:
+def load(path: Path) -> ModelProto:
     """Read a graph with its weights in memory.
 
     Args:
@@ -56,7 +56,7 @@ def load(path: Path) -> Any:
     return model
 
 
-def save(model: Any, path: Path) -> None:
+def save(model: ModelProto, path: Path) -> None:
     """Write a graph as ``path`` and its weights as ``path`` + ``.data``.
 
     Node documentation and traces (which hold paths of the exporting machine) are dropped; weights are aligned
@@ -96,17 +96,17 @@ def save(model: Any, path: Path) -> None:
     path.write_bytes(model.SerializeToString(deterministic=True))
 
 
-def initializers(model: Any) -> dict[str, NDArray[Any]]:
+def initializers(model: ModelProto) -> dict[str, NDArray[Any]]:
     """Every constant of the graph by name."""
     return {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
 
 
-def metadata(model: Any) -> dict[str, str]:
+def metadata(model: ModelProto) -> dict[str, str]:
     """The model's own key-value metadata."""
     return {entry.key: entry.value for entry in model.metadata_props}
 
 
-def set_metadata(model: Any, values: dict[str, str]) -> None:
+def set_metadata(model: ModelProto, values: dict[str, str]) -> None:
     """Replace the model's key-value metadata, sorted by key."""
     del model.metadata_props[:]
     for key in sorted(values):
@@ -145,16 +145,16 @@ def read_weights(bundle: str | os.PathLike[str], part: str) -> dict[str, NDArray
     return weights
 
 
-def _raw(tensor: Any) -> bytes:
+def _raw(tensor: TensorProto) -> bytes:
     if not tensor.HasField("raw_data"):
         tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor), tensor.name))
     raw: bytes = tensor.raw_data
     return raw
 
 
-def _make_external(tensor: Any, location: str, offset: int, length: int) -> None:
+def _make_external(tensor: TensorProto, location: str, offset: int, length: int) -> None:
     tensor.ClearField("raw_data")
-    tensor.data_location = onnx.TensorProto.EXTERNAL
+    tensor.data_location = TensorProto.EXTERNAL
     del tensor.external_data[:]
     for key, value in (("location", location), ("offset", str(offset)), ("length", str(length))):
         entry = tensor.external_data.add()

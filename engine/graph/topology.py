@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
-from onnx import TensorProto, numpy_helper
+from onnx import ModelProto, NodeProto, TensorProto, numpy_helper
 
 FLOATS = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16)
-TURNS = ("Reshape", "Transpose", "Unsqueeze", "Squeeze", "Identity", "Cast", "Flatten", "Expand")
+LAYOUT = ("Reshape", "Transpose", "Unsqueeze", "Squeeze", "Identity", "Cast", "Flatten", "Expand")
 """Operators that move numbers without computing with them."""
-_MOVES = (*(kind for kind in TURNS if kind != "Cast"), "Concat", "Slice", "Split", "Gather")
+_MOVES = (*(kind for kind in LAYOUT if kind != "Cast"), "Concat", "Slice", "Split", "Gather")
 
 _BOOLEAN = {"Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "And", "Or", "Not", "Xor", "IsNaN", "IsInf"}
 _INT64 = {"Shape", "ArgMax", "ArgMin", "Size", "NonZero"}
@@ -31,15 +30,15 @@ class Topology:
         types: ONNX element type by tensor name.
     """
 
-    def __init__(self, model: Any) -> None:
+    def __init__(self, model: ModelProto) -> None:
         self.model = model
-        self.nodes: list[Any] = list(model.graph.node)
+        self.nodes: list[NodeProto] = list(model.graph.node)
         self.producer = {name: i for i, node in enumerate(self.nodes) for name in node.output}
         self.consumers: dict[str, list[int]] = {}
         for i, node in enumerate(self.nodes):
             for name in node.input:
                 self.consumers.setdefault(name, []).append(i)
-        self.constants: dict[str, Any] = {tensor.name: tensor for tensor in model.graph.initializer}
+        self.constants: dict[str, TensorProto] = {tensor.name: tensor for tensor in model.graph.initializer}
         self.types: dict[str, int] = {name: tensor.data_type for name, tensor in self.constants.items()}
         for value in model.graph.input:
             self.types[value.name] = value.type.tensor_type.elem_type
@@ -65,7 +64,7 @@ class Topology:
         for name in self.nodes[index].output:
             yield from self.consumers.get(name, ())
 
-    def source(self, name: str, through: tuple[str, ...] = TURNS) -> int | None:
+    def source(self, name: str, through: tuple[str, ...] = LAYOUT) -> int | None:
         """The node a tensor comes from, looking through operators that only move numbers."""
         index = self.producer.get(name)
         while index is not None and self.nodes[index].op_type in through:
@@ -79,7 +78,7 @@ class Topology:
             return None
         return float(numpy_helper.to_array(tensor).reshape(()))
 
-    def _result(self, node: Any, position: int) -> int:
+    def _result(self, node: NodeProto, position: int) -> int:
         kind = node.op_type
         if kind == "Cast":
             return next(int(a.i) for a in node.attribute if a.name == "to")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import sys
 import time
+from collections.abc import Callable
 from typing import Protocol, TextIO
 
 import cv2
@@ -68,15 +69,18 @@ class JpegFrames:
         publisher: Bound, with frames allowed.
         width: Of the pictures, px; smaller frames keep their size.
         hz: Most pictures per second.
+        now_ns: Clock, CLOCK_MONOTONIC ns.
     """
 
-    def __init__(self, publisher: Publisher, width: int = 320, hz: float = 5.0) -> None:
-        self._publisher, self._width, self._period_ns = publisher, width, int(1e9 / hz)
+    def __init__(
+        self, publisher: Publisher, width: int = 320, hz: float = 5.0, now_ns: Callable[[], int] = time.monotonic_ns
+    ) -> None:
+        self._publisher, self._width, self._period_ns, self._now_ns = publisher, width, int(1e9 / hz), now_ns
         self._last_ns: int | None = None
 
     def take(self, message: Message, body: bytes, frame: Frame | None) -> bool:
         """Publish the frame if one is due."""
-        now_ns = time.monotonic_ns()
+        now_ns = self._now_ns()
         if frame is None or (self._last_ns is not None and now_ns - self._last_ns < self._period_ns):
             return True
         self._last_ns = now_ns
@@ -98,10 +102,13 @@ class Log:
     Args:
         every_s: Between two lines of health, s.
         out: Where to.
+        now_ns: Clock, CLOCK_MONOTONIC ns.
     """
 
-    def __init__(self, every_s: float = 30.0, out: TextIO | None = None) -> None:
-        self._every_ns = int(every_s * 1e9)
+    def __init__(
+        self, every_s: float = 30.0, out: TextIO | None = None, now_ns: Callable[[], int] = time.monotonic_ns
+    ) -> None:
+        self._every_ns, self._now_ns = int(every_s * 1e9), now_ns
         self._out = out or sys.stderr
         self._last_ns: int | None = None
         self._state = ""
@@ -111,7 +118,7 @@ class Log:
         if isinstance(message, Event):
             log_line(message.event, self._out, source=message.source, face=message.face, frame=message.frame_id)
         elif isinstance(message, Status):
-            now_ns = time.monotonic_ns()
+            now_ns = self._now_ns()
             due = self._last_ns is None or now_ns - self._last_ns >= self._every_ns
             state = f"{message.state}/{message.camera}"
             if due or state != self._state:
@@ -141,7 +148,8 @@ def log_line(event: str, out: TextIO | None = None, **values: object) -> None:
     for key, value in values.items():
         if value is not None:
             text = f"{value:g}" if isinstance(value, float) else str(value)
-            parts.append(f"{key}={text}" if text and not any(c in text for c in ' "=') else f'{key}="{_escape(text)}"')
+            plain = text and not any(c in text for c in ' "=\n')
+            parts.append(f"{key}={text}" if plain else f'{key}="{_escape(text)}"')
     with contextlib.suppress(BrokenPipeError, ValueError):
         print(" ".join(parts), file=out or sys.stderr, flush=True)
 

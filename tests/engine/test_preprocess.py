@@ -2,9 +2,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import torch
 
-from engine.preprocess import CropError, check_batch, normalise, stack_units
+from engine.preprocess import CropError, check_batch, stack_units
 from tests.engine.conftest import random_crops
 from tests.engine.tiny_models import tiny_spec
 
@@ -37,11 +36,3 @@ def test_wrong_batches_are_refused() -> None:
             check_batch(bad, spec)
     with pytest.raises(CropError, match="float32"):
         check_batch(np.zeros((1, 1, 32, 32, 3), np.float32), spec)
-
-
-def test_normalise_is_what_torch_computes() -> None:
-    spec = tiny_spec(unit=2)
-    crops = random_crops(spec, 2)
-    x = torch.from_numpy(crops).permute(0, 1, 4, 2, 3).float() / 255
-    mean, std = (torch.tensor(v).reshape(1, 1, 3, 1, 1) for v in (spec.mean, spec.std))
-    assert np.allclose(normalise(crops, spec), ((x - mean) / std).numpy(), atol=1e-6)

@@ -13,8 +13,8 @@ import torch
 from engine.backends import open_artefact
 from engine.backends.pytorch import TorchBackend
 from engine.bench.machine import Speed, gpu_speed
-from engine.bench.timing import median_ms
 from engine.graph.cost import encoder_cost
+from engine.timing import median_ms
 
 
 def compare_paths(
@@ -41,7 +41,7 @@ def compare_paths(
     """
     artefact = open_artefact(path)
     backend = TorchBackend(artefact, precision=precision, device=device)
-    module = backend.encoder_module
+    module = backend._encoder.module  # without CUDA graphs
     speed = gpu_speed(Speed(0.0, 0.0, 0.0), precision, device)
     cost = encoder_cost(artefact.encoder)
     weights = cost.weight_bytes * (1.0 if precision == "fp32" else 0.5)

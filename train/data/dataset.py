@@ -105,13 +105,13 @@ class ClipDataset(Dataset[Sample]):
         self.source, self.spec, self.seed = source, spec, seed
         self.labels = tuple(labels)
         self.augment, self.prefix, self.padding = augment, prefix, padding
-        foreign = sorted({source.label(i) for i in range(len(source))} - set(self.labels))
+        foreign = sorted({clip.label for clip in source.clips} - set(self.labels))
         if foreign:
             raise DataError(f"clips of class {', '.join(foreign)} but the model knows only {', '.join(self.labels)}")
-        self.targets = np.array([self.labels.index(source.label(i)) for i in range(len(source))], np.int64)
+        self.targets = np.array([self.labels.index(clip.label) for clip in source.clips], np.int64)
 
     def __len__(self) -> int:
-        return len(self.source)
+        return len(self.source.clips)
 
     def __getitem__(self, packed: int) -> Sample:
         epoch, index = unpack(packed)
@@ -120,12 +120,12 @@ class ClipDataset(Dataset[Sample]):
         images = self.source.frames(index, chosen.tolist())
         transform = IDENTITY if self.augment is None else draw_transform(self.augment, rng)
         crops = transform(images, self.spec.crop.size_px)
-        known = self.source.truth(index)
+        known = self.source.clips[index].truth
         truth = np.full(len(chosen), -1, np.float32) if known is None else known[chosen].astype(np.float32)
         return Sample(torch.from_numpy(crops), int(self.targets[index]), index, torch.from_numpy(truth))
 
     def _choose(self, index: int, rng: np.random.Generator) -> sampling.Indices:
-        count, unit, window = self.source.frame_count(index), self.spec.unit, self.spec.window
+        count, unit, window = self.source.clips[index].frames, self.spec.unit, self.spec.window
         if self.augment is None:
             return sampling.centre_indices(count, unit, window, self.padding)
         chosen = sampling.random_indices(count, unit, window, rng, self.padding)

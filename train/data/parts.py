@@ -10,7 +10,7 @@ from engine.spec import SEVEN_CLASSES
 from train.data import sources
 from train.data.layouts.synthetic import LARGE_TRAIN_SET, TEST_SET, TRAIN_SET, SyntheticClips, SyntheticSettings
 from train.data.record import DataReport
-from train.data.source import DiskSource, Source, SyntheticSource
+from train.data.source import DiskSource, Source, Subset, SyntheticSource
 from train.data.sources import CountedClip
 from train.data.split import cut_validation, grouped_folds
 from train.settings import DataSettings
@@ -33,28 +33,6 @@ class Parts:
     validation: Source | None
     test: Source | None
     reports: tuple[DataReport, ...]
-
-
-class Subset:
-    """Some clips of a source."""
-
-    def __init__(self, source: Source, indices: list[int]) -> None:
-        self._source, self._indices = source, indices
-        self.name = lambda i: source.name(indices[i])
-        self.label = lambda i: source.label(indices[i])
-        self.group = lambda i: source.group(indices[i])
-        self.frame_count = lambda i: source.frame_count(indices[i])
-        self.truth = lambda i: source.truth(indices[i])
-        self.frames = lambda i, wanted: source.frames(indices[i], wanted)
-
-    def __len__(self) -> int:
-        return len(self._indices)
-
-
-@dataclass(frozen=True)
-class _Entry:
-    label: str
-    group: str
 
 
 def data_labels(settings: DataSettings) -> tuple[str, ...]:
@@ -129,8 +107,7 @@ def _regroup(clips: list[CountedClip], settings: DataSettings, seed: int) -> dic
 def _cut(source: Source, settings: DataSettings, seed: int) -> tuple[Source, Source | None]:
     if settings.validation == 0:
         return source, None
-    entries = [_Entry(source.label(i), source.group(i)) for i in range(len(source))]
-    kept, held = cut_validation(entries, settings.validation, seed)
+    kept, held = cut_validation(source.clips, settings.validation, seed)
     return Subset(source, kept), Subset(source, held)
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from train.data.augment.sequence import Frames
 from train.data.frames import read_frames
@@ -13,60 +15,51 @@ from train.data.layouts.synthetic import SyntheticClips
 from train.data.sources import CountedClip
 
 
+@dataclass(frozen=True)
+class SourceClip:
+    """What a source knows of a clip.
+
+    Attributes:
+        name: Unique within the source.
+        label: Class name.
+        group: Subject, movie or drawn face; ``""`` where unknown.
+        frames: n.
+        truth: ``(n,)`` bool, which frames show the expression, where that is known and can be told from noise.
+    """
+
+    name: str
+    label: str
+    group: str
+    frames: int
+    truth: NDArray[np.bool_] | None
+
+
 class Source(Protocol):
-    """A sequence of labelled clips whose frames can be read by number."""
+    """Labelled clips whose frames can be read by number."""
 
-    def __len__(self) -> int:
-        """Number of clips."""
-
-    def name(self, index: int) -> str:
-        """The clip's name."""
-
-    def label(self, index: int) -> str:
-        """The clip's class."""
-
-    def group(self, index: int) -> str:
-        """Subject or movie, or ``""``."""
-
-    def frame_count(self, index: int) -> int:
-        """N of the clip."""
-
-    def truth(self, index: int) -> np.ndarray | None:
-        """``(n,)`` bool where known and localisable."""
+    @property
+    def clips(self) -> Sequence[SourceClip]:
+        """The clips, in a fixed order."""
 
     def frames(self, index: int, indices: Sequence[int]) -> list[Frames]:
-        """Images ``(H, W, 3)`` uint8 RGB."""
+        """Images ``(H, W, 3)`` uint8 RGB of clip `index`."""
 
 
 class DiskSource:
     """Counted clips on the disk."""
 
-    def __init__(self, clips: Sequence[CountedClip]) -> None:
-        self._clips = list(clips)
-
-    def __len__(self) -> int:
-        return len(self._clips)
-
-    def name(self, index: int) -> str:
-        """The clip's name."""
-        return self._clips[index].clip.name
-
-    def label(self, index: int) -> str:
-        """The clip's class."""
-        return self._clips[index].clip.label
-
-    def group(self, index: int) -> str:
-        """Subject or movie, or ``""``."""
-        return self._clips[index].clip.group
-
-    def frame_count(self, index: int) -> int:
-        """Frames on the disk."""
-        return self._clips[index].frames
-
-    def truth(self, index: int) -> np.ndarray | None:
-        """``(n,)`` bool where the set states it."""
-        truth = self._clips[index].clip.truth
-        return None if truth is None else np.array(truth, bool)
+    def __init__(self, counted: Sequence[CountedClip]) -> None:
+        self._counted = list(counted)
+        self.clips = [
+            SourceClip(
+                item.clip.name,
+                item.clip.label,
+                item.clip.group,
+                item.frames,
+                None if item.clip.truth is None else np.array(item.clip.truth, bool),
+            )
+            for item in counted
+        ]
 
     def frames(self, index: int, indices: Sequence[int]) -> list[Frames]:
         """Read frames.
@@ -74,39 +67,37 @@ class DiskSource:
         Raises:
             DataError: If a frame has become unreadable since it was counted.
         """
-        return read_frames(self._clips[index].clip, indices)
+        return read_frames(self._counted[index].clip, indices)
 
 
 class SyntheticSource:
     """Synthetic clips, drawn once and kept."""
 
-    def __init__(self, clips: SyntheticClips) -> None:
-        self._clips = [clips[i] for i in range(len(clips))]
-
-    def __len__(self) -> int:
-        return len(self._clips)
-
-    def name(self, index: int) -> str:
-        """The clip's name."""
-        return self._clips[index].name
-
-    def label(self, index: int) -> str:
-        """The clip's class."""
-        return self._clips[index].label
-
-    def group(self, index: int) -> str:
-        """The identity."""
-        return self._clips[index].group
-
-    def frame_count(self, index: int) -> int:
-        """Frames of the clip."""
-        return len(self._clips[index].frames)
-
-    def truth(self, index: int) -> np.ndarray | None:
-        """``(n,)`` bool, None where noise cannot be told from truth."""
-        clip = self._clips[index]
-        return clip.truth if clip.localisable else None
+    def __init__(self, drawn: SyntheticClips) -> None:
+        clips = [drawn[i] for i in range(len(drawn))]
+        self._frames = [clip.frames for clip in clips]
+        self.clips = [
+            SourceClip(clip.name, clip.label, clip.group, len(clip.frames), clip.truth if clip.localisable else None)
+            for clip in clips
+        ]
 
     def frames(self, index: int, indices: Sequence[int]) -> list[Frames]:
         """Frames by number."""
-        return [self._clips[index].frames[i] for i in indices]
+        return [self._frames[index][i] for i in indices]
+
+
+class Subset:
+    """Some clips of a source.
+
+    Args:
+        source: The source.
+        indices: Which of its clips.
+    """
+
+    def __init__(self, source: Source, indices: Sequence[int]) -> None:
+        self._source, self._indices = source, indices
+        self.clips = [source.clips[i] for i in indices]
+
+    def frames(self, index: int, indices: Sequence[int]) -> list[Frames]:
+        """Frames of clip `index` of the subset."""
+        return self._source.frames(self._indices[index], indices)

@@ -103,31 +103,30 @@ def predict(
         advance: Called with the number of clips of each batch.
     """
     model = model.to(device).eval()
-    spec, rows = model.spec(), []
+    spec = model.spec()
+    rows: list[dict[str, torch.Tensor]] = []
     for clips in evaluation_loader(dataset, batch, workers, device.type == "cuda"):
         clips = clips.to(device)
         features, output = _run(model, clips.inputs)
         if change is not None:
             features, output = _run(model, change(clips, output.relevance))
-        instance = output.extras.get("instance_logits")
-        shown = output.extras.get("video", features.mean(dim=1))
+        count = len(clips.target)
         rows.append(
-            (
-                clips.target, output.logits.float(), output.relevance.float(),
-                torch.zeros(len(clips.target), 0, len(spec.labels)) if instance is None else instance.float(),
-                clips.truth, shown.reshape(len(clips.target), -1).float(),
-            )
-        )  # fmt: skip
+            {
+                "target": clips.target,
+                "logits": output.logits.float(),
+                "relevance": output.relevance.float(),
+                "instance": output.extras.get("instance_logits", torch.zeros(count, 0, len(spec.labels))).float(),
+                "truth": clips.truth,
+                "features": output.extras.get("video", features.mean(dim=1)).reshape(count, -1).float(),
+            }
+        )
         if advance is not None:
-            advance(len(clips.target))
-    columns = [torch.cat([row[k].cpu() for row in rows]).numpy() for k in range(6)]
-    source = dataset.source
-    return Predictions(
-        spec.labels,
-        tuple(source.name(i) for i in range(len(source))),
-        tuple(source.group(i) for i in range(len(source))),
-        *columns,
-    )
+            advance(count)
+    columns = {name: torch.cat([row[name].cpu() for row in rows]).numpy() for name in rows[0]}
+    known = dataset.source.clips
+    names, groups = tuple(clip.name for clip in known), tuple(clip.group for clip in known)
+    return Predictions(spec.labels, names, groups, **columns)
 
 
 def _run(model: ExpressionModel, crops: torch.Tensor) -> tuple[torch.Tensor, WindowOutput]:

@@ -115,8 +115,8 @@ def cache_features(
     source = dataset.source
     content = {
         "encoder": tensors_sha256(encoder_tensors(model)),
-        "clips": hashlib.sha256("\n".join(source.name(i) for i in range(len(source))).encode()).hexdigest(),
-        "frames": [source.frame_count(i) for i in range(len(source))],
+        "clips": hashlib.sha256("\n".join(clip.name for clip in source.clips).encode()).hexdigest(),
+        "frames": [clip.frames for clip in source.clips],
         "augment": repr(dataset.augment),
         "sampling": [dataset.prefix, dataset.padding, dataset.seed, views],
         "spec": spec.to_dict(),

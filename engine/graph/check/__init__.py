@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from onnx import ModelProto
 
 from engine.bundle.golden import Golden
 from engine.graph import half
@@ -15,7 +15,7 @@ from engine.graph.topology import Topology
 __all__ = ["Finding", "check_form", "check_half", "contract"]
 
 
-def check_form(model: Any) -> list[Finding]:
+def check_form(model: ModelProto) -> list[Finding]:
     """Apply every rule that needs no run.
 
     Args:
@@ -28,7 +28,7 @@ def check_form(model: Any) -> list[Finding]:
     return [finding for rule in RULES for finding in rule(topology)]
 
 
-def check_half(encoder: Any, head: Any, golden: Golden) -> list[Finding]:
+def check_half(encoder: ModelProto, head: ModelProto, golden: Golden) -> list[Finding]:
     """Run mixed-FP16 graphs with rounding after every node and apply the rules on what came out.
 
     Args:

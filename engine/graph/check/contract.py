@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import onnx
+from onnx import ModelProto, TensorProto
 
 from engine.spec import ModelSpec
 
 _TYPES = {
-    onnx.TensorProto.UINT8: "uint8",
-    onnx.TensorProto.FLOAT: "float32",
-    onnx.TensorProto.FLOAT16: "float16",
-    onnx.TensorProto.INT32: "int32",
+    TensorProto.UINT8: "uint8",
+    TensorProto.FLOAT: "float32",
+    TensorProto.FLOAT16: "float16",
+    TensorProto.INT32: "int32",
 }
 
 
-def contract(model: Any, spec: ModelSpec, part: str) -> list[str]:
+def contract(model: ModelProto, spec: ModelSpec, part: str) -> list[str]:
     """What of a graph breaks the contract with the runtime.
 
     Args:

@@ -9,7 +9,7 @@ from onnx import TensorProto, numpy_helper
 
 from engine.graph.check.findings import Finding
 from engine.graph.check.operators import ALLOWED, AT_THE_EDGE, SINCE
-from engine.graph.topology import FLOATS, TURNS, Topology, residual_stream, scores_region
+from engine.graph.topology import FLOATS, LAYOUT, Topology, residual_stream, scores_region
 
 OPSETS = (18, 23)
 LIMIT = 16384.0
@@ -142,14 +142,14 @@ def _attentions(graph: Topology) -> Iterator[tuple[int, list[int]]]:
         if node.op_type != "Softmax" or i in region:
             continue
         before, index = [], graph.producer.get(node.input[0])
-        while index is not None and graph.nodes[index].op_type in (*TURNS, "Add", "Where", "Mul", "Div"):
+        while index is not None and graph.nodes[index].op_type in (*LAYOUT, "Add", "Where", "Mul", "Div"):
             before.append(index)
             index = next((graph.producer[n] for n in graph.nodes[index].input if n in graph.producer), None)
         if index is None or graph.nodes[index].op_type != "MatMul" or graph.is_linear(index):
             continue
         after: list[int] = []
         readers = list(graph.readers(i))
-        while len(readers) == 1 and graph.nodes[readers[0]].op_type in (*TURNS, "Mul", "Div"):
+        while len(readers) == 1 and graph.nodes[readers[0]].op_type in (*LAYOUT, "Mul", "Div"):
             after.append(readers[0])
             readers = list(graph.readers(readers[0]))
         if any(graph.nodes[r].op_type == "MatMul" for r in readers):
@@ -164,7 +164,7 @@ def _scales(graph: Topology, name: str) -> list[int]:
         node = graph.nodes[index]
         if node.op_type in ("Mul", "Div") and any(graph.scalar(n) is not None for n in node.input):
             found.append(index)
-        elif node.op_type not in (*TURNS, "Split", "Slice", "Gather", "Add", "Concat", "Mul", "Div"):
+        elif node.op_type not in (*LAYOUT, "Split", "Slice", "Gather", "Add", "Concat", "Mul", "Div"):
             break
         index = next((graph.producer[n] for n in node.input if n in graph.producer), None)
     return found

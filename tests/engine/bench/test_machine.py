@@ -5,7 +5,8 @@ from typing import Any
 import openvino as ov
 import pytest
 
-from engine.bench import machine, timing
+from engine import timing
+from engine.bench import machine
 from engine.bench.machine import Speed, gpu_speed, openvino_gflops
 
 
@@ -13,7 +14,7 @@ from engine.bench.machine import Speed, gpu_speed, openvino_gflops
 def clock(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every piece of work takes one millisecond."""
     readings = iter(range(0, 10**12, 10**6))
-    monkeypatch.setattr("engine.bench.timing.time.perf_counter_ns", lambda: next(readings))
+    monkeypatch.setattr("engine.timing.time.perf_counter_ns", lambda: next(readings))
 
 
 @pytest.fixture

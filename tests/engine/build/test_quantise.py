@@ -11,7 +11,7 @@ import pytest
 from engine.backends import open_backend
 from engine.build.build import Built, build
 from engine.build.options import BuildError, BuildOptions
-from engine.build.quantise import divide, read_crops
+from engine.build.quantise import read_crops, split_crops
 from engine.bundle.bundle import Bundle
 from engine.bundle.golden import Bounds
 
@@ -57,11 +57,11 @@ def test_int8_takes_the_ranges_that_come_nearer(built: Built) -> None:
 def test_crops_that_judge_ranges_do_not_give_them() -> None:
     numbers = np.arange(1000)
     crops = np.stack([numbers // 256, numbers % 256], 1).astype(np.uint8)
-    taken, judges = (part.astype(int) @ [256, 1] for part in divide(crops))
+    taken, judges = (part.astype(int) @ [256, 1] for part in split_crops(crops))
     assert (len(taken), len(judges)) == (300, 250)
     assert not np.isin(judges, taken).any()
     # Captured crops are in the order of a recording: ranges come from all of it.
     assert taken[0] < 10
     assert taken[-1] > 990
-    few, same = divide(crops[:31])
+    few, same = split_crops(crops[:31])
     assert np.array_equal(few, same)

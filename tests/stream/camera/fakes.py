@@ -1,4 +1,7 @@
-"""A camera at the driver seam, steered through a file: the capture process around it is the real one."""
+"""A camera at the driver seam, steered through a link: the capture process around it is the real one.
+
+A link is read without a descriptor, so that a count of the process's descriptors never meets one that is just open.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,7 @@ DYING = "tests.stream.camera.fakes:DyingCamera"
 def steer(path: Path, mode: str) -> None:
     """Set the mode: ``ok``, ``absent``, ``hang``, ``hang_open``, ``freeze``, ``big``."""
     draft = path.with_suffix(".draft")
-    draft.write_text(mode)
+    draft.symlink_to(mode)
     draft.replace(path)
 
 
@@ -35,7 +38,7 @@ class SteeredCamera:
         self._still: NDArray[np.uint8] = self._noise.integers(0, 256, (48, 64, 3), np.uint8)
 
     def open(self) -> Opened:
-        mode = self._script.read_text()
+        mode = str(self._script.readlink())
         if mode == "hang_open":
             threading.Event().wait()
         if mode == "absent":
@@ -44,7 +47,7 @@ class SteeredCamera:
 
     def read(self) -> Raw:
         self._pace.wait(1 / self.fps)
-        mode = self._script.read_text()
+        mode = str(self._script.readlink())
         if mode == "hang":
             threading.Event().wait()
         if mode == "absent":

@@ -76,7 +76,7 @@ def test_after_yes_the_largest_face_is_kept_and_the_banner_says_so(
 ) -> None:
     unit = {"frames": 1, "snippets": 4}[cadence]
     out = tmp_path / "me.npz"
-    terminal = Terminal(out, "--count", "4", *flags_of(small_bundle(cadence)))
+    terminal = Terminal(out, "--count", "2", *flags_of(small_bundle(cadence)))
     terminal.wait_for("Type yes")
     assert "demo://" in terminal.said
     assert not out.exists()
@@ -84,7 +84,7 @@ def test_after_yes_the_largest_face_is_kept_and_the_banner_says_so(
     assert terminal.end() == 0, terminal.said
     assert "FACES ARE BEING KEPT" in terminal.said
     with np.load(out, allow_pickle=False) as kept:
-        assert kept["crops"].shape == (4, unit, 32, 32, 3)
+        assert kept["crops"].shape == (2, unit, 32, 32, 3)
         assert kept["crops"].dtype == np.uint8
         assert (np.diff(kept["times_s"]) > 0.1).all()
         assert json.loads(str(kept["about"]))["consent"]["answer"] == "yes"

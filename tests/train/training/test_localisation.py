@@ -194,7 +194,7 @@ def test_each_model_beats_chance_by_far_on_new_faces(
     result = train(model, tmp_path / name, flags, quieter_clips)
     where = f", {line(name, result)}" if result.localisation else ""
     print(f"\n{name}, 25 % noise: {result.scores.text()}{where}")
-    faces = {quieter_clips.train.group(i) for i in range(len(quieter_clips.train))} if quieter_clips.train else set()
+    faces = {clip.group for clip in quieter_clips.train.clips} if quieter_clips.train else set()
     assert faces
     assert not faces & set(result.predictions.groups)
     # Chance is 14.3 %: five times that, and four times with 95 % confidence.
