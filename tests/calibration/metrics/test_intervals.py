@@ -123,7 +123,7 @@ def test_intervals_hold_the_stated_share_of_the_resamples() -> None:
     # The first row of a resample is any row: its distribution is known.
     for level, low, high in ((0.95, 25, 975), (0.5, 250, 750)):
         (found,) = metrics.bootstrap(lambda rows: [float(rows[0])], 1000, draws=10_000, level=level)
-        assert (found.low, found.high) == (pytest.approx(low, abs=20), pytest.approx(high, abs=20))
+        assert (found.low, found.high) == pytest.approx((low, high), abs=20)
     # The mean of many faces is normal: 1.96 deviations to either side.
     right = np.random.default_rng(0).random((1, 400)) < 0.3
     gain = metrics.paired_uar_gain(right, np.zeros((1, 400), bool), np.zeros(400, int), draws=20_000)

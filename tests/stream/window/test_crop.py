@@ -160,9 +160,10 @@ def test_a_large_face_at_the_edge_is_continued_by_the_frames_outermost_pixels() 
     assert crop[:, -100:].max() <= 10
 
 
-def test_a_large_face_outside_the_frame_is_all_border() -> None:
+@pytest.mark.parametrize(("x", "y"), [(5000, 5000), (5000, -400), (-400, 5000), (-5000, -400), (-400, -5000)])
+def test_a_large_face_outside_the_frame_is_all_border(x: float, y: float) -> None:
     frame = np.full((200, 200, 3), 90, np.uint8)
-    crop = crop_face(frame, moved(TEMPLATE, warp(5, 0, 5000, 5000)), CropGeometry(border="black"))
+    crop = crop_face(frame, moved(TEMPLATE, warp(5, 0, x, y)), CropGeometry(border="black"))
     assert (crop == 0).all()
 
 
