@@ -65,8 +65,11 @@ def test_fit_stores_a_calibration_and_remove_takes_it_out(
 def test_a_dry_run_changes_nothing_and_apply_stores_its_output(
     bundle: Bundle, npz: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    command = ("fit", bundle.path, npz, "--method", "temperature", "--rounds", "30", "--risk", "0.2")
+    command = ("fit", bundle.path, npz, "--method", "temperature", "--rounds", "30")
     assert run(*command, "--dry-run") == 0
+    made = json.loads(capsys.readouterr().out)
+    assert (made["risk"], made["provenance"]["folds"], made["provenance"]["seed"]) == (0.1, 5, 0)
+    assert run(*command, "--risk", "0.2", "--dry-run") == 0
     file = tmp_path / "calibration.json"
     file.write_text(capsys.readouterr().out)
     assert Bundle.open(bundle.path).sha256 == bundle.sha256
