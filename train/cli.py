@@ -26,6 +26,11 @@ PROGRAM = Program(
         "table": Command(
             "train.commands.table", "run an ablation table of a paper beside its figures", "dfer-train table 3 --list"
         ),
+        "default-model": Command(
+            "train.commands.default_model",
+            "make the model that stands in the package, from its data to its bundle",
+            "dfer-train default-model --data FER+ --pretrained human-models/models",
+        ),
         "inspect": Command(
             "train.commands.inspect",
             "parameters, multiply-adds, shapes and memory of a configuration",

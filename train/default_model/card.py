@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from train.models.compact import pretrained
@@ -16,52 +17,26 @@ def _interval(value: tuple[float, float, float]) -> str:
     return f"{value[0]:.1f} [{value[1]:.1f}, {value[2]:.1f}]"
 
 
-def _first(fit: dict[str, Any]) -> dict[str, Any]:
-    """The run that everything after it went on from."""
-    return _first(fit["start"]) if "start" in fit else fit
-
-
-def _teachers(fit: dict[str, Any]) -> list[dict[str, Any]]:
-    """Teachers of a run and of those it went on from that are no earlier state of the model itself."""
-    known = _teachers(fit["start"]) if "start" in fit else []
-    for one in fit.get("teachers", ()):
-        if "pretrained" in _first(one) and one not in known:
-            known.append(one)
-    return known
-
-
-def licences(fit: dict[str, Any]) -> list[str]:
+def licences(lineage: Sequence[Mapping[str, Any]]) -> list[str]:
     """What a model was made from and under which terms, a sentence each.
 
     Args:
-        fit: The record of its encoder's last run.
+        lineage: Of its encoder, see :func:`train.default_model.weights.lineage`.
     """
-    return [LICENCE, *([pretrained.LICENCE] if _teachers(fit) else [])]
+    taught = any(row["kind"].startswith("pre-trained") for row in lineage)
+    return [LICENCE, *([pretrained.LICENCE] if taught else [])]
 
 
-def _runs(fit: dict[str, Any], name: str = "Encoder:") -> list[str]:
-    """A line for each run of an encoder, the first one first."""
-    first = _runs(fit["start"], name) if "start" in fit else []
-    if "blend" in fit:
-        first.append(f"- then weights {fit['blend']} of the way from there to the end of the next run")
-    share = fit["config"].get("teacher", 0) if fit.get("teachers") else 0
-    names = [one["name"] for one in fit.get("teachers", ())]
-    teachers = " and ".join([", ".join(names[:-1]), *names[-1:]] if len(names) > 1 else names)
-    targets = f"{1 - share:.0%} votes, {share:.0%} the mean answer of {teachers} to the very crop" if share else "votes"
-    minutes = f"{fit['spent_s'] / 60:.0f} minutes on {fit['world']} processes"
-    blocks = f"{fit['shape'].get('depths') or len(fit['shape']['widths'])} blocks, dropout {fit['shape']['dropout']}"
-    return [
-        *first, f"- {'then' if first else name} {fit['epoch']} epochs ({minutes}), {blocks}, targets: {targets}; "
-        f"settings {fit['config']}",
-        *_ends(fit),
-    ]  # fmt: skip
-
-
-def _ends(fit: dict[str, Any]) -> list[str]:
-    """A line on the mean of the last runs' ends, where that is what was taken."""
-    shares = ", ".join(f"{share:g}" for share in fit.get("ends", ()))
+def _line(row: Mapping[str, Any]) -> str:
+    """How one run or mean of the encoder's lineage came to be."""
+    begin = f"- {row['name']} ({row['kind']}{', from ' + row['start'] if row['start'] else ''})"
+    if "mean" in row:
+        return f"{begin}: " + " + ".join(f"{share:g} {name}" for name, share in row["mean"].items())
+    names, share = row["teachers"], row["taught"]
+    targets = f"{1 - share:.0%} votes, {share:.0%} the mean answer of {', '.join(names)} to the very crop"
     return (
-        [f"- then the mean of the weights in which the last {len(fit['ends'])} runs ended: {shares}"] if shares else []
+        f"{begin}: {row['epochs']} epochs ({row['minutes']:.0f} minutes on {row['processes']} processes), "
+        f"{row['blocks']} blocks, dropout {row['dropout']}, targets: {targets if names else 'votes'}; {row['settings']}"
     )
 
 
@@ -76,7 +51,7 @@ def write_card(labels: tuple[str, ...], provenance: dict[str, Any], metrics: dic
     Returns:
         The card.
     """
-    dev, fit = metrics["dev"], provenance["encoder"]
+    dev, config = metrics["dev"], provenance["encoder"]["config"]
     lines = [
         "# Compact TG-DFER: the default model",
         "",
@@ -92,22 +67,21 @@ def write_card(labels: tuple[str, ...], provenance: dict[str, Any], metrics: dic
         "",
         "## Training",
         "",
-        *(f"- {line}" for line in licences(fit)),
+        *(f"- {line}" for line in licences(provenance["lineage"])),
         f"- Data SHA-256 (archive and table): `{provenance['data_sha256']}`",
-        f"- Seeds: encoder {fit['config']['seed']}, head {provenance['head']['seed']}",
-        *(line for teacher in _teachers(fit) for line in _runs(teacher, "Teacher:")),
-        *_runs(fit),
+        f"- Seeds: encoder {config['loop']['seed']}, head {provenance['head']['seed']}",
+        "- Runs of the encoder and of its teachers, the last of them shipped:",
+        *(f"  {_line(row)}" for row in provenance["lineage"]),
         f"- Head: {provenance['head']['steps']} steps on composed clips over frozen features; the known frame truth of "
         "composed clips serves two auxiliary losses",
         "- Disgust and fear are rare (148 and 574 of 25,752): stills are sampled by the power "
-        f"{fit['config']['rare']} of the rarity of the classes that their votes and, with weight "
-        f"{fit['config'].get('original', 0)}, FER2013's original label name; the targets are not touched. The logits "
+        f"{config['stills']['rare']} of the rarity of the classes that their votes and, with weight "
+        f"{config['stills']['original']}, FER2013's original label name; the targets are not touched. The logits "
         "of the rare classes are raised towards half an even share of the votes by the power "
         f"{provenance.get('raise_rare', 0)}, the common ones evened out by {provenance.get('even_out', 0)}: "
         "both chosen on dev",
         f"- Candidates compared on `dev`: {provenance['candidates']}",
-        "- Repeat: `python -m train.default_model --data <folder with FER+> --pretrained <folder of the teacher's "
-        "start>`",
+        "- Repeat: `dfer-train default-model --data <folder with FER+> --pretrained <folder of the teacher's start>`",
         "",
         "## Measured",
         "",

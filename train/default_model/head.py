@@ -22,12 +22,12 @@ from torch.nn import functional
 from engine.spec import CropGeometry
 from train.data.augment.compose import Clips, FeatureBank, compose, compose_morphs, pad_prefixes
 from train.data.layouts.ferplus import Stills
-from train.default_model.run import learning_rate
+from train.data.stills import sampling_weights
 from train.models.compact.encoder import GreyEncoder
 from train.models.options import TgDferConfig
 from train.models.tg_dfer import TgDfer
 from train.models.window import WindowOutput
-from train.training.targets import sampling_weights
+from train.training.optimizer import one_cycle
 
 
 @dataclass(frozen=True)
@@ -250,7 +250,7 @@ def train_head(model: WindowModel, bank: FeatureBank, classify: nn.Linear, confi
             teacher = classify(torch.from_numpy(clips.features).to(classify.weight.device)).softmax(-1)
         loss = clip_loss(model, clips, config, teacher)
         for group in optimizer.param_groups:
-            group["lr"] = learning_rate(step / config.steps, config.rate)
+            group["lr"] = config.rate * one_cycle(step / config.steps)
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(trained, 1.0)

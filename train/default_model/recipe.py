@@ -1,79 +1,160 @@
-"""The encoder's way from nothing to what is shipped: which runs, from where, taught by whom.
-
-Each run is one of :mod:`train.default_model.fit`; what each brought stands in the notes of README.md.
-"""
+"""The default model's recipe: ``recipe.toml`` says which runs, from where, taught by whom; ``recipes/`` how they go."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, Literal
 
-_SHALLOW = ("--depths", "1", "2", "3", "1")
-_DEEPEN = ("--rate", "0.06", "--settle", "0.5", "--slips", "1", "--sizes", "48", "56", "56", "56")
-"""How the second run differs from the first: half the peak rate, and calm for half of its time."""
-_TEACHER = (
-    "--encoder", "separable", "--optimizer", "adamw", "--rate", "6e-4", "--fresh", "2.5", "--clip", "5", "--decay",
-    "0.02", "--ema", "0.998", "--settle", "0.4", "--slips", "1", "--sizes", "48", "48", "56", "56",
-)  # fmt: skip
-"""The teacher's run: short, for it knows faces; its new layers learn faster than those it brings."""
-_SETTLE = (
-    "--encoder", "separable", "--optimizer", "adamw", "--rate", "3e-4", "--clip", "5", "--decay", "0.02", "--ema",
-    "0.998", "--settle", "0.6", "--slips", "1", "--sizes", "56",
-)  # fmt: skip
-"""The teacher's second run, calm for most of its time."""
-_DISTIL = (
-    "--rate", "0.05", "--settle", "0.35", "--slips", "1", "--sizes", "56", "--teacher", "0.75", "--mixup", "1",
-    "--mixup-share", "0.35", "--swap-share", "0.25",
-)  # fmt: skip
-"""The taught run: three quarters of its targets are what the blend and the teacher say of the very crop, and three
-crops in five are of a face that is in no table, so that the answers are news to the one who learns."""
-_PATIENCE = (*_DISTIL, "--teacher", "0.8", "--replay", "4", "--dropout", "0", "--drop-path", "0")
-"""The patient run: the taught one is a third teacher, an answer serves four times, and nothing is dropped, for answers
-on faces that are in no table leave little to learn by heart."""
-_POLISH = (*_PATIENCE, "--rate", "0.03", "--validation", "0.01")
-"""Once more from where that ended, gently enough not to lose it; of the stills, one in a hundred is left out."""
-_FINISH = (*_POLISH, "--teacher", "0.9", "--replay", "5", "--settle", "0.5")
-"""The last run: votes are a tenth of the targets, and half of the time is calm."""
+from engine.settings import SettingsError, load
+from train.models.compact.shape import EncoderConfig, SeparableConfig
+from train.settings import DistilSettings, LoopSettings, OptimSettings, StillSettings
+
+_HERE = Path(__file__).parent
+FILES = {file.stem: file for file in sorted((_HERE / "recipes").glob("*.toml"))}
+"""Settings of each run, by name."""
+BASE = "base"
+"""What they inherit from; no run itself."""
+AFTER = ("head", "bundle", "calibrate")
+"""Stages that follow the encoder's."""
+_OF_CLIPS = ("accumulate", "balance", "save_steps", "cache_features", "feature_views")
 
 
 @dataclass(frozen=True)
-class Lesson:
-    """One run of the encoder, or of the other one that teaches it.
+class Recipe:
+    """Which runs the encoder goes through.
 
     Attributes:
-        stage: The stage of ``python -m train.default_model`` that it belongs to.
-        folder: Where in the run's folder it is kept.
-        epochs: Passes over the stills, unless a time is asked for.
-        settings: Options of :mod:`train.default_model.fit`.
-        start: Folder of the run that it goes on from; empty for none.
-        teachers: Folders of the runs that are asked about every crop.
+        stages: Names, in order; ``blend`` and ``average`` are means of others' weights, the rest are runs.
+        pretrained: Runs that start from a network that knows faces.
+        start: Whose weights a run goes on from, by run.
+        teachers: Lists of those who are asked about every crop, by run.
+        blend: Shares of a run and of the deeper one that went on from it.
+        average: Shares of runs that went on from one another.
     """
 
-    stage: str
-    folder: str
-    epochs: int
-    settings: tuple[str, ...]
-    start: str = ""
-    teachers: tuple[str, ...] = ()
+    stages: tuple[str, ...] = ()
+    pretrained: tuple[str, ...] = ()
+    start: Mapping[str, str] = field(default_factory=dict)
+    teachers: Mapping[str, Any] = field(default_factory=dict)
+    blend: Mapping[str, float] = field(default_factory=dict)
+    average: Mapping[str, float] = field(default_factory=dict)
 
 
-FIRST, SECOND, BLEND, TEACHER = "shallow", "deep", "blend", "teacher"
-"""Folders of the first run, of the deeper one, of weights between the two, and of the network that knew faces."""
-PRETRAINED = "young"
-"""Folder of the run that starts from a network that knows faces."""
-LESSONS = (
-    Lesson("encoder", FIRST, 80, _SHALLOW),
-    Lesson("deepen", SECOND, 41, _DEEPEN, FIRST),
-    Lesson("teacher", PRETRAINED, 16, _TEACHER),
-    Lesson("teacher", TEACHER, 7, _SETTLE, PRETRAINED),
-    Lesson("distil", "taught", 37, _DISTIL, BLEND, (BLEND, TEACHER)),
-    Lesson("patience", "patient", 54, _PATIENCE, "taught", ("taught", TEACHER, BLEND)),
-    Lesson("polish", "polished", 47, _POLISH, "patient", ("patient", TEACHER, BLEND)),
-    Lesson("finish", "finished", 53, _FINISH, "polished", ("polished", TEACHER, BLEND, SECOND)),
-)
-ENDS = {"patient": 0.2, "polished": 0.4, "finished": 0.4}
-"""Whose weights are averaged at last, and their shares: as in the runs before, the way between the ends of runs that
-went on from one another answers a little better than any of them."""
-STAGES = (
-    "encoder", "deepen", "blend", "teacher", "distil", "patience", "polish", "finish", "average", "head", "bundle",
-    "calibrate",
-)  # fmt: skip
+@dataclass(frozen=True)
+class StageConfig:
+    """How one run of the encoder, or of the other one that teaches it, learns.
+
+    Attributes:
+        encoder: ``residual`` (what is shipped) or ``separable`` (the teacher).
+        residual: Shape of the residual encoder.
+        separable: Shape of the separable encoder.
+        stills: Which stills are shown.
+        distil: What the targets are made of.
+        optim: Optimizer and schedule.
+        loop: How training runs.
+    """
+
+    encoder: Literal["residual", "separable"] = "residual"
+    residual: EncoderConfig = field(default_factory=EncoderConfig)
+    separable: SeparableConfig = field(default_factory=SeparableConfig)
+    stills: StillSettings = field(default_factory=StillSettings)
+    distil: DistilSettings = field(default_factory=DistilSettings)
+    optim: OptimSettings = field(default_factory=OptimSettings)
+    loop: LoopSettings = field(default_factory=LoopSettings)
+
+    def __post_init__(self) -> None:
+        size = self.shape.size_px
+        if self.distil.replay > 1 and set(self.stills.sizes) != {size}:
+            raise SettingsError("distil.replay keeps crops of one size", f"it needs stills.sizes = [{size}]")
+        for name in _OF_CLIPS:
+            if getattr(self.loop, name) != getattr(LoopSettings(), name):
+                raise SettingsError(f"loop.{name} is for clips", "leave it out of a run on stills")
+
+    @property
+    def shape(self) -> EncoderConfig | SeparableConfig:
+        """The shape of the encoder that is trained."""
+        return self.residual if self.encoder == "residual" else self.separable
+
+    def to_dict(self) -> dict[str, Any]:
+        """The configuration as JSON-ready values, without the shape of the other encoder."""
+        values = dataclasses.asdict(self)
+        del values["separable" if self.encoder == "residual" else "residual"]
+        return values
+
+
+@dataclass(frozen=True)
+class MakeSettings:
+    """From where, to where and how long.
+
+    Attributes:
+        data: Folder with FER+'s train.zip, dev.zip and tables.
+        cache: Folder of cached stills.
+        run: Folder of the runs; one that was begun is taken up.
+        out: The bundle.
+        pretrained: Folder with a network that knows faces, for the teacher; train/models/compact/pretrained.py says
+            which and how to get it.
+        minutes: Time for each run of the encoder; 0: by passes.
+        length: Factor on each run's passes; 0.05 for a try.
+        blend: Share of the deepened run in the blend, in place of the recipe's.
+        compiled: Compile each run's step: takes a C++ compiler and a minute.
+        seed: Of the encoder's runs, in place of the recipe's.
+        device: ``auto``, ``cpu`` or ``cuda``.
+        procs: Processes; 0: one per core of a CPU, at most 4, and one on a GPU.
+        faces: Stills in the head's feature bank.
+        views: Augmentations of each.
+        steps: Optimizer steps of the head.
+        raise_rare: How far the rare classes are raised, 0 to 1.
+        even_out: How far the common classes are evened out, 0 to 1.
+        head_seed: Of the head's training.
+        clip_seeds: Composed clips per dev face when measuring.
+        candidates: How many candidates were compared on dev.
+    """
+
+    HIDDEN: ClassVar[frozenset[str]] = frozenset({"data"})
+    """Has a flag that must be given."""
+
+    data: Path = Path()
+    cache: Path = Path(".cache/compact")
+    run: Path = Path("runs/compact")
+    out: Path = Path("stream/default_model")
+    pretrained: Path | None = None
+    minutes: float = 0.0
+    length: float = 1.0
+    blend: float | None = None
+    compiled: bool = False
+    seed: int | None = None
+    device: str = "auto"
+    procs: int = 0
+    faces: int = 9000
+    views: int = 6
+    steps: int = 3000
+    raise_rare: float = 0.25
+    even_out: float = 0.085
+    head_seed: int = 1
+    clip_seeds: int = 5
+    candidates: int = 1
+
+
+def read_recipe(file: Path = _HERE / "recipe.toml") -> Recipe:
+    """Which runs there are.
+
+    Raises:
+        SettingsError: If the file is none of this kind.
+    """
+    return load(Recipe, file).settings
+
+
+def read_stage(name: str, assignments: Sequence[str] = ()) -> StageConfig:
+    """How a run learns.
+
+    Args:
+        name: Its name in the recipe.
+        assignments: ``key=value`` over its file.
+
+    Raises:
+        SettingsError: On an unknown key, or a value of the wrong type or out of range.
+    """
+    return load(StageConfig, FILES[name], parents=FILES, assignments=assignments).settings

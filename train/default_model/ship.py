@@ -8,7 +8,6 @@ from typing import Any
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from safetensors.torch import load_file
 
 from engine.bundle.bundle import Bundle, write_bundle
 from engine.errors import DferError
@@ -16,9 +15,10 @@ from engine.export.export import export_bundle
 from engine.spec import CropGeometry
 from stream.faces.tracking.tracker import FaceTracker
 from stream.window.crop import crop_face
-from train.default_model.checkpoint import read_classifier, write_tensors
 from train.default_model.head import assemble
+from train.models.compact.encoder import FrameClassifier
 from train.models.tg_dfer import TgDfer
+from train.training.checkpoint import load_tensors, save_tensors
 from train.training.transfer import model_settings
 
 DEMO_CLIP = Path(__file__).parents[2] / "stream" / "demo" / "clip.mp4"
@@ -32,19 +32,21 @@ class ShipError(DferError):
 def save_head(model: TgDfer, path: Path) -> None:
     """Write the head's and the label embeddings' weights."""
     parts = {"window_head": model.window_head, "text": model.text}
-    tensors = {f"{name}.{k}": v for name, part in parts.items() for k, v in part.state_dict().items()}
-    write_tensors(path, tensors)
+    save_tensors(path, {f"{name}.{k}": v for name, part in parts.items() for k, v in part.state_dict().items()}, {})
 
 
-def read_model(checkpoint: Path, head: Path, class_bias: tuple[float, ...] = ()) -> tuple[TgDfer, dict[str, Any]]:
-    """The whole model from the encoder's checkpoint and the head's weights, its logits adjusted by ``class_bias``."""
-    classifier, record = read_classifier(checkpoint)
+def read_model(classifier: FrameClassifier, head: Path, class_bias: tuple[float, ...] = ()) -> TgDfer:
+    """The whole model from the trained encoder and the head's weights, its logits adjusted by ``class_bias``.
+
+    Raises:
+        DferError: Where the head's weights are missing or of another head.
+    """
     model = assemble(classifier.encoder, classifier.encoder.config.size_px, class_bias=class_bias)
-    missing, unexpected = model.load_state_dict(load_file(head), strict=False)
+    missing, unexpected = model.load_state_dict(load_tensors(head)[0], strict=False)
     wrong = [name for name in missing if not name.startswith("encoder.")] + unexpected
     if wrong:
-        raise ShipError(f"{head} is not of this head: {', '.join(wrong)}; train the head again")
-    return model.eval(), record
+        raise ShipError(f"{head} is not of this head: {', '.join(wrong)}", "train the head again")
+    return model.eval()
 
 
 def demo_crops(geometry: CropGeometry, count: int, clip: Path = DEMO_CLIP) -> NDArray[np.uint8]:
@@ -75,7 +77,7 @@ def demo_crops(geometry: CropGeometry, count: int, clip: Path = DEMO_CLIP) -> ND
         index += 1
     video.release()
     if len(crops) < count:
-        raise ShipError(f"{clip} shows a face in {len(crops)} frames, {count} are needed; make the demo clip again")
+        raise ShipError(f"{clip} shows a face in {len(crops)} frames, {count} are needed", "make the demo clip again")
     chosen = np.linspace(0, len(crops) - 1, count).round().astype(int)
     return np.stack([crops[i] for i in chosen])[:, None]
 
@@ -93,7 +95,7 @@ def ship(model: TgDfer, out: Path, provenance: dict[str, Any]) -> Bundle:
     )  # fmt: skip
     size = sum(file.stat().st_size for file in out.iterdir())
     if size > BUNDLE_LIMIT:
-        raise ShipError(f"{out} has {size / 1e6:.1f} MB, more than {BUNDLE_LIMIT / 1e6:.0f}; shrink the encoder")
+        raise ShipError(f"{out} has {size / 1e6:.1f} MB, more than {BUNDLE_LIMIT / 1e6:.0f}", "shrink the encoder")
     return bundle
 
 

@@ -175,7 +175,8 @@ def _build_compact(config: ModelOptions, weights: str | Path | None, text_side: 
         )
     if weights is not None or text_side == "clip":
         raise SettingsError("encoder compact has no CLIP behind it", "give neither CLIP weights nor text side clip")
-    from train.models.compact.encoder import CompactEncoder, EncoderConfig
+    from train.models.compact.encoder import CompactEncoder
+    from train.models.compact.shape import EncoderConfig
 
     shape = EncoderConfig()
     # It standardises every crop itself.

@@ -3,15 +3,18 @@
 from train.settings.checks import in_range
 from train.settings.data import AugmentSettings, DataSettings, MixSettings
 from train.settings.run import LoopSettings, ModelSettings, ObjectiveSettings, OptimSettings, RunConfig
+from train.settings.stills import DistilSettings, StillSettings
 
 __all__ = [
     "AugmentSettings",
     "DataSettings",
+    "DistilSettings",
     "LoopSettings",
     "MixSettings",
     "ModelSettings",
     "ObjectiveSettings",
     "OptimSettings",
     "RunConfig",
+    "StillSettings",
     "in_range",
 ]

@@ -68,10 +68,12 @@ class OptimSettings:
         lr: Learning rate of every parameter without a group of its own.
         groups: Parameter name prefix (whole dotted parts, longest wins) -> learning rate.
         momentum: Of SGD.
+        nesterov: Whether SGD looks ahead (Sutskever et al., ICML 2013).
         betas: Of AdamW.
         weight_decay: Of all parameters that decay.
         decay_vectors: Whether biases, norms and other vectors and scalars decay too.
-        schedule: ``constant``, ``milestones`` or ``cosine``.
+        schedule: ``constant``, ``milestones``, ``cosine``, or ``one-cycle``: by the share of the run that is done,
+            whether epochs or minutes bound it, a linear warm-up over the first 5 % and a cosine to zero.
         milestones: Epochs after which the rate is multiplied by gamma.
         gamma: That factor.
         warmup_epochs: Linear warm-up, epochs.
@@ -83,10 +85,11 @@ class OptimSettings:
     lr: float = 1e-4
     groups: Mapping[str, float] = field(default_factory=dict)
     momentum: float = 0.9
+    nesterov: bool = False
     betas: tuple[float, float] = (0.9, 0.98)
     weight_decay: float = 1e-4
     decay_vectors: bool = False
-    schedule: Literal["constant", "milestones", "cosine"] = "cosine"
+    schedule: Literal["constant", "milestones", "cosine", "one-cycle"] = "cosine"
     milestones: tuple[int, ...] = ()
     gamma: float = 0.1
     warmup_epochs: float = 0.0
@@ -107,15 +110,20 @@ class LoopSettings:
     """How training runs.
 
     Attributes:
-        epochs: Passes over the training clips.
+        epochs: Passes over the training clips; with `minutes` at most.
+        minutes: Wall-clock time of training that bounds the run instead; 0: none.
         batch: Clips per optimizer step, over all processes and micro-batches: it does not change with their number.
         accumulate: Micro-batches per step and process.
-        precision: ``fp32``, ``bf16`` or ``fp16`` (with loss scaling).
+        precision: ``fp32``, ``bf16``, ``fp16`` (with loss scaling), or ``auto``: bf16 where this processor is faster in
+            it, which is tried; runs that are to repeat exactly name one.
+        compiled: Whether the model's step is compiled, which takes a C++ compiler and its first minute.
         ema: Decay of the weights' moving average; 0: none.
+        ema_buffers: Whether running statistics of normalisation are averaged with the weights.
         balance: Weighted sampling: 0 as it is, 1 all classes equally often.
         select: ``best-on-validation``, ``last``, or ``paper-protocol`` (the best epoch on the *test* part, as public
             code of DFER-CLIP and DK-CLIP does; never a fair figure).
         monitor: What the best epoch maximises: ``war``, ``uar`` or ``mean`` of both.
+        check_every: Epochs between validations; the last epoch always has one.
         patience: Epochs without a better validation after which training stops; 0: never.
         save_steps: Optimizer steps between checkpoints within an epoch; 0: at its end only.
         cache_features: With a frozen encoder, compute the features once and train the head from them.
@@ -124,13 +132,17 @@ class LoopSettings:
     """
 
     epochs: int = 50
+    minutes: float = 0.0
     batch: int = 48
     accumulate: int = 1
-    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    precision: Literal["fp32", "bf16", "fp16", "auto"] = "fp32"
+    compiled: bool = False
     ema: float = 0.0
+    ema_buffers: bool = False
     balance: float = 0.0
     select: str = "best-on-validation"
     monitor: Literal["war", "uar", "mean"] = "mean"
+    check_every: int = 1
     patience: int = 0
     save_steps: int = 0
     cache_features: bool = False
@@ -146,6 +158,8 @@ class LoopSettings:
         if self.select not in ("best-on-validation", "last", "paper-protocol"):
             raise SettingsError(f"select must be best-on-validation, last or paper-protocol, not {self.select!r}")
         in_range("epochs", self.epochs, 1, 10**6)
+        in_range("minutes", self.minutes, 0, 10**6)
+        in_range("check_every", self.check_every, 1, 10**6)
         in_range("batch", self.batch, 1, 10**6)
         in_range("accumulate", self.accumulate, 1, 10**4)
         in_range("ema", self.ema, 0, 0.999999)

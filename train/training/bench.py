@@ -28,8 +28,11 @@ from train.data.loading import StepSampler
 from train.models.registry import build_model
 from train.settings import RunConfig
 from train.training.distributed import Processes
+from train.training.fit import ClipBatches
 from train.training.loop import Trainer, training_mode
+from train.training.objective import ClipLesson, WindowModel
 from train.training.progress import Reporter
+from train.training.task import Task
 
 MiB = 1 << 20
 
@@ -60,11 +63,11 @@ def measure_step(config: RunConfig, processes: Processes, steps: int = 20, warmu
     spec = model.spec()
     sampler = StepSampler(loop.batch, loop.batch, loop.accumulate, seed=loop.seed)
     batches = _random_batches(loop.batch // loop.accumulate, spec.samples, spec.crop.size_px, device)
-    counts = np.ones(len(spec.labels), np.int64)
-    trainer = Trainer(
-        config, model, cast("DataLoader[Any]", batches), sampler, counts, None, Path(), processes, Reporter()
-    )
-    training_mode(trainer.stepper)
+    model = model.to(device)
+    source = ClipBatches(cast("DataLoader[Any]", batches), sampler, device)
+    lesson = ClipLesson(config, model, np.ones(len(spec.labels), np.int64), processes.rank)
+    trainer = Trainer(config, Task(model, WindowModel(model), source, lesson), Path(), processes, Reporter())
+    training_mode(trainer.learner)
     taken: list[int] = []
     for step in range(warmup + steps):
         if step == warmup and device.type == "cuda":

@@ -21,6 +21,8 @@ from engine.errors import DferError
 from train.files import replace_file
 
 FORMAT = "dferstream.checkpoint/1"
+_FREE = {"data": ("workers", "root", "verify"), "loop": ("save_steps", "compiled")}
+"""Settings that may differ in a resumed run: how clips are loaded may change, what a step computes may not."""
 
 
 class CheckpointError(DferError):
@@ -38,6 +40,7 @@ class Progress:
         best: Best validation figure so far.
         best_epoch: Its epoch, -1 before the first.
         skipped: Steps left out by the loss scaler.
+        spent_s: Time spent in training, s.
         history: One row per finished epoch.
     """
 
@@ -47,6 +50,7 @@ class Progress:
     best: float = float("-inf")
     best_epoch: int = -1
     skipped: int = 0
+    spent_s: float = 0.0
     history: list[dict[str, Any]] = field(default_factory=list)
 
 
@@ -102,11 +106,16 @@ def restore_optimizer(
     optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor], numbers: Mapping[str, Any]
 ) -> None:
     """Put back what :func:`optimizer_tensors` took; groups and rates stay those of the configuration."""
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     state: dict[int, dict[str, Any]] = {}
     for name, value in (*tensors.items(), *numbers.items()):
         kind, _, rest = name.partition(".")
         if kind == "optimizer":
             index, _, key = rest.partition(".")
+            like = parameters[int(index)]
+            if isinstance(value, Tensor) and value.shape == like.shape:
+                # In the parameter's own layout: another one rounds differently, and the run would not repeat exactly.
+                value = torch.empty_like(like, dtype=value.dtype).copy_(value)
             state.setdefault(int(index), {})[key] = value
     groups = optimizer.state_dict()["param_groups"]
     optimizer.load_state_dict({"state": state, "param_groups": groups})
@@ -154,3 +163,33 @@ def tensors_sha256(tensors: Mapping[str, Tensor]) -> str:
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
         digest.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
+
+
+def check_same_run(saved: Mapping[str, Any], config: Mapping[str, Any], bounded: bool, path: Path) -> None:
+    """Refuse to resume a run with other settings.
+
+    Args:
+        saved: Configuration of the checkpoint, as JSON gave it.
+        config: That of now.
+        bounded: Whether a step depends on how long the run is; else its epochs may change.
+        path: The checkpoint, for messages.
+
+    Raises:
+        CheckpointError: Naming what it was.
+    """
+    free = {f"{section}.{key}" for section, keys in _FREE.items() for key in keys}
+    free |= set() if bounded else {"loop.epochs"}
+    was, now = _by_key(saved), _by_key(json.loads(json.dumps(config)))
+    different = [
+        f"{key} was {was.get(key)!r}" for key, value in now.items() if was.get(key) != value and key not in free
+    ]
+    if different:
+        raise CheckpointError(f"{path} is of another configuration: {'; '.join(different)}")
+
+
+def _by_key(values: Mapping[str, Any]) -> dict[str, Any]:
+    """A configuration's values by ``section.key``, or by key where they stand in no section."""
+    found: dict[str, Any] = {}
+    for name, value in values.items():
+        found |= {f"{name}.{key}": each for key, each in value.items()} if isinstance(value, dict) else {name: value}
+    return found

@@ -21,7 +21,7 @@ from train.data.loading import evaluation_loader
 from train.files import write_text
 from train.models.window import ExpressionModel
 from train.training.checkpoint import tensors_sha256
-from train.training.loop import normalise
+from train.training.objective import normalise
 
 
 def encoder_tensors(model: ExpressionModel) -> dict[str, torch.Tensor]:

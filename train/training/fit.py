@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import torch
 from rich.console import Console
 from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
 
 from engine.settings import Layer, SettingsError, load
 from engine.spec import ModelSpec
@@ -28,7 +29,9 @@ from train.training import checkpoint
 from train.training.distributed import Processes
 from train.training.features import cache_features
 from train.training.loop import Trainer
+from train.training.objective import ClipJudge, ClipLesson, WindowModel
 from train.training.progress import Reporter, display
+from train.training.task import Task
 from train.training.transfer import start_from
 
 
@@ -84,22 +87,55 @@ def fit(
         console.print(report.text(), highlight=False)
     if source is not None:
         console.print(start_from(model, source, first_units(parts, spec)).text(), highlight=False)
-    trainer = make_trainer(config, model, parts, out, processes, console)
+    trainer = make_trainer(config, model, parts, out, processes)
     if processes.first:
         _write_run(config, spec, parts.reports, model, out)
-    resumed = resume and state.exists()
-    if resumed:
+    carry_out(trainer, console)
+    return FitResult(out, trainer.progress, trainer.interrupted, selected_weights(config))
+
+
+def carry_out(trainer: Trainer, console: Console) -> None:
+    """Train, from where the run in its folder stands if there is one; shown unless the console is quiet."""
+    if (trainer.out / "state.safetensors").exists():
         trainer.resume()
     progress = trainer.progress
-    done = progress.epoch * trainer.sampler.steps + progress.step
-    if quiet or not processes.first:
+    done = progress.epoch * trainer.source.steps + progress.step
+    if console.quiet:
         trainer.fit()
     else:
-        with display(out, done, console) as shown:
+        with display(trainer.out, done, console) as shown:
             trainer.reporter = shown
             trainer.fit()
-    processes.wait()
-    return FitResult(out, trainer.progress, trainer.interrupted, selected_weights(config))
+    trainer.processes.wait()
+
+
+class ClipBatches:
+    """Batches of clips as the training loop takes them.
+
+    Args:
+        loader: Follows `sampler`.
+        sampler: The order.
+        device: Where batches go.
+    """
+
+    exact = True
+    """Every clip's chance follows from the seed, the epoch and its number."""
+
+    def __init__(self, loader: DataLoader[Any], sampler: StepSampler, device: torch.device) -> None:
+        self.loader, self.sampler, self.device = loader, sampler, device
+
+    @property
+    def steps(self) -> int:
+        """Optimizer steps per epoch."""
+        return self.sampler.steps
+
+    def start(self, epoch: int, step: int = 0) -> None:
+        """Position before the given step of the given epoch."""
+        self.sampler.start(epoch, step)
+
+    def __iter__(self) -> Iterator[Batch]:
+        for batch in cast("Iterable[Batch]", self.loader):
+            yield batch.to(self.device)
 
 
 def first_units(parts: Parts, spec: ModelSpec, clips: int = 32) -> Tensor:
@@ -128,9 +164,7 @@ def selected_weights(config: RunConfig) -> str:
     return "last.safetensors" if config.loop.select == "last" else "best.safetensors"
 
 
-def make_trainer(
-    config: RunConfig, model: ExpressionModel, parts: Parts, out: Path, processes: Processes, console: Console
-) -> Trainer:
+def make_trainer(config: RunConfig, model: ExpressionModel, parts: Parts, out: Path, processes: Processes) -> Trainer:
     """Data sets, loaders and trainer of a run.
 
     Raises:
@@ -164,18 +198,18 @@ def make_trainer(
                     )
             processes.wait()
         workers = 0
-    from torch.utils.data import Dataset
-
     loader = training_loader(cast("Dataset[Sample]", train_set), sampler, workers, pin)
-    validation: Iterable[Batch] | None = None
+    model = model.to(processes.device)
+    judge = None
     if watch_set is not None:
         watch = cast("Dataset[Sample]", watch_set)
         size = max(1, loop.batch // (loop.accumulate * processes.world))
-        validation = cast(
-            "Iterable[Batch]", evaluation_loader(watch, size, workers, pin, processes.rank, processes.world)
-        )
+        validation = evaluation_loader(watch, size, workers, pin, processes.rank, processes.world)
+        judge = ClipJudge(model, cast("Iterable[Batch]", validation))
     counts = np.bincount(targets, minlength=len(spec.labels))
-    return Trainer(config, model, loader, sampler, counts, validation, out, processes, Reporter())
+    source = ClipBatches(loader, sampler, processes.device)
+    lesson = ClipLesson(config, model, counts, processes.rank)
+    return Trainer(config, Task(model, WindowModel(model), source, lesson, judge), out, processes, Reporter())
 
 
 def _write_run(

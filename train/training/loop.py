@@ -1,7 +1,8 @@
-"""The training loop: read it top to bottom.
+"""The training loop, the only one: read it top to bottom.
 
-Nothing random is kept between steps: frames, transforms, mixing, order and dropout of a step follow from (seed, epoch,
-step, process). So a run resumed from any checkpoint takes the same steps as an unbroken one.
+It knows neither clips nor stills. A *source* deals batches, a *lesson* makes a loss of a batch, a *judge* counts right
+answers; all chance is theirs. What is here: epochs and minutes, gradients averaged over micro-batches and processes,
+rates, precision, the moving average of the weights, validation, checkpoints and interrupts.
 """
 
 from __future__ import annotations
@@ -9,59 +10,28 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
-import logging
 import math
 import signal
-from collections.abc import Callable, Iterable, Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
 
 from calibration.metrics import Scores, score_confusion
 from engine.settings import SettingsError
-from train.data.augment.mixing import mix_clips
-from train.data.dataset import Batch
-from train.data.loading import StepSampler
 from train.files import write_text
-from train.models.window import ExpressionModel, WindowOutput
-from train.settings import RunConfig
 from train.training import checkpoint
-from train.training.distributed import Processes
-from train.training.objective import Objective, soft_targets
+from train.training.distributed import Processes, check_compiler
 from train.training.optimizer import MovingAverage, build_optimizer, rate_factor, set_rates
 from train.training.progress import Reporter
+from train.training.task import Config, Judge, Moment, Task
 
-_log = logging.getLogger(__name__)
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
-
-
-class WindowModel(nn.Module):
-    """A model called with whatever a batch holds: normalised clips, or cached features.
-
-    Args:
-        model: The model.
-    """
-
-    def __init__(self, model: ExpressionModel) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, inputs: Tensor) -> WindowOutput:
-        """``(B, T, 3, S, S)`` normalised clips or ``(B, W, F)`` features."""
-        return self.model.head(inputs) if inputs.ndim == 3 else self.model(inputs)
-
-
-def normalise(crops: Tensor, model: ExpressionModel) -> Tensor:
-    """``(B, T, S, S, 3)`` uint8 to ``(B, T, 3, S, S)`` float32 with the model's mean and std; features pass."""
-    if crops.dtype != torch.uint8:
-        return crops
-    scaled = crops.permute(0, 1, 4, 2, 3).float() / 255
-    return (scaled - model.mean) / model.std
 
 
 def training_mode(model: nn.Module) -> None:
@@ -81,57 +51,46 @@ class Trainer:
 
     Args:
         config: The run.
-        model: On any device; it is moved.
-        loader: Training batches, following `sampler`.
-        sampler: Their order.
-        class_counts: ``(C,)`` training clips per class.
-        validation: This process's share of the validation batches, or None.
+        task: What is trained.
         out: The run's folder.
         processes: This process among all.
         reporter: Shows what happens.
+
+    Raises:
+        SettingsError: If settings do not fit the model or this machine.
     """
 
-    def __init__(
-        self,
-        config: RunConfig,
-        model: ExpressionModel,
-        loader: DataLoader[Any],
-        sampler: StepSampler,
-        class_counts: np.ndarray,
-        validation: Iterable[Batch] | None,
-        out: Path,
-        processes: Processes,
-        reporter: Reporter,
-    ) -> None:
-        self.config, self.out, self.processes, self.reporter = config, out, processes, reporter
-        self.device = processes.device
-        self.model = model.to(self.device)
-        self.labels = model.spec().labels
-        self.loader, self.sampler, self.validation = loader, sampler, validation
-        self.objective = Objective(config.objective, class_counts)
+    def __init__(self, config: Config, task: Task, out: Path, processes: Processes, reporter: Reporter) -> None:
+        self.config, self.task, self.out, self.processes, self.reporter = config, task, out, processes, reporter
+        self.device, self.model, self.source = processes.device, task.model, task.source
         self.optimizer = build_optimizer(self.model, config.optim)
-        self.average = MovingAverage(self.model, config.loop.ema) if config.loop.ema else None
+        loop = config.loop
+        self.average = MovingAverage(self.model, loop.ema, loop.ema_buffers) if loop.ema else None
+        self.precision = processes.precision(loop.precision)
         self.scaler = torch.amp.GradScaler(
-            self.device.type, enabled=config.loop.precision == "fp16" and self.device.type == "cuda"
+            self.device.type, enabled=self.precision == "fp16" and self.device.type == "cuda"
         )
-        self.stepper = processes.wrap(WindowModel(self.model))
+        if loop.compiled:
+            check_compiler(self.device)
+        learner = cast(nn.Module, torch.compile(task.learner)) if loop.compiled else task.learner
+        self.learner = processes.wrap(learner, task.partial)
         self.progress = checkpoint.Progress()
+        self.share = 0.0
         self.on_step: Callable[[int], None] | None = None
         self._stop = False
+        self._since = time.monotonic()
 
     def fit(self) -> checkpoint.Progress:
-        """Train until the last epoch, an early stop or an interrupt; checkpoints are in `out` after every epoch.
+        """Train until the last epoch, the last minute, an early stop or an interrupt; saved after every epoch.
 
         Returns:
             Where the run stands; ``interrupted`` runs have fewer epochs in their history than asked for.
         """
-        loop = self.config.loop
         with self._interrupts():
-            while self.progress.epoch < loop.epochs and not self._stop:
+            self._since = time.monotonic()
+            while self._share() < 1 and not self._stop:
                 self._train_epoch()
-                if self._stop:
-                    break
-                if self._end_epoch():
+                if self._stop or self._end_epoch():
                     break
         return self.progress
 
@@ -140,44 +99,57 @@ class Trainer:
         """Whether a signal ended the run early; it can be resumed."""
         return self._stop
 
+    def _share(self) -> float:
+        """How much of the run is done, [0, 1]; the first process's clock is everyone's."""
+        progress, loop = self.progress, self.config.loop
+        done = (progress.epoch + progress.step / self.source.steps) / loop.epochs
+        now = time.monotonic()
+        progress.spent_s, self._since = progress.spent_s + now - self._since, now
+        if loop.minutes > 0:
+            mine = progress.spent_s if self.processes.first else 0.0
+            spent_s = self.processes.total(torch.tensor(mine, dtype=torch.float64)).item()
+            done = max(done, spent_s / (60 * loop.minutes))
+        return min(done, 1.0)
+
     def _train_epoch(self) -> None:
         progress, loop = self.progress, self.config.loop
-        training_mode(self.stepper)
-        self.sampler.start(progress.epoch, progress.step)
-        batches: Iterator[Batch] = iter(self.loader)
-        self.reporter.epoch(progress.epoch, loop.epochs, progress.step, self.sampler.steps)
-        while progress.step < self.sampler.steps:
+        training_mode(self.learner)
+        self.source.start(progress.epoch, progress.step)
+        batches = iter(self.source)
+        self.reporter.epoch(progress.epoch, loop.epochs, progress.step, self.source.steps)
+        self.share = self._share()
+        while progress.step < self.source.steps and self.share < 1:
             terms = self.step(batches)
             progress.step += 1
             for name, value in terms.items():
                 progress.loss_sum[name] = progress.loss_sum.get(name, 0.0) + value
-            done = progress.epoch * self.sampler.steps + progress.step
+            done = progress.epoch * self.source.steps + progress.step
             self.reporter.step(done, terms, self.optimizer.param_groups[0]["lr"])
             if self.on_step is not None:
                 self.on_step(done)
             self._stop = self.processes.any(self._stop)
-            if self._stop or (loop.save_steps and done % loop.save_steps == 0):
+            if self.source.exact and (self._stop or (loop.save_steps and done % loop.save_steps == 0)):
                 self.save()
             if self._stop:
                 return
 
-    def step(self, batches: Iterator[Batch]) -> dict[str, float]:
+    def step(self, batches: Iterator[Any]) -> dict[str, float]:
         """One optimizer step over all micro-batches; the mean of each loss term over them and all processes."""
         loop, progress = self.config.loop, self.progress
-        done = progress.epoch * self.sampler.steps + progress.step
-        torch.manual_seed(_mix_seed(loop.seed, done, self.processes.rank))
-        set_rates(self.optimizer, rate_factor(self.config.optim, done, self.sampler.steps, loop.epochs))
+        done = progress.epoch * self.source.steps + progress.step
         self.optimizer.zero_grad(set_to_none=True)
         sums: dict[str, Tensor] = {}
         for part in range(loop.accumulate):
-            batch = next(batches).to(self.device)
-            rng = np.random.default_rng([loop.seed, 2, done, part, self.processes.rank])
+            moment = Moment(progress.epoch, done, part, self.share, self.autocast)
             last = part + 1 == loop.accumulate
-            with contextlib.nullcontext() if last or self.processes.world == 1 else self.stepper.no_sync():  # type: ignore[operator]
-                terms = self._loss(batch, rng)
+            with contextlib.nullcontext() if last or self.processes.world == 1 else self.learner.no_sync():  # type: ignore[operator]
+                terms = self.task.lesson(next(batches), self.learner, moment)
                 self.scaler.scale(terms["total"] / loop.accumulate).backward()  # type: ignore[no-untyped-call]
             for name, value in terms.items():
                 sums[name] = sums.get(name, torch.zeros((), device=self.device)) + value.detach() / loop.accumulate
+        # By the time that the gradient took: the last step of a run that minutes bound has the last rate.
+        self.share = self._share()
+        set_rates(self.optimizer, rate_factor(self.config.optim, done, self.source.steps, loop.epochs, self.share))
         if self.config.optim.clip_norm:
             self.scaler.unscale_(self.optimizer)
             nn.utils.clip_grad_norm_(self.model.parameters(), self.config.optim.clip_norm)
@@ -190,36 +162,32 @@ class Trainer:
         names = sorted(sums)
         means = self.processes.total(torch.stack([sums[n].float() for n in names])) / self.processes.world
         values = dict(zip(names, means.tolist(), strict=True))
-        if self.config.loop.precision != "fp16" and not math.isfinite(values["total"]):
+        if self.precision != "fp16" and not math.isfinite(values["total"]):
             raise SettingsError(
-                f"the loss is {values['total']} in step {done + 1}: lower optim.lr, set optim.clip_norm or use fp32"
+                f"the loss is {values['total']} in step {done + 1}", "lower optim.lr, set optim.clip_norm or use fp32"
             )
         return values
 
-    def _loss(self, batch: Batch, rng: np.random.Generator) -> dict[str, Tensor]:
-        targets = soft_targets(batch.target, len(self.labels), self.config.objective.label_smoothing)
-        inputs, targets = mix_clips(normalise(batch.inputs, self.model), targets, self.config.mix, rng)
-        with self._autocast():
-            output = self.stepper(inputs)
-        return self.objective(output, targets, batch.truth, self.progress.epoch)
-
-    def _autocast(self) -> contextlib.AbstractContextManager[Any]:
-        dtype = _DTYPES.get(self.config.loop.precision)
+    def autocast(self) -> contextlib.AbstractContextManager[Any]:
+        """Context in which models compute in the run's precision."""
+        dtype = _DTYPES.get(self.precision)
         return contextlib.nullcontext() if dtype is None else torch.autocast(self.device.type, dtype)
 
     def _end_epoch(self) -> bool:
         """Validate, record, save. True if training stops early."""
         progress, loop = self.progress, self.config.loop
         row: dict[str, Any] = {"epoch": progress.epoch}
-        row |= {f"loss_{name}": value / self.sampler.steps for name, value in progress.loss_sum.items()}
+        row |= {f"loss_{name}": value / progress.step for name, value in progress.loss_sum.items()}
+        last = progress.epoch + 1 == loop.epochs or self.share >= 1
         better = False
-        if self.validation is not None:
-            result = self.validate()
+        if self.task.judge is not None and (last or (progress.epoch + 1) % loop.check_every == 0):
+            result = self.validate(self.task.judge)
             row |= {"war": result.war, "uar": result.uar}
             figure = {"war": result.war, "uar": result.uar, "mean": (result.war + result.uar) / 2}[loop.monitor]
             better = figure > progress.best
             if better:
                 progress.best, progress.best_epoch = figure, progress.epoch
+        self._since = time.monotonic()
         progress.history.append(row)
         progress.epoch, progress.step, progress.loss_sum = progress.epoch + 1, 0, {}
         self.reporter.end_epoch(row, better)
@@ -230,22 +198,13 @@ class Trainer:
         return bool(loop.patience and progress.epoch - 1 - progress.best_epoch >= loop.patience)
 
     @torch.no_grad()
-    def validate(self) -> Scores:
-        """Score the validation clips with the averaged weights where there is an average."""
-        assert self.validation is not None
-        classes = len(self.labels)
-        counts = torch.zeros(classes, classes, dtype=torch.float64)
+    def validate(self, judge: Judge) -> Scores:
+        """Score what the judge knows with the averaged weights where there is an average."""
         with self.averaged():
             self.model.eval()
-            model = WindowModel(self.model)
-            for batch in self.validation:
-                batch = batch.to(self.device)
-                with self._autocast():
-                    output = model(normalise(batch.inputs, self.model))
-                pairs = batch.target * classes + output.logits.argmax(dim=-1)
-                counts += torch.bincount(pairs.cpu(), minlength=classes**2).reshape(classes, classes)
+            counts = judge(self.device, self.autocast)
         counts = self.processes.total(counts).cpu()
-        return score_confusion(counts.numpy().astype(np.int64), self.labels)
+        return score_confusion(counts.numpy().astype(np.int64), judge.labels)
 
     @contextlib.contextmanager
     def averaged(self) -> Iterator[None]:
@@ -266,8 +225,8 @@ class Trainer:
         moments, numbers = checkpoint.optimizer_tensors(self.optimizer)
         tensors |= moments
         facts: dict[str, Any] = {"progress": dataclasses.asdict(self.progress), "optimizer": numbers}
-        facts["config"] = self.config.to_dict()
-        facts["scaler"] = self.scaler.state_dict()
+        facts |= {"config": self.config.to_dict(), "precision": self.precision, "scaler": self.scaler.state_dict()}
+        facts["about"] = self.task.about
         if self.average is not None:
             tensors |= {f"average.{name}": t for name, t in self.average.shadow.items()}
             facts["average_updates"] = self.average.updates
@@ -277,8 +236,11 @@ class Trainer:
     def save_weights(self, name: str, row: dict[str, Any]) -> None:
         """Write weights for use: trained tensors (averaged where there is an average)."""
         if self.processes.first:
+            facts: dict[str, Any] = {"epoch": row}
+            if self.task.about:
+                facts |= {**self.task.about, "epochs": self.progress.epoch, "spent_s": self.progress.spent_s}
             with self.averaged():
-                checkpoint.save_tensors(self.out / name, checkpoint.trained_tensors(self.model), {"epoch": row})
+                checkpoint.save_tensors(self.out / name, checkpoint.trained_tensors(self.model), facts)
 
     def resume(self) -> None:
         """Take up the run that ``state.safetensors`` in `out` belongs to.
@@ -288,7 +250,10 @@ class Trainer:
         """
         path = self.out / "state.safetensors"
         tensors, facts = checkpoint.load_tensors(path)
-        self._check_same_run(facts["config"], path)
+        bounded = self.config.optim.schedule in ("cosine", "one-cycle")
+        checkpoint.check_same_run(facts["config"], self.config.to_dict(), bounded, path)
+        # A trial may turn out differently on a busy machine; what was chosen first holds for the whole run.
+        self.precision, self.task.about = facts["precision"], facts["about"]
         own = {n.removeprefix("model."): t for n, t in tensors.items() if n.startswith("model.")}
         checkpoint.restore_model(self.model, own, path)
         checkpoint.restore_optimizer(self.optimizer, tensors, facts["optimizer"])
@@ -299,27 +264,11 @@ class Trainer:
             self.average.load(shadow, facts["average_updates"])
         self.progress = checkpoint.Progress(**facts["progress"])
 
-    def _check_same_run(self, saved: dict[str, Any], path: Path) -> None:
-        current = json.loads(json.dumps(self.config.to_dict()))
-        # How clips are loaded and how long the run is may change; what a step computes may not.
-        for section, key in (("data", "workers"), ("data", "root"), ("data", "verify"), ("loop", "save_steps")):
-            saved[section][key] = current[section][key]
-        if self.config.optim.schedule != "cosine":
-            saved["loop"]["epochs"] = current["loop"]["epochs"]
-        different = [
-            f"{section}.{key} was {saved[section].get(key)!r}"
-            for section, values in current.items()
-            for key, value in values.items()
-            if saved[section].get(key) != value
-        ]
-        if different:
-            raise checkpoint.CheckpointError(f"{path} is of another configuration: {'; '.join(different)}")
-
     @contextlib.contextmanager
     def _interrupts(self) -> Iterator[None]:
         """Ctrl-C and SIGTERM end the run after the step in progress, saved; a second one ends it at once."""
 
-        def ask(signum: int, frame: FrameType | None) -> None:
+        def ask(_number: int, _frame: FrameType | None) -> None:
             if self._stop:
                 raise KeyboardInterrupt
             self._stop = True
@@ -335,7 +284,3 @@ class Trainer:
         finally:
             for number, handler in kept.items():
                 signal.signal(number, handler)
-
-
-def _mix_seed(*parts: int) -> int:
-    return int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0] >> 1)

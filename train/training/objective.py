@@ -1,14 +1,23 @@
-"""The loss: cross-entropy on distributions, with logit adjustment, and each model's own terms from its extras."""
+"""The loss of clips: cross-entropy on distributions, with logit adjustment, and each model's own terms from its extras.
+
+Nothing random is kept between steps: mixing and dropout of a step follow from (seed, step, process), as frames,
+transforms and order of its clips do. So a run resumed from any checkpoint takes the same steps as an unbroken one.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
-from train.models.window import WindowOutput
-from train.settings import ObjectiveSettings
+from train.data.augment.mixing import mix_clips
+from train.data.dataset import Batch
+from train.models.window import ExpressionModel, WindowOutput
+from train.settings import ObjectiveSettings, RunConfig
+from train.training.task import Autocast, Moment
 
 
 def soft_targets(target: Tensor, classes: int, smoothing: float) -> Tensor:
@@ -67,6 +76,84 @@ class Objective:
         return terms
 
 
+class WindowModel(nn.Module):
+    """A model called with whatever a batch holds: normalised clips, or cached features.
+
+    Args:
+        model: The model.
+    """
+
+    def __init__(self, model: ExpressionModel) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, inputs: Tensor) -> WindowOutput:
+        """``(B, T, 3, S, S)`` normalised clips or ``(B, W, F)`` features."""
+        return self.model.head(inputs) if inputs.ndim == 3 else self.model(inputs)
+
+
+def normalise(crops: Tensor, model: ExpressionModel) -> Tensor:
+    """``(B, T, S, S, 3)`` uint8 to ``(B, T, 3, S, S)`` float32 with the model's mean and std; features pass."""
+    if crops.dtype != torch.uint8:
+        return crops
+    scaled = crops.permute(0, 1, 4, 2, 3).float() / 255
+    return (scaled - model.mean) / model.std
+
+
+class ClipLesson:
+    """What a batch of clips teaches: normalised, mixed, scored, and the loss of it.
+
+    Args:
+        config: The run.
+        model: Whose mean and std its clips are normalised with.
+        class_counts: ``(C,)`` training clips per class.
+        rank: This process.
+    """
+
+    def __init__(self, config: RunConfig, model: ExpressionModel, class_counts: np.ndarray, rank: int) -> None:
+        self.config, self.model, self.rank = config, model, rank
+        self.classes = len(class_counts)
+        self.objective = Objective(config.objective, class_counts)
+
+    def __call__(self, batch: Batch, learner: nn.Module, moment: Moment) -> dict[str, Tensor]:
+        """Terms of the loss, see :class:`Objective`."""
+        seed = self.config.loop.seed
+        if moment.part == 0:
+            torch.manual_seed(_mix_seed(seed, moment.step, self.rank))
+        rng = np.random.default_rng([seed, 2, moment.step, moment.part, self.rank])
+        targets = soft_targets(batch.target, self.classes, self.config.objective.label_smoothing)
+        inputs, targets = mix_clips(normalise(batch.inputs, self.model), targets, self.config.mix, rng)
+        with moment.autocast():
+            output = learner(inputs)
+        return self.objective(output, targets, batch.truth, moment.epoch)
+
+
+class ClipJudge:
+    """Confusion of a model on clips.
+
+    Args:
+        model: The model.
+        batches: This process's share of the validation clips.
+    """
+
+    def __init__(self, model: ExpressionModel, batches: Iterable[Batch]) -> None:
+        self.model, self.batches = model, batches
+        self.labels = model.spec().labels
+
+    def __call__(self, device: torch.device, autocast: Autocast) -> Tensor:
+        """``(C, C)`` float64 counts, rows true, columns predicted."""
+        classes = len(self.labels)
+        counts = torch.zeros(classes, classes, dtype=torch.float64)
+        model = WindowModel(self.model)
+        for batch in self.batches:
+            batch = batch.to(device)
+            with autocast():
+                output = model(normalise(batch.inputs, self.model))
+            pairs = batch.target * classes + output.logits.argmax(dim=-1)
+            counts += torch.bincount(pairs.cpu(), minlength=classes**2).reshape(classes, classes)
+        return counts
+
+
 def cross_entropy(log_probs: Tensor, targets: Tensor) -> Tensor:
     """Mean over the batch of ``-sum targets * log_probs``; both ``(B, C)``."""
     return -(targets * log_probs).sum(dim=-1).mean()
@@ -88,3 +175,7 @@ def frame_loss(scores: Tensor, targets: Tensor, truth: Tensor) -> Tensor:
     known = truth >= 0
     loss = functional.binary_cross_entropy_with_logits(relative, truth.clamp(min=0), reduction="none")
     return (loss * known).sum() / known.sum().clamp(min=1)
+
+
+def _mix_seed(*parts: int) -> int:
+    return int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0] >> 1)

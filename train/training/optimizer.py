@@ -1,4 +1,4 @@
-"""Parameter groups, optimizers and learning-rate schedules of the three papers."""
+"""Parameter groups, optimizers, learning-rate schedules and the moving average of the weights."""
 
 from __future__ import annotations
 
@@ -73,11 +73,20 @@ def build_optimizer(model: nn.Module, settings: OptimSettings) -> torch.optim.Op
         for (rate, decay), parameters in grouped.items()
     ]
     if settings.name == "sgd":
-        return torch.optim.SGD(groups, lr=settings.lr, momentum=settings.momentum)
+        return torch.optim.SGD(groups, lr=settings.lr, momentum=settings.momentum, nesterov=settings.nesterov)
     return torch.optim.AdamW(groups, lr=settings.lr, betas=settings.betas)
 
 
-def rate_factor(settings: OptimSettings, step: int, steps_per_epoch: int, epochs: int) -> float:
+def one_cycle(share: float) -> float:
+    """Factor on the learning rate, share of the run done in [0, 1]: linear over the first 5 %, then a cosine to 0."""
+    if share < 0.05:
+        return max(share / 0.05, 0.02)
+    return 0.5 * (1 + math.cos(math.pi * min((share - 0.05) / 0.95, 1.0)))
+
+
+def rate_factor(
+    settings: OptimSettings, step: int, steps_per_epoch: int, epochs: int, share: float | None = None
+) -> float:
     """What the learning rates are multiplied by at a step.
 
     Args:
@@ -85,11 +94,14 @@ def rate_factor(settings: OptimSettings, step: int, steps_per_epoch: int, epochs
         step: Optimizer steps done, from 0.
         steps_per_epoch: Steps per epoch.
         epochs: Epochs of the run.
+        share: How much of the run is done, [0, 1]; by steps where it is not given.
 
     Returns:
-        A factor in (0, 1]; a pure function of the step, so a resumed run needs no schedule state.
+        A factor in [0, 1]; a pure function of the step, so a resumed run needs no schedule state.
     """
     epoch = step / steps_per_epoch
+    if settings.schedule == "one-cycle":
+        return one_cycle(epoch / epochs if share is None else share)
     if epoch < settings.warmup_epochs:
         return (step + 1) / math.ceil(settings.warmup_epochs * steps_per_epoch + 1)
     if settings.schedule == "milestones":
@@ -111,33 +123,41 @@ class MovingAverage:
 
     Args:
         model: Whose parameters are averaged.
-        decay: Final decay; early on it is ``(1 + n) / (10 + n)`` after n updates.
+        decay: Final decay; early on it is ``(1 + n) / (10 + n)`` after n updates, for a fresh average would remember
+            the random start.
+        buffers: Average the persistent buffers too (running statistics of normalisation); counters are taken over.
     """
 
-    def __init__(self, model: nn.Module, decay: float) -> None:
+    def __init__(self, model: nn.Module, decay: float, buffers: bool = False) -> None:
         self.decay, self.updates = decay, 0
-        self.shadow = {n: p.detach().clone() for n, p in model.named_parameters() if p.requires_grad}
+        frozen = {n for n, p in model.named_parameters() if not p.requires_grad}
+        averaged = model.state_dict() if buffers else dict(model.named_parameters())
+        self.shadow = {n: value.detach().clone() for n, value in averaged.items() if n not in frozen}
 
     @torch.no_grad()
     def update(self, model: nn.Module) -> None:
-        """Move the average towards the model's parameters."""
+        """Move the average towards the model's values."""
         self.updates += 1
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
-        for name, parameter in model.named_parameters():
-            if name in self.shadow:
-                self.shadow[name].lerp_(parameter.detach(), 1 - decay)
+        for name, value in self._values(model):
+            if value.is_floating_point():
+                self.shadow[name].lerp_(value, 1 - decay)
+            else:
+                self.shadow[name].copy_(value)
 
     @torch.no_grad()
     def swap(self, model: nn.Module) -> None:
-        """Exchange averages and parameters; call it again to change back."""
-        for name, parameter in model.named_parameters():
-            if name in self.shadow:
-                kept = parameter.detach().clone()
-                parameter.copy_(self.shadow[name])
-                self.shadow[name].copy_(kept)
+        """Exchange averages and the model's values; call it again to change back."""
+        for name, value in self._values(model):
+            kept = value.clone()
+            value.copy_(self.shadow[name])
+            self.shadow[name].copy_(kept)
 
     def load(self, shadow: Mapping[str, torch.Tensor], updates: int) -> None:
         """Take over a saved average."""
         for name, value in self.shadow.items():
             value.copy_(shadow[name])
         self.updates = updates
+
+    def _values(self, model: nn.Module) -> Iterable[tuple[str, torch.Tensor]]:
+        return ((name, value) for name, value in model.state_dict().items() if name in self.shadow)

@@ -11,7 +11,7 @@ import torch
 
 from engine.bundle.bundle import Bundle
 from engine.spec import SEVEN_CLASSES
-from tests.train.default_model.test_fit import drawn_stills
+from tests.train.drawn_stills import drawn_stills
 from train.data.augment.compose import FeatureBank
 from train.data.layouts.ferplus import VOTES
 from train.default_model.head import (
@@ -27,8 +27,10 @@ from train.default_model.head import (
     truth_loss,
 )
 from train.default_model.measure import accuracy, noise_report
+from train.default_model.recipe import read_recipe
 from train.default_model.ship import BUNDLE_LIMIT
-from train.models.compact.encoder import CompactEncoder, EncoderConfig
+from train.models.compact.encoder import CompactEncoder
+from train.models.compact.shape import EncoderConfig
 
 TINY = EncoderConfig(size_px=40, widths=(8,), depths=(1,), feature=16)
 SHIPPED = Path(__file__).parents[3] / "stream" / "default_model"
@@ -135,6 +137,9 @@ def test_intervals_hold_their_value() -> None:
 def test_the_shipped_bundle_is_small_and_says_where_it_comes_from() -> None:
     bundle = Bundle.open(SHIPPED)
     assert sum(f.stat().st_size for f in SHIPPED.iterdir()) <= BUNDLE_LIMIT
+    # Ancestors are named, a row each: the manifest does not carry their records.
+    assert (SHIPPED / "bundle.json").stat().st_size <= 20_000
+    assert [row["name"] for row in bundle.provenance["lineage"]] == list(read_recipe().stages)
     assert bundle.spec.feature <= 256
     assert bundle.spec.has_now
     assert bundle.spec.name == "tg-dfer"

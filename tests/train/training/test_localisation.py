@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from rich.console import Console
 from torch import Tensor, nn
 
 from calibration.metrics import bootstrap
@@ -91,7 +90,7 @@ def train(model: ExpressionModel, out: Path, flags: list[str], parts: Parts | No
     config = load(RunConfig, below=[Layer(settings, "the test")], assignments=flags).settings
     spec = model.spec()
     parts = parts or load_parts(config.data, spec.samples, config.loop.seed)
-    make_trainer(config, model, parts, out, ONE, Console(quiet=True)).fit()
+    make_trainer(config, model, parts, out, ONE).fit()
     assert parts.test is not None
     found = predict(model, ClipDataset(parts.test, spec.labels, spec), ONE.device)
     return summarise(found, draws=500)

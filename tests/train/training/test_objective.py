@@ -16,7 +16,7 @@ from train.data.augment.mixing import fourier_mask, mix_clips
 from train.models.window import WindowOutput
 from train.settings import MixSettings, ObjectiveSettings, OptimSettings
 from train.training.objective import Objective, frame_loss, soft_targets
-from train.training.optimizer import MovingAverage, build_optimizer, parameter_rates, rate_factor
+from train.training.optimizer import MovingAverage, build_optimizer, one_cycle, parameter_rates, rate_factor
 
 
 def answer(logits: torch.Tensor, **extras: torch.Tensor) -> WindowOutput:
@@ -140,3 +140,14 @@ def test_moving_average_warms_up_and_swaps_back() -> None:
     assert model.weight.item() == pytest.approx(1 - 2 / 11)
     average.swap(model)
     assert model.weight.item() == 1.0
+
+
+def test_one_cycle_warms_up_and_ends_at_zero() -> None:
+    rates = [one_cycle(share) for share in np.linspace(0, 1, 101)]
+    assert int(np.argmax(rates)) == 5
+    assert rates[0] < 0.05
+    assert rates[-1] == pytest.approx(0, abs=1e-9)
+    # By steps unless a share is given, as it is where minutes bound the run.
+    settings = OptimSettings(schedule="one-cycle")
+    assert rate_factor(settings, 50, 20, 5) == one_cycle(0.5)
+    assert rate_factor(settings, 50, 20, 5, 0.9) == one_cycle(0.9)

@@ -1,4 +1,4 @@
-"""Mixup and FMix on clips: two clips of a batch become one, their targets in the same proportion.
+"""Mixup and FMix: two clips (or crops) of a batch become one, their targets in the same proportion.
 
 The same mask or weight serves all frames of a clip, so what moves in a clip is the face, not the mask.
 """
@@ -39,6 +39,23 @@ def mix_clips(clips: Tensor, targets: Tensor, settings: MixSettings, rng: np.ran
     else:
         mixed = clips * share + clips[partner] * (1 - share)
     return mixed, targets * share + targets[partner] * (1 - share)
+
+
+def mix_crops(crops: Tensor, targets: Tensor, alpha: float, chance: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Mix every crop of a batch with the one that stands as far from the other end, all in one proportion.
+
+    Args:
+        crops: ``(B, 1, S, S)`` float.
+        targets: ``(B, C)`` distributions.
+        alpha: Of Mixup's Beta distribution, above 0.
+        chance: Where the proportion comes from.
+
+    Returns:
+        Mixed crops and targets, same shapes.
+    """
+    gamma = torch._standard_gamma(torch.full((2,), alpha), generator=chance)
+    share = float(gamma[0] / gamma.sum())
+    return crops * share + crops.flip(0) * (1 - share), targets * share + targets.flip(0) * (1 - share)
 
 
 def fourier_mask(size: int, share: float, decay: float, rng: np.random.Generator) -> np.ndarray:

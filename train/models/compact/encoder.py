@@ -6,52 +6,14 @@ luma before its first weight and standardises each crop, which takes exposure an
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Protocol
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from train.models.compact.shape import EncoderConfig, EncoderShape
+
 LUMA = (0.299, 0.587, 0.114)
 """RGB weights of ITU-R BT.601 luma, the grey that common decoders produce."""
-
-
-@dataclass(frozen=True)
-class EncoderConfig:
-    """Shape of the encoder.
-
-    Attributes:
-        size_px: Side of the square crop the graph takes, px.
-        widths: Channels of the stages; each stage but the first halves the side.
-        depths: Residual blocks of each stage.
-        feature: D, numbers per feature, at most 256.
-        dropout: Probability of dropping a feature before the classifier while training.
-        drop_path: Probability of skipping the last block while training; earlier blocks less, linearly.
-    """
-
-    size_px: int = 56
-    widths: tuple[int, ...] = (32, 64, 160, 256)
-    depths: tuple[int, ...] = (2, 3, 3, 1)
-    feature: int = 128
-    dropout: float = 0.1
-    drop_path: float = 0.05
-
-
-class EncoderShape(Protocol):
-    """What every encoder's configuration says, whatever its layers."""
-
-    @property
-    def size_px(self) -> int:
-        """Side of the square crop the graph takes, px."""
-
-    @property
-    def feature(self) -> int:
-        """D, numbers per feature."""
-
-    @property
-    def dropout(self) -> float:
-        """Probability of dropping a feature before the classifier while training."""
 
 
 class SqueezeExcite(nn.Module):

@@ -7,36 +7,12 @@ resolution, and features come from three depths, because the marks of an express
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from train.models.compact.encoder import GreyEncoder
-
-
-@dataclass(frozen=True)
-class SeparableConfig:
-    """Shape of the encoder.
-
-    Attributes:
-        size_px: Side of the square crop the graph takes, px.
-        stem: Channels of the first convolution.
-        widths: Channels of the blocks.
-        strides: Stride of each block.
-        taps: Blocks whose means over the crop make the feature.
-        feature: D, numbers per feature, at most 256.
-        dropout: Probability of dropping a tapped channel, and a feature before the classifier, while training.
-    """
-
-    size_px: int = 56
-    stem: int = 32
-    widths: tuple[int, ...] = (64, 128, 128, 256, 256, 512, 512, 512, 512, 512, 512, 1024)
-    strides: tuple[int, ...] = (1, 2, 1, 2, 1, 2, 1, 1, 1, 1, 1, 2)
-    taps: tuple[int, ...] = (8, 10, 11)
-    feature: int = 128
-    dropout: float = 0.2
+from train.models.compact.shape import SeparableConfig
 
 
 def pad_same(x: Tensor) -> Tensor:

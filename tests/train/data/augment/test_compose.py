@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.train.default_model.test_fit import drawn_stills
+from tests.train.drawn_stills import drawn_stills
 from train.data.augment.compose import (
     MORPH_STEPS,
     Clips,
@@ -19,7 +19,8 @@ from train.data.augment.compose import (
     noisy_order,
     pad_prefixes,
 )
-from train.models.compact.encoder import CompactEncoder, EncoderConfig, FrameClassifier
+from train.models.compact.encoder import CompactEncoder, FrameClassifier
+from train.models.compact.shape import EncoderConfig
 
 FACES, VIEWS = 60, 3
 

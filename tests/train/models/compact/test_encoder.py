@@ -8,10 +8,11 @@ from dataclasses import asdict
 import pytest
 import torch
 
-from train.default_model.checkpoint import build_encoder, read_shape
 from train.default_model.head import assemble
-from train.models.compact.encoder import CompactEncoder, EncoderConfig, FrameClassifier
-from train.models.compact.separable import SeparableBlock, SeparableConfig, SeparableEncoder, pad_same
+from train.default_model.weights import build_encoder, read_shape
+from train.models.compact.encoder import CompactEncoder, FrameClassifier
+from train.models.compact.separable import SeparableBlock, SeparableEncoder, pad_same
+from train.models.compact.shape import EncoderConfig, SeparableConfig
 
 TINY = EncoderConfig(size_px=40, widths=(8, 16), depths=(1, 1), feature=16, drop_path=0.0, dropout=0.0)
 

@@ -13,12 +13,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from tests.train.default_model.test_fit import drawn_stills
-from train.default_model import fit as fit_module
-from train.default_model.run import FitConfig, Run
+from tests.train.drawn_stills import short, trainer
 from train.models.compact import pretrained
 from train.models.compact.pretrained import NAME, PretrainedError, narrow_stem, read_graph, start
-from train.models.compact.separable import SeparableConfig, SeparableEncoder
+from train.models.compact.separable import SeparableEncoder
+from train.models.compact.shape import SeparableConfig
 
 TINY = SeparableConfig(size_px=40, stem=8, widths=(12, 16, 16), strides=(1, 2, 1), taps=(1, 2), feature=16)
 
@@ -138,27 +137,17 @@ def test_what_is_missing_or_strange_names_the_remedy(tmp_path: Path) -> None:
         read_graph(tmp_path)
 
 
-def test_the_command_refuses_it_in_one_line(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(fit_module, "load_split", lambda *_: None)
-    out = str(tmp_path / "run")
-    command = ["--data", str(tmp_path), "--out", out, "--pretrained", str(tmp_path), "--procs", "1"]
-    for more, wanted in ((["--encoder", "separable"], "no start weights in"), ([], "fit --encoder separable alone")):
-        assert fit_module.main([*command, *more]) == 1
-        error = capsys.readouterr().err.strip()
-        assert wanted in error
-        assert "\n" not in error
-
-
 def test_a_run_starts_from_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pretrained, "SHA256", _write(tmp_path, _arrays()))
-    run = Run(FitConfig(batch=8, sizes=(40,), optimizer="adamw"), TINY, drawn_stills(), "cpu")
-    run.start_pretrained(tmp_path)
-    encoder = run.model.encoder
+    shape = ("separable.widths=12,16,16", "separable.strides=1,2,1", "separable.taps=1,2")
+    made = trainer(tmp_path / "run", short(*shape, name="teacher"), pretrained=tmp_path)
+    encoder = made.model.encoder
     assert isinstance(encoder, SeparableEncoder)
+    assert encoder.config == TINY
     wanted = torch.from_numpy(narrow_stem(_arrays()["conv1/convolution/merged_input"]))
     torch.testing.assert_close(
         functional.normalize(encoder.stem.weight.flatten(1)), functional.normalize(wanted.flatten(1))
     )
-    assert torch.equal(run.average["encoder.stem.weight"], encoder.stem.weight)
+    assert made.average is not None
+    assert torch.equal(made.average.shadow["encoder.stem.weight"], encoder.stem.weight)
+    assert made.task.about["pretrained"]["name"] == NAME

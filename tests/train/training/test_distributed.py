@@ -1,0 +1,60 @@
+"""Processes that are started here: they join, share a sum, and an error in one of them is everyone's end."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+from engine.errors import DferError
+from engine.settings import SettingsError
+from tests.train.drawn_stills import drawn_stills, short
+from train.default_model.stage import Stage, make_trainer
+from train.default_model.weights import read_run
+from train.training.checkpoint import CheckpointError
+from train.training.distributed import Processes, choose_device, launch
+
+CPU = torch.device("cpu")
+
+
+def _train(mine: Processes, stage: Stage) -> tuple[float, int]:
+    """Train; the sum of all weights over the processes, and the threads of this one."""
+    trainer = make_trainer(stage, drawn_stills(), mine)
+    trainer.fit()
+    mine.wait()
+    total = sum(float(value.double().sum()) for value in trainer.model.parameters())
+    return float(mine.total(torch.tensor(total, dtype=torch.float64))) / total, torch.get_num_threads()
+
+
+def _fail(mine: Processes, how: str) -> None:
+    if mine.rank == 1:
+        if how == "refused":
+            raise CheckpointError("the disk is full", "free some space")
+        os._exit(7)
+    mine.wait()
+
+
+def test_processes_end_with_the_same_weights(tmp_path: Path) -> None:
+    stage = Stage(short(), tmp_path, tmp_path, tmp_path / "run")
+    ratio, threads = launch(_train, stage, 2, CPU)
+    assert ratio == 2.0
+    assert threads == max((os.cpu_count() or 1) // 2, 1)
+    assert read_run(tmp_path / "run").record["world"] == 2
+
+
+@pytest.mark.parametrize(("how", "said"), [("refused", "the disk is full; free some space"), ("dies", "exit codes")])
+def test_one_that_fails_ends_them_all_with_its_own_words(how: str, said: str) -> None:
+    with pytest.raises(DferError, match=said):
+        launch(_fail, how, 2, CPU)
+
+
+def test_one_process_is_this_one() -> None:
+    assert launch(lambda mine, task: (mine.world, task), "asked", 1, CPU) == (1, "asked")
+
+
+def test_a_device_that_is_none_is_refused() -> None:
+    assert choose_device("cpu") == CPU
+    with pytest.raises(SettingsError, match="auto, cpu, cuda or cuda:N"):
+        choose_device("tpu")

@@ -1,0 +1,160 @@
+"""What a still teaches: its votes, and what trained models say of the very crop that the learner sees.
+
+Teachers look at the disturbed crop, not at the still (Beyer et al., "Knowledge distillation: a good teacher is patient
+and consistent", CVPR 2022); crops may be mixed, or put together from two faces, about which nobody ever voted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from calibration.metrics import confusion_matrix
+from engine.spec import SEVEN_CLASSES, CropGeometry
+from train.data.augment.mixing import mix_crops
+from train.data.augment.still import crop_matrices, render, swapped
+from train.data.layouts.ferplus import Stills
+from train.data.stills import Rows, StillBatches
+from train.settings import DistilSettings
+from train.training.task import Autocast, Moment
+
+_REMEMBERED = 100_000
+"""Answered crops kept over all processes: a quarter of a gigabyte, and under a tenth of what a long run sees."""
+_KNOWN_BATCHES = 32
+"""Batches that must be remembered before any is shown again: a replay of few shows the same crops over and over."""
+
+
+class Replay:
+    """A ring of crops with their targets, drawn from at random: an answer costs a step, so it is used again.
+
+    A crop comes back mirrored half of the times, under the answer for the crop that was asked about: over many crops
+    the learner meets the mean of the answers to both sides, which has a lower loss on new faces than either.
+
+    Args:
+        capacity: Crops kept; the oldest go first.
+        size_px: Side of the crops, px.
+        classes: C.
+        device: Where they lie.
+    """
+
+    def __init__(self, capacity: int, size_px: int, classes: int, device: torch.device | str = "cpu") -> None:
+        self.crops = torch.zeros(capacity, 1, size_px, size_px, dtype=torch.uint8, device=device)
+        self.targets = torch.zeros(capacity, classes, device=device)
+        self.count = 0
+        self._next = 0
+
+    def add(self, crops: Tensor, targets: Tensor) -> None:
+        """Keep ``(B, 1, S, S)`` float crops in [0, 255], rounded to whole levels, and their ``(B, C)`` targets."""
+        capacity = len(self.crops)
+        rows = (self._next + torch.arange(len(crops), device=self.crops.device)) % capacity
+        self.crops[rows] = crops.round().clamp(0, 255).to(torch.uint8)
+        self.targets[rows] = targets
+        self._next = (self._next + len(crops)) % capacity
+        self.count = min(self.count + len(crops), capacity)
+
+    def draw(self, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Random crops ``(B, 1, S, S)`` float, each mirrored or not, with their targets ``(B, C)``."""
+        where = generator.device
+        rows = torch.randint(self.count, (count,), generator=generator, device=where).to(self.crops.device)
+        mirrored = (torch.rand(count, 1, 1, 1, generator=generator, device=where) < 0.5).to(self.crops.device)
+        crops = self.crops[rows].float()
+        return torch.where(mirrored, crops.flip(-1), crops), self.targets[rows]
+
+
+class StillLesson:
+    """What a batch of stills teaches: crops and soft targets from votes and teachers, and the loss on them.
+
+    Args:
+        settings: What the targets are made of.
+        batches: The stills.
+        teachers: Trained models, on the stills' device, whose mean answer to every crop is part of the targets.
+    """
+
+    def __init__(self, settings: DistilSettings, batches: StillBatches, teachers: Sequence[nn.Module] = ()) -> None:
+        self.settings, self.batches = settings, batches
+        self.teachers = [teacher.eval() for teacher in teachers]
+        self.replay: Replay | None = None
+        if settings.replay > 1:
+            capacity, size = _REMEMBERED // batches.world, batches.geometry.size_px
+            self.replay = Replay(capacity, size, batches.targets.shape[1], batches.device)
+
+    def __call__(self, batch: Rows, learner: nn.Module, moment: Moment) -> dict[str, Tensor]:
+        """The cross-entropy as ``total``."""
+        with torch.no_grad():
+            crops, target = self._shown(batch, moment)
+        with moment.autocast():
+            logits = learner(crops)
+        return {"total": functional.cross_entropy(logits.float(), target)}
+
+    def _shown(self, batch: Rows, moment: Moment) -> tuple[Tensor, Tensor]:
+        """Crops ``(B, 1, S, S)`` with targets ``(B, C)``, some of both remembered where answers are replayed."""
+        if self.replay is None:
+            return self._asked(batch, batch.rows, moment)
+        local = self.batches.local
+        known = self.replay.count >= _KNOWN_BATCHES * local
+        rows = batch.rows[: local // self.settings.replay] if known else batch.rows
+        asked = crops, target = self._asked(batch, rows, moment)
+        if known:
+            again = self.replay.draw(local - len(rows), batch.own)
+            crops, target = torch.cat([crops, again[0]]), torch.cat([target, again[1]])
+        self.replay.add(*asked)
+        return crops, target
+
+    def _asked(self, batch: Rows, rows: Tensor, moment: Moment) -> tuple[Tensor, Tensor]:
+        """New crops, mixed or swapped or as they are, and what votes and teachers say of them."""
+        settings, shared = self.settings, batch.shared
+        target = self.batches.targets[rows].to(self.batches.device)
+        crops = self.batches.crops(rows, moment.share, batch.own)
+        kind = float(torch.rand((), generator=shared))
+        # Votes of a mixture are a guess, which the end of a run does without; a teacher's answer to it is not.
+        plain = not self.teachers and self.batches.settles(moment.share)
+        taught = settings.teacher
+        if settings.mixup > 0 and not plain and kind < settings.mixup_share:
+            crops, target = mix_crops(crops, target, settings.mixup, shared)
+        elif self.teachers and not plain and kind < settings.mixup_share + settings.swap_share:
+            crops, taught = swapped(crops, shared), 1.0
+        if self.teachers:
+            target = torch.lerp(target, self.answers(crops, moment.autocast), taught)
+        return crops, target
+
+    @torch.no_grad()
+    def answers(self, crops: Tensor, autocast: Autocast) -> Tensor:
+        """Mean probabilities ``(B, C)`` of the teachers for these very crops."""
+        with autocast():
+            said = [teacher(crops).float().softmax(-1) for teacher in self.teachers]
+        return torch.stack(said).mean(0)
+
+
+class StillJudge:
+    """Confusion of a model on undisturbed aligned crops, in full precision.
+
+    Args:
+        model: The model.
+        stills: Stills whose plurality is known.
+        geometry: Template of the crop.
+        rank: This process; it judges every `world`-th still.
+        world: How many processes.
+    """
+
+    labels: tuple[str, ...] = SEVEN_CLASSES
+
+    def __init__(self, model: nn.Module, stills: Stills, geometry: CropGeometry, rank: int = 0, world: int = 1) -> None:
+        mine = stills.select(np.arange(rank, len(stills), world))
+        self.model, self.size_px, self.truth = model, geometry.size_px, mine.plurality
+        self.grey = torch.from_numpy(mine.grey)
+        self.matrices = torch.from_numpy(crop_matrices(mine.points, geometry))
+
+    def __call__(self, device: torch.device, autocast: Autocast) -> Tensor:
+        """``(C, C)`` float64 counts, rows true, columns predicted."""
+        if not len(self.grey):
+            return torch.zeros(len(self.labels), len(self.labels), dtype=torch.float64)
+        predicted = []
+        for first in range(0, len(self.grey), 128):
+            grey, matrices = (some[first : first + 128].to(device) for some in (self.grey, self.matrices))
+            predicted.append(self.model(render(grey, matrices, self.size_px)).argmax(-1).cpu())
+        counts = confusion_matrix(self.truth, torch.cat(predicted).numpy(), len(self.labels))
+        return torch.from_numpy(counts).double()
