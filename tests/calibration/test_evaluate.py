@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 
 from calibration import evaluate, metrics
-from calibration.apply import Floats, softmax
+from calibration.apply import Floats
 from calibration.data import Heldout
 from calibration.fitting import temperature
 from calibration.metrics import Labels
 from calibration.metrics.intervals import Rows
+from engine.bundle import softmax
 from tests.calibration.samples import sample
 
 Measure = Callable[[Floats, Labels], float]

@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from calibration import metrics
-from calibration.apply import softmax
 from calibration.metrics.intervals import Rows
+from engine.bundle import softmax
 from tests.calibration.samples import sample
 
 
