@@ -31,8 +31,8 @@ class Judged:
     figures: dict[str, dict[str, Any]]
 
 
-def judge(method: str, rows: Heldout, count: int = 5, seed: int = 0, rounds: int = 500) -> Judged:
-    """Cross-fit a method over `count` folds by group and measure the pooled folds."""
+def judge(method: str, rows: Heldout, count: int, seed: int, rounds: int) -> Judged:
+    """Cross-fit a method over `count` folds by group and measure the pooled folds, with `rounds` resamples."""
     if method == "none":
         probs = Calibration(tuple(str(c) for c in range(rows.logits.shape[1]))).probs(rows.logits)
     else:

@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import os
+
+# Workers of pytest-xdist share the cores; with a thread per core each they would wait for one another.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import signal
 from pathlib import Path
 from typing import TYPE_CHECKING

@@ -61,7 +61,35 @@ ROOMS = (
 FEWEST = 20
 """Places drawn of a room, however small it is, if it has as many."""
 
-EQUIVALENT: dict[tuple[str, str], str] = {}
+_SAME_LENGTH = "both sides are as long as each other"
+_SQUARE = "crops are square"
+EQUIVALENT: dict[tuple[str, str], str] = {
+    (
+        "calibration/data/truth.py",
+        "return votes[winners[ -1]] if best > 0 and len(winners) == 1 else None",
+    ): "one winner",
+    ("calibration/evaluate.py", "for name, each in zip(FIGURES, found, strict=False)"): _SAME_LENGTH,
+    (
+        "calibration/evaluate.py",
+        "faces = rows.logits[rows.labels == neutral[ -1]] if neutral else rows.logits[:0]",
+    ): "one class is neutral",
+    (
+        "calibration/fitting/threshold.py",
+        "good = np.flatnonzero((bound <= risk) * last)",
+    ): "of booleans the product is the conjunction",
+    (
+        "stream/window/crop.py",
+        "[[0, size[0], 0, size[0]], [0, 0, size[1], size[ 0]], [1, 1, 1, 1]], np.float64",
+    ): _SQUARE,
+    (
+        "stream/window/crop.py",
+        "[[0, size[0], 0, size[ -1]], [0, 0, size[1], size[1]], [1, 1, 1, 1]], np.float64",
+    ): _SQUARE,
+    ("stream/window/crop.py", "max(int(round((bottom - top) * factor)), 0),"): "the factor keeps four pixels",
+    ("stream/publish/publisher.py", "self._before = -1"): "set before it is read",
+    ("stream/publish/publisher.py", 'if request[:1] is b"\\x01":'): "CPython keeps one object of each single byte",
+    ("stream/publish/publisher.py", "self._socket.setsockopt(zmq.LINGER, -1)"): "closed with a linger of 0 of its own",
+}
 """(file, changed line) of a mutant that no test can tell from the original → why. They count as survivors."""
 
 _PRELOADED = ("numpy", "scipy.optimize", "scipy.stats", "hypothesis", "sklearn.metrics", "sklearn.calibration", "torch",

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import sys
+from dataclasses import dataclass
+from typing import Literal
 
 from calibration import evaluate
 from calibration.apply import FILE, METHODS
@@ -12,28 +14,44 @@ from engine.bundle import Bundle, add_file
 from engine.console import Exit
 
 
+@dataclass(frozen=True)
+class FitSettings(heldout.MeasureSettings):
+    """What is fitted, and how much it may err.
+
+    Attributes:
+        method: What is fitted; `auto` takes the lowest cross-fitted NLL.
+        risk: Share of errors allowed among answers kept.
+        certainty: For example 0.95: the risk's upper bound must hold, not its estimate.
+    """
+
+    method: Literal["auto", "none", "temperature", "vector"] = "auto"
+    risk: float = 0.1
+    certainty: float | None = None
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of ``dfer-calibrate fit``."""
-    heldout.add_arguments(parser)
-    parser.add_argument("--method", choices=("auto", *METHODS), default="auto", help="auto: lowest cross-fitted NLL")
-    parser.add_argument(
-        "--risk", type=float, default=0.1, help="share of errors allowed among answers kept (default 0.1)"
-    )
-    parser.add_argument(
-        "--certainty", type=float, help="for example 0.95: the risk's upper bound must hold, not its estimate"
-    )
+    heldout.add_arguments(parser, FitSettings)
     parser.add_argument("--dry-run", action="store_true", help="print the calibration, change nothing")
 
 
 def run(args: argparse.Namespace) -> int:
     """Fit, and store what was fitted unless told not to."""
+    settings = heldout.read_settings(args, FitSettings)
     bundle = Bundle.open(args.bundle)
     rows = heldout.read(args, bundle)
-    wanted = METHODS if args.method == "auto" else tuple(dict.fromkeys(("none", args.method)))
-    judged = heldout.judge(args, rows, wanted)
-    best = min(judged, key=lambda each: each.figures["nll"]["value"]) if args.method == "auto" else judged[-1]
+    method = settings.method
+    judged = heldout.judge(settings, rows, METHODS if method == "auto" else tuple(dict.fromkeys(("none", method))))
+    best = min(judged, key=lambda each: each.figures["nll"]["value"]) if method == "auto" else judged[-1]
     made = evaluate.make(
-        rows, bundle.spec.labels, best, judged[0], args.risk, args.certainty, folds=args.folds, seed=args.seed
+        rows,
+        bundle.spec.labels,
+        best,
+        judged[0],
+        settings.risk,
+        settings.certainty,
+        folds=settings.folds,
+        seed=settings.seed,
     )
     if args.json or args.dry_run:
         print(made.to_json().decode(), end="")

@@ -3,26 +3,57 @@
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from calibration import data, evaluate
 from calibration.apply import CalibrationError
 from engine.bundle import Bundle
+from engine.settings import add_flags, flags_of, load
+
+_S = TypeVar("_S", bound="MeasureSettings")
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The bundle, and where its held-out answers and their truth are."""
+ENV_PREFIX = "DFER_CALIBRATE_"
+
+
+@dataclass(frozen=True)
+class MeasureSettings:
+    """How methods are measured.
+
+    Attributes:
+        folds: Parts by group, each answered by a fit on the others.
+        seed: Of everything drawn.
+        rounds: Bootstrap resamples.
+    """
+
+    folds: int = 5
+    seed: int = 0
+    rounds: int = 500
+
+    def __post_init__(self) -> None:
+        if self.folds < 2 or self.rounds < 20:
+            raise CalibrationError("folds must be at least 2 and rounds at least 20")
+
+
+def add_arguments(parser: argparse.ArgumentParser, settings: type[MeasureSettings]) -> None:
+    """The bundle, where its held-out answers and their truth are, and how they are measured."""
     parser.add_argument("bundle", type=Path)
     parser.add_argument("rows", type=Path, help="NPZ of logits, labels, groups; or JSON lines of `dfer-stream score`")
     parser.add_argument("--truth", type=Path, help="CSV with the truth of JSON lines: column 'truth' or votes by class")
     parser.add_argument("--key", default="name", help="its column of file names (default: name)")
     parser.add_argument("--group", default="", help="its column of groups that stay together, for example twin_cluster")
     parser.add_argument("--where", default="", help="only rows of it with COLUMN=VALUE, for example first_of_cluster=1")
-    parser.add_argument("--folds", type=int, default=5)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--rounds", type=int, default=500, help="bootstrap resamples (default 500)")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    add_flags(parser, settings)
+
+
+def read_settings(args: argparse.Namespace, settings: type[_S]) -> _S:
+    """What the flags of :func:`add_arguments` and the environment set."""
+    return load(settings, environ=os.environ, flags=flags_of(args, settings), prefix=ENV_PREFIX).settings
 
 
 def read(args: argparse.Namespace, bundle: Bundle) -> data.Heldout:
@@ -31,15 +62,9 @@ def read(args: argparse.Namespace, bundle: Bundle) -> data.Heldout:
     return data.read(args.rows, bundle.spec.labels, table)
 
 
-def judge(args: argparse.Namespace, rows: data.Heldout, methods: Sequence[str]) -> list[evaluate.Judged]:
-    """Figures of every method.
-
-    Raises:
-        CalibrationError: If they would mean nothing: too few folds or resamples.
-    """
-    if args.folds < 2 or args.rounds < 20:
-        raise CalibrationError("--folds must be at least 2 and --rounds at least 20")
-    return [evaluate.judge(method, rows, args.folds, args.seed, args.rounds) for method in methods]
+def judge(settings: MeasureSettings, rows: data.Heldout, methods: Sequence[str]) -> list[evaluate.Judged]:
+    """Figures of every method."""
+    return [evaluate.judge(method, rows, settings.folds, settings.seed, settings.rounds) for method in methods]
 
 
 def print_table(judged: list[evaluate.Judged], rows: data.Heldout) -> None:

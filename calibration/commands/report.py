@@ -16,15 +16,16 @@ from engine.console import Exit
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of ``dfer-calibrate report``."""
-    heldout.add_arguments(parser)
+    heldout.add_arguments(parser, heldout.MeasureSettings)
     parser.add_argument("--out", type=Path, help="folder for reliability.png, risk_coverage.png and report.json")
 
 
 def run(args: argparse.Namespace) -> int:
     """Measure, draw where asked to, print."""
+    settings = heldout.read_settings(args, heldout.MeasureSettings)
     bundle = Bundle.open(args.bundle)
     rows = heldout.read(args, bundle)
-    judged = heldout.judge(args, rows, METHODS)
+    judged = heldout.judge(settings, rows, METHODS)
     stored = load(bundle.calibration(), bundle.spec.labels)
     figures = {each.method: each.figures for each in judged}
     text = json.dumps({"rows": len(rows.labels), "skipped": dict(rows.skipped), "methods": figures}, indent=2)

@@ -36,7 +36,7 @@ def reliability(confidence: Floats, correct: npt.NDArray[np.bool_], bins: int = 
 
     Equal mass, because equal widths leave most bins nearly empty and their error noise (Nguyen and O'Connor 2015).
     Answers of one confidence are never parted, or the order of rows would decide which of them are right where: all
-    of them lie in the bin of the middle one, so that where many are tied there are fewer bins, of unequal size.
+    of them lie in the bin of the (upper) middle one, so that where many are tied there are fewer bins, of unequal size.
     """
     steps = Steps.of(confidence, correct)
     middle = np.cumsum(steps.count) - (steps.count + 1) // 2

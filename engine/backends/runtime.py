@@ -76,6 +76,7 @@ def open_artefact(path: str | os.PathLike[str], adopted: bool = False) -> Artefa
 
     Raises:
         BundleError: If it is neither, is damaged, or an engine directory was proven elsewhere.
+        BackendError: If what an engine directory was proven with is not installed here.
     """
     if (Path(path) / ENGINE_MANIFEST).is_file():
         return EngineDirectory.open(path, None if adopted else runtime_facts)

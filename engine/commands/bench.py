@@ -10,6 +10,8 @@ from engine.bench.latency import measure, table
 from engine.commands.flags import add_backend, add_threads
 from engine.commands.report import add_json, show
 
+PRECISIONS = ("fp16", "bf16", "fp32", "int8")
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of ``dfer-engine bench``."""

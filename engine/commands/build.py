@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
 
 from engine.build.build import build
@@ -24,7 +25,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Build, saying what is being done."""
-    options = load(BuildOptions, flags=flags_of(args, BuildOptions)).settings
+    flags = flags_of(args, BuildOptions)
+    options = load(BuildOptions, environ=os.environ, flags=flags, prefix="DFER_ENGINE_").settings
     say = (lambda _: None) if args.json else (lambda line: print(f"  {line}", flush=True))
     with stoppable(lambda: "stopped; nothing was left half-written"):
         built = build(args.bundle, args.out, args.backend, options, say)

@@ -3,14 +3,16 @@ from __future__ import annotations
 import csv
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
 
 from calibration import cli, data
-from calibration.apply import CalibrationError, load, softmax
+from calibration.apply import METHODS, CalibrationError, load, softmax
+from calibration.commands.fit import FitSettings
 from engine.bundle import Bundle, BundleError, write_bundle
+from engine.settings import entries
 from engine.spec import SEVEN_CLASSES, ModelSpec
 
 
@@ -63,8 +65,11 @@ def test_fit_stores_a_calibration_and_remove_takes_it_out(
 def test_a_dry_run_changes_nothing_and_apply_stores_its_output(
     bundle: Bundle, npz: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    command = ("fit", bundle.path, npz, "--method", "temperature", "--rounds", "30", "--risk", "0.2")
+    command = ("fit", bundle.path, npz, "--method", "temperature", "--rounds", "30")
     assert run(*command, "--dry-run") == 0
+    made = json.loads(capsys.readouterr().out)
+    assert (made["risk"], made["provenance"]["folds"], made["provenance"]["seed"]) == (0.1, 5, 0)
+    assert run(*command, "--risk", "0.2", "--dry-run") == 0
     file = tmp_path / "calibration.json"
     file.write_text(capsys.readouterr().out)
     assert Bundle.open(bundle.path).sha256 == bundle.sha256
@@ -89,6 +94,20 @@ def test_the_report_draws_pictures_and_prints_figures_with_intervals(
     for name in ("reliability.png", "risk_coverage.png"):
         assert (tmp_path / "out" / name).read_bytes().startswith(b"\x89PNG")
     assert Bundle.open(bundle.path).sha256 == bundle.sha256
+
+
+def test_fit_is_told_by_flags_over_the_environment(
+    bundle: Bundle, npz: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, value in {"METHOD": "vector", "ROUNDS": "20", "RISK": "0.3"}.items():
+        monkeypatch.setenv(f"DFER_CALIBRATE_{name}", value)
+    assert run("fit", bundle.path, npz, "--dry-run", "--risk", "0.2") == 0
+    made = json.loads(capsys.readouterr().out)
+    assert (made["method"], made["risk"]) == ("vector", 0.2)
+    known = {entry.key: entry for entry in entries(FitSettings)}["method"].kind
+    assert get_args(known) == ("auto", *METHODS)
+    assert run("fit", bundle.path, npz, "--method", "platt") == 2
+    assert "method must be 'auto' | 'none' | 'temperature' | 'vector', not 'platt'" in capsys.readouterr().err
 
 
 def test_rows_of_the_scorer_are_joined_with_a_csv_of_votes(bundle: Bundle, tmp_path: Path) -> None:

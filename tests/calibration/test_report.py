@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 
 from calibration import metrics, report
+from calibration.apply import CalibrationError
 from calibration.data import Heldout
 from calibration.evaluate import Judged, judge
 from tests.calibration.samples import sample
@@ -29,7 +31,7 @@ def test_pictures_show_each_method_and_the_share_that_a_threshold_keeps(
     monkeypatch.setattr(figure_module.Figure, "savefig", savefig)
     logits, labels = sample(9, 300, classes=3, sharpness=2)
     rows = Heldout(logits, labels, np.arange(300), {})
-    judged: list[Judged] = [judge(method, rows, rounds=20) for method in ("none", "temperature")]
+    judged: list[Judged] = [judge(method, rows, 5, 0, 20) for method in ("none", "temperature")]
     confidence, correct = metrics.top_label(judged[-1].probs, labels)
     made = report.draw(tmp_path / "new" / "folder", rows, judged, threshold=0.7)
     assert [path.name for path in made] == ["reliability.png", "risk_coverage.png"]
@@ -50,3 +52,13 @@ def test_pictures_show_each_method_and_the_share_that_a_threshold_keeps(
     ]
     assert mark.get_xdata()[0] == pytest.approx((confidence >= 0.7).mean())
     assert curves.get_xlim() == (0, 1)
+
+
+def test_without_matplotlib_pictures_are_refused_with_the_remedy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    rows = Heldout(*sample(9, 50, classes=3), np.arange(50), {})
+    with pytest.raises(CalibrationError, match=r"pictures need matplotlib; pip install 'dferstream\[calibrate\]'"):
+        report.draw(tmp_path / "out", rows, [])
+    assert not (tmp_path / "out").exists()

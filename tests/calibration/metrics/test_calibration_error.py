@@ -86,6 +86,13 @@ def test_bins_never_part_a_tie(rows: list[tuple[int, bool]], bins: int) -> None:
         assert each.accuracy == pytest.approx(correct[here].mean())
 
 
+def test_a_tie_over_an_edge_lies_with_its_upper_middle() -> None:
+    confidence, correct = np.array([0.1, 0.5, 0.5, 0.9]), np.ones(4, bool)
+    assert [each.count for each in metrics.reliability(confidence, correct, 2)] == [1, 3]
+    confidence = np.array([0.1, 0.5, 0.5, 0.5, 0.8, 0.9])
+    assert [each.count for each in metrics.reliability(confidence, np.ones(6, bool), 2)] == [4, 2]
+
+
 def test_one_confidence_that_is_true_is_no_error() -> None:
     """600 answers of 0.9, of which 540 are right: calibrated perfectly, in whatever order."""
     probs, labels = np.tile([0.9, 0.1], (600, 1)), np.r_[np.zeros(540, int), np.ones(60, int)]

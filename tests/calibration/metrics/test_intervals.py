@@ -58,6 +58,8 @@ def test_a_gain_is_the_mean_over_classes_that_were_drawn() -> None:
     assert (gain.value, gain.low, gain.high) == (50, 0, 100)
     many = metrics.paired_uar_gain(np.array([[False] * 5 + [True]]), np.zeros((1, 6), bool), np.array([0] * 5 + [1]))
     assert (many.value, many.low, many.high) == (50, 0, 50)
+    both = metrics.paired_uar_gain(np.ones((1, 2), bool), np.zeros((1, 2), bool), np.array([0, 1]))
+    assert (both.value, both.low, both.high) == (100, 100, 100)  # however seldom a class is drawn
     lost = metrics.paired_uar_gain(np.zeros((1, 2), bool), right, np.array([0, 1]))
     assert (lost.value, lost.low, lost.high) == (-50, -100, 0)
 
@@ -115,3 +117,16 @@ def test_percentiles_are_of_the_resamples_unless_centred_and_undefined_ones_are_
     assert (partly.value, partly.low, partly.high) == (1, 1, 1)
     low = metrics.bootstrap(lambda rows: [float((rows == 0).mean())], 50, draws=100, centred=True)[0].low
     assert low == 0  # a share that cannot be negative
+
+
+def test_intervals_hold_the_stated_share_of_the_resamples() -> None:
+    # The first row of a resample is any row: its distribution is known.
+    for level, low, high in ((0.95, 25, 975), (0.5, 250, 750)):
+        (found,) = metrics.bootstrap(lambda rows: [float(rows[0])], 1000, draws=10_000, level=level)
+        assert (found.low, found.high) == pytest.approx((low, high), abs=20)
+    # The mean of many faces is normal: 1.96 deviations to either side.
+    right = np.random.default_rng(0).random((1, 400)) < 0.3
+    gain = metrics.paired_uar_gain(right, np.zeros((1, 400), bool), np.zeros(400, int), draws=20_000)
+    deviation = 100 * right.std() / 20
+    assert (gain.high - gain.value) / deviation == pytest.approx(1.96, abs=0.08)
+    assert (gain.value - gain.low) / deviation == pytest.approx(1.96, abs=0.08)

@@ -42,19 +42,26 @@ def test_degenerate_cases_agree_too(truth: list[int], predicted: list[int]) -> N
         assert ours.uar == pytest.approx(oracle.balanced_accuracy_score(truth, predicted))
     assert ours.war == pytest.approx(oracle.accuracy_score(truth, predicted))
     assert len(ours.absent) == 7 - len(set(truth))
-    assert "leaves out" in ours.text()
+    assert ours.text() == (
+        f"WAR {100 * ours.war:.2f}  UAR {100 * ours.uar:.2f}  (n = {len(truth)}); "
+        f"UAR leaves out absent {', '.join(ours.absent)}"
+    )
 
 
 def test_no_clips_give_nan_and_foreign_classes_are_refused() -> None:
     empty = metrics.score(np.array([], int), np.array([], int), NAMES)
     assert np.isnan(empty.war)
     assert np.isnan(empty.uar)
-    with pytest.raises(CalibrationError, match="0..6"):
-        metrics.score(np.array([7]), np.array([0]), NAMES)
+    for true, predicted in ((7, 0), (0, 7), (9, 0), (-1, 0), (0, -1)):
+        with pytest.raises(CalibrationError, match=r"0\.\.6, not"):
+            metrics.score(np.array([true]), np.array([predicted]), NAMES)
+    with pytest.raises(CalibrationError, match=r"truth \(2,\) and prediction \(1,\)"):
+        metrics.score(np.array([0, 1]), np.array([0]), NAMES)
 
 
 def test_mean_and_sd_over_folds() -> None:
     mean, deviation = metrics.mean_and_sd([0.7, 0.72, 0.74])
     assert mean == pytest.approx(0.72)
     assert deviation == pytest.approx(0.02)
-    assert np.isnan(metrics.mean_and_sd([0.7])[1])
+    assert metrics.mean_and_sd([0.7, 0.72]).sd == pytest.approx(0.02 / np.sqrt(2))
+    assert np.isnan(metrics.mean_and_sd([0.7]).sd)

@@ -149,7 +149,7 @@ def test_a_library_that_is_gone_is_named(damaged: Path, monkeypatch: pytest.Monk
         raise importlib.metadata.PackageNotFoundError(name)
 
     monkeypatch.setattr(importlib.metadata, "version", missing)
-    with pytest.raises(BundleError, match="openvino is not installed"):
+    with pytest.raises(BackendError, match="openvino is not installed"):
         open_artefact(damaged)
 
 
@@ -278,6 +278,11 @@ def test_commands(exported: Bundle, engine_path: Path, tmp_path: Path, capsys: p
         (("build", "{}/bundle", "{}/out", "--threads", "0"), "threads must be a whole number of at least 1, not 0"),
         (("build", "{}/bundle", "{}/out", "--precision", "fp8"), "'fp16' | 'bf16' | 'fp32' | 'int8'"),
         (("build", "{}/bundle", "{}/out", "--precision", "int8", "--crops", "{}/text"), "text"),
+        (
+            ("build", "{}/bundle", "{}/out", "--precision", "fp64"),
+            "precision must be 'fp16' | 'bf16' | 'fp32' | 'int8'",
+        ),
+        (("build", "{}/bundle", "{}/out", "--faces", "two"), "faces must be whole number, not 'two'"),
         (("export", "{}/bundle", "{}/bundle"), "choose a new directory"),
     ],
 )
@@ -325,6 +330,20 @@ def test_wrong_arguments_say_what_is_right(
         main(arguments)
     assert stop.value.code == 2
     assert message in capsys.readouterr().err
+
+
+def test_a_build_is_told_by_flags_over_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[BuildOptions] = []
+
+    def build(bundle: Path, out: Path, backend: str, options: BuildOptions, say: object) -> None:
+        told.append(options)
+        raise BuildError(f"{bundle} {out} {backend}")
+
+    monkeypatch.setattr("engine.commands.build.build", build)
+    monkeypatch.setenv("DFER_ENGINE_THREADS", "3")
+    monkeypatch.setenv("DFER_ENGINE_FACES", "4")
+    assert main(["build", "--max-delta", "0.1", "--faces", "2", "--version-compatible", "x", "y"]) == 2
+    assert told == [BuildOptions(bounds=Bounds(0.1), threads=3, faces=2, version_compatible=True)]
 
 
 @pytest.mark.parametrize("command", ["build", "verify", "bench", "inspect", "export"])

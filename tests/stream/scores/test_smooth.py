@@ -161,6 +161,26 @@ def test_a_challenger_must_lead_by_the_margin_for_the_whole_dwell_without_a_brea
     assert set(labels(Smoother(SEVEN_CLASSES, chosen), [*held, *[barely] * 20], 10)) == {"neutral"}
 
 
+def test_the_dwell_is_over_on_its_last_nanosecond() -> None:
+    smoother = Smoother(SEVEN_CLASSES, SmoothSettings(smooth=False, dwell_s=0.2, abstain=False))
+    said = [
+        smoother.step("f", probs, t).label
+        for t, probs in ((0, peak(NEUTRAL)), (S, peak(HAPPY)), (S + S // 5 - 1, peak(HAPPY)), (S + S // 5, peak(HAPPY)))
+    ]
+    assert said == ["neutral", "neutral", "neutral", "happiness"]
+
+
+@pytest.mark.parametrize(("smooth", "hysteresis"), [(True, True), (True, False), (False, True), (False, False)])
+def test_the_label_follows_a_jump_of_certain_probabilities_after_the_stated_delay(
+    smooth: bool, hysteresis: bool
+) -> None:
+    chosen = SmoothSettings(smooth=smooth, hysteresis=hysteresis, gap_s=60, abstain=False)
+    smoother = Smoother(SEVEN_CLASSES, chosen)
+    smoother.step("f", np.eye(7)[NEUTRAL], 0)
+    after = next(ms for ms in range(1, 5000) if smoother.step("f", np.eye(7)[HAPPY], ms * 10**6).label == "happiness")
+    assert after / 1e3 == pytest.approx(smoother.delay_s, abs=0.003)
+
+
 def test_a_gap_starts_anew() -> None:
     smoother = Smoother(SEVEN_CLASSES)
     smoother.step("f", peak(NEUTRAL), 0)
@@ -178,6 +198,7 @@ def test_a_score_that_is_not_newer_changes_nothing() -> None:
 
 def test_abstention_takes_the_bundles_threshold_unless_told_and_does_not_blink() -> None:
     assert Smoother(SEVEN_CLASSES, threshold=0.4).threshold == 0.4
+    assert Smoother(SEVEN_CLASSES).threshold == 0
     assert Smoother(SEVEN_CLASSES, SmoothSettings(abstain_below=0.6), threshold=0.4).threshold == 0.6
     assert Smoother(SEVEN_CLASSES, SmoothSettings(abstain=False), threshold=0.4).threshold == 0
     smoother = Smoother(SEVEN_CLASSES, SmoothSettings(smooth=False, abstain_margin=0.05), threshold=0.5)

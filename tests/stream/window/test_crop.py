@@ -118,6 +118,15 @@ def test_a_large_face_does_not_alias(x: int, y: int) -> None:
     assert plain[8:-8, 8:-8].std() > 60
 
 
+@pytest.mark.parametrize("scale", [0.7, 1.0, 1.9])
+def test_a_face_up_to_twice_the_crop_is_sampled_once(scale: float) -> None:
+    """The frame is not shrunk first, which would blur it."""
+    frame = np.random.default_rng(0).integers(0, 256, (500, 500, 3), np.uint8)
+    points = moved(TEMPLATE, warp(scale, 7, 30, 20))
+    once = cv2.warpAffine(frame, similarity(points, GEOMETRY), (224, 224), borderMode=cv2.BORDER_REPLICATE)
+    np.testing.assert_array_equal(crop_face(frame, points, GEOMETRY), once)
+
+
 def test_the_border_is_what_the_geometry_says() -> None:
     frame = np.full((300, 300, 3), 200, np.uint8)
     points = TEMPLATE + [-110, 40]  # the left half of the crop lies outside the frame
@@ -151,9 +160,10 @@ def test_a_large_face_at_the_edge_is_continued_by_the_frames_outermost_pixels() 
     assert crop[:, -100:].max() <= 10
 
 
-def test_a_large_face_outside_the_frame_is_all_border() -> None:
+@pytest.mark.parametrize(("x", "y"), [(5000, 5000), (5000, -400), (-400, 5000), (-5000, -400), (-400, -5000)])
+def test_a_large_face_outside_the_frame_is_all_border(x: float, y: float) -> None:
     frame = np.full((200, 200, 3), 90, np.uint8)
-    crop = crop_face(frame, moved(TEMPLATE, warp(5, 0, 5000, 5000)), CropGeometry(border="black"))
+    crop = crop_face(frame, moved(TEMPLATE, warp(5, 0, x, y)), CropGeometry(border="black"))
     assert (crop == 0).all()
 
 

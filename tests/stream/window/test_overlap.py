@@ -32,7 +32,7 @@ class Device:
         self.name, self.precision, self.device = name, backend.precision, backend.device
         self.spec, self.reason, self.degraded = backend.spec, backend.reason, False
         self.threads: set[str] = set()
-        self.now_ns = 0
+        self.now_ns, self.score_ms = 0, 0.0
         self.open = threading.Event()
         self.open.set()
 
@@ -49,6 +49,7 @@ class Device:
         return self._backend.encode(crops)
 
     def head(self, ring_flat: Any, index: NDArray[np.int32]) -> HeadOutput:
+        self.now_ns += round(self.score_ms * 1e6)
         return self._backend.head(ring_flat, index)
 
     def close(self) -> None:
@@ -110,6 +111,15 @@ def test_frames_go_on_while_a_step_runs(backend: Backend) -> None:
     score = windows.report("a").score
     assert score is not None
     assert score.frame_id == 4
+    overlap.close()
+
+
+def test_a_step_costs_what_encoding_and_scoring_cost(backend: Backend) -> None:
+    windows, overlap = overlap_on(device := Device(backend, 30))
+    device.now_ns, device.score_ms = 10**12, 12.5
+    assert overlap.step(windows.begin(0, {"a": CROPS[0]}, 0, 0), 40) == StepResult(1, 42.5)
+    assert overlap.step(windows.begin(1, {"a": CROPS[1]}, 1, 4), 40) is None  # beside the frames: over the limit
+    assert overlap.collect(wait=True) == StepResult(1, 42.5)
     overlap.close()
 
 

@@ -45,6 +45,10 @@ def test_what_cost_nothing_leaves_room_for_all_and_what_encoded_nobody_says_noth
     assert scheduler.room() is None
     scheduler.spent(1, 0.0)
     assert scheduler.room() == 10_000
+    usual = Scheduler(100.0)
+    usual.spent(1, 10.0)
+    usual.spent(1, 20.0)
+    assert usual.room() == 8  # a fifth of the way from 10 to 20
     steady = Scheduler(10.0, smoothing=0.5)
     steady.spent(1, 2.0)
     steady.spent(2, 8.0)

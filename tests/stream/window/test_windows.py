@@ -237,3 +237,16 @@ def test_relevance_is_never_negative_and_sums_to_one(
     score = windows.report("a").score
     assert score is not None
     np.testing.assert_allclose(score.relevance, meant)
+
+
+@pytest.mark.parametrize(
+    ("cadence", "stride", "hop_s", "delay_s"),
+    [("frames", 1, 0.125, 1.875), ("frames", 2, 0.0625, 1.875), ("snippets", 1, 0.5, 2.25), ("whole", 1, 0.5, 2.0)],
+)
+def test_a_window_says_how_long_it_delays(
+    small_bundle: Callable[[str], Path], cadence: str, stride: int, hop_s: float, delay_s: float
+) -> None:
+    """From the first sample to the sixteenth, and at worst all but one sample of a hop."""
+    backend = open_backend(small_bundle(cadence), "onnxruntime", threads=1)
+    windows = FaceWindows(backend.spec, backend, faces=1, stride=stride)
+    assert (windows.hop_s, windows.delay_s) == pytest.approx((hop_s, delay_s))
