@@ -35,6 +35,9 @@ class StepSampler(Sampler[list[int]]):
         DataError: If the batch cannot be dealt evenly.
     """
 
+    exact = True
+    """A clip's chance follows from the seed, the epoch and its number: an epoch can be taken up anywhere."""
+
     def __init__(
         self,
         size: int,

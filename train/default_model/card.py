@@ -69,14 +69,14 @@ def write_card(labels: tuple[str, ...], provenance: dict[str, Any], metrics: dic
         "",
         *(f"- {line}" for line in licences(provenance["lineage"])),
         f"- Data SHA-256 (archive and table): `{provenance['data_sha256']}`",
-        f"- Seeds: encoder {config['loop']['seed']}, head {provenance['head']['seed']}",
+        f"- Seeds: encoder {config['loop.seed']}, head {provenance['head']['seed']}",
         "- Runs of the encoder and of its teachers, the last of them shipped:",
         *(f"  {_line(row)}" for row in provenance["lineage"]),
         f"- Head: {provenance['head']['steps']} steps on composed clips over frozen features; the known frame truth of "
         "composed clips serves two auxiliary losses",
         "- Disgust and fear are rare (148 and 574 of 25,752): stills are sampled by the power "
-        f"{config['stills']['rare']} of the rarity of the classes that their votes and, with weight "
-        f"{config['stills']['original']}, FER2013's original label name; the targets are not touched. The logits "
+        f"{config['stills.rare']} of the rarity of the classes that their votes and, with weight "
+        f"{config['stills.original']}, FER2013's original label name; the targets are not touched. The logits "
         "of the rare classes are raised towards half an even share of the votes by the power "
         f"{provenance.get('raise_rare', 0)}, the common ones evened out by {provenance.get('even_out', 0)}: "
         "both chosen on dev",

@@ -104,7 +104,11 @@ def _run(name: str, config: StageConfig, recipe: Recipe, given: MakeSettings) ->
     # Landmarks are looked for once, before there are processes; and what is missing is said before it.
     load_split(given.data, "train", given.cache)
     stage = Stage(config, given.data, given.cache, given.run / name, start, teachers, pretrained)
-    return launch(train_stage, stage, world, device)
+    try:
+        return launch(train_stage, stage, world, device)
+    except KeyboardInterrupt:
+        # Its processes were told, too, and end by themselves.
+        return False
 
 
 def choose_faces(stills: Stills, count: int, seed: int) -> Stills:

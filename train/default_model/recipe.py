@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -77,12 +76,6 @@ class StageConfig:
     def shape(self) -> EncoderConfig | SeparableConfig:
         """The shape of the encoder that is trained."""
         return self.residual if self.encoder == "residual" else self.separable
-
-    def to_dict(self) -> dict[str, Any]:
-        """The configuration as JSON-ready values, without the shape of the other encoder."""
-        values = dataclasses.asdict(self)
-        del values["separable" if self.encoder == "residual" else "residual"]
-        return values
 
 
 @dataclass(frozen=True)

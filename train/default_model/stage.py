@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import torch
 from rich.console import Console
 
-from engine.settings import SettingsError
+from engine.settings import SettingsError, values_of
 from engine.spec import SEVEN_CLASSES, CropGeometry
 from train.data.layouts.ferplus import Stills, hold_out, load_split
 from train.data.stills import StillBatches
@@ -20,7 +21,7 @@ from train.models.compact.encoder import FrameClassifier
 from train.models.compact.grow import grown
 from train.models.compact.pretrained import NAME, SHA256, PretrainedError, read_graph, start
 from train.models.compact.separable import SeparableEncoder
-from train.training.distil import StillJudge, StillLesson
+from train.training.distil import StillLesson, judge_stills
 from train.training.distributed import Processes
 from train.training.fit import carry_out
 from train.training.loop import Trainer
@@ -91,7 +92,7 @@ def make_trainer(stage: Stage, stills: Stills, processes: Processes) -> Trainer:
     model = FrameClassifier(build_encoder(config.shape), len(SEVEN_CLASSES)).to(device)
     model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     about: dict[str, Any] = {
-        "config": config.to_dict(),
+        "config": values_of(config),
         "shape": dataclasses.asdict(config.shape),
         "data_sha256": stills.sha256,
         "world": world,
@@ -101,8 +102,8 @@ def make_trainer(stage: Stage, stills: Stills, processes: Processes) -> Trainer:
         about["teachers"] = [teacher.identity for teacher in teachers]
     lesson = StillLesson(config.distil, batches, [teacher.classifier().to(device) for teacher in teachers])
     watched = stills.select(held & stills.usable)
-    judge = StillJudge(model, watched, geometry, processes.rank, world) if len(watched) else None
-    task = Task(model, model, batches, lesson, judge, about, partial=False)
+    judge = functools.partial(judge_stills, model, watched, geometry, processes) if len(watched) else None
+    task = Task(model, model, SEVEN_CLASSES, batches, batches, lesson, judge, about, partial=False)
     return Trainer(config, task, stage.out, processes, Reporter())
 
 

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from engine.settings import values_of
 from engine.spec import SEVEN_CLASSES
 from train.default_model.recipe import BASE, read_stage
 from train.models.compact.encoder import CompactEncoder, FrameClassifier, GreyEncoder
@@ -178,13 +179,8 @@ def summary(run: Trained) -> dict[str, Any]:
     row["start"] = record["start"]["name"] if "start" in record else ""
     if "mean" in record:
         return {**row, "mean": record["mean"]}
-    config, standard = record["config"], json.loads(json.dumps(read_stage(BASE).to_dict()))
-    different = {
-        f"{section}.{key}": value
-        for section in ("stills", "distil", "optim", "loop")
-        for key, value in config[section].items()
-        if value != standard[section][key]
-    }
+    config, standard = record["config"], json.loads(json.dumps(values_of(read_stage(BASE))))
+    different = [f"{key} {value}" for key, value in config.items() if value != standard[key]]
     return {
         **row,
         "epochs": record["epochs"],
@@ -193,6 +189,6 @@ def summary(run: Trained) -> dict[str, Any]:
         "blocks": shape.get("depths") or len(shape["widths"]),
         "dropout": shape["dropout"],
         "teachers": [teacher["name"] for teacher in record.get("teachers", ())],
-        "taught": config["distil"]["teacher"] if record.get("teachers") else 0.0,
-        "settings": ", ".join(f"{key} {value}" for key, value in different.items()),
+        "taught": config["distil.teacher"] if record.get("teachers") else 0.0,
+        "settings": ", ".join(different),
     }

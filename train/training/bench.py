@@ -12,13 +12,12 @@ import time
 from collections.abc import Iterator, Mapping
 from itertools import repeat
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
 from rich.console import Console
 from rich.table import Table
-from torch.utils.data import DataLoader
 
 from engine.backends.runtime import cpu_name
 from engine.settings import SettingsError
@@ -28,7 +27,6 @@ from train.data.loading import StepSampler
 from train.models.registry import build_model
 from train.settings import RunConfig
 from train.training.distributed import Processes
-from train.training.fit import ClipBatches
 from train.training.loop import Trainer, training_mode
 from train.training.objective import ClipLesson, WindowModel
 from train.training.progress import Reporter
@@ -64,9 +62,9 @@ def measure_step(config: RunConfig, processes: Processes, steps: int = 20, warmu
     sampler = StepSampler(loop.batch, loop.batch, loop.accumulate, seed=loop.seed)
     batches = _random_batches(loop.batch // loop.accumulate, spec.samples, spec.crop.size_px, device)
     model = model.to(device)
-    source = ClipBatches(cast("DataLoader[Any]", batches), sampler, device)
-    lesson = ClipLesson(config, model, np.ones(len(spec.labels), np.int64), processes.rank)
-    trainer = Trainer(config, Task(model, WindowModel(model), source, lesson), Path(), processes, Reporter())
+    lesson = ClipLesson(config, model, np.ones(len(spec.labels), np.int64), processes)
+    task = Task(model, WindowModel(model), spec.labels, sampler, batches, lesson)
+    trainer = Trainer(config, task, Path(), processes, Reporter())
     training_mode(trainer.learner)
     taken: list[int] = []
     for step in range(warmup + steps):

@@ -21,7 +21,7 @@ from engine.errors import DferError
 from train.files import replace_file
 
 FORMAT = "dferstream.checkpoint/1"
-_FREE = {"data": ("workers", "root", "verify"), "loop": ("save_steps", "compiled")}
+_FREE = ("data.workers", "data.root", "data.verify", "loop.save_steps", "loop.compiled")
 """Settings that may differ in a resumed run: how clips are loaded may change, what a step computes may not."""
 
 
@@ -165,31 +165,20 @@ def tensors_sha256(tensors: Mapping[str, Tensor]) -> str:
     return digest.hexdigest()
 
 
-def check_same_run(saved: Mapping[str, Any], config: Mapping[str, Any], bounded: bool, path: Path) -> None:
+def check_same_run(saved: Mapping[str, Any], settings: Mapping[str, Any], bounded: bool, path: Path) -> None:
     """Refuse to resume a run with other settings.
 
     Args:
-        saved: Configuration of the checkpoint, as JSON gave it.
-        config: That of now.
+        saved: Settings of the checkpoint by key, as JSON gave them.
+        settings: Those of now.
         bounded: Whether a step depends on how long the run is; else its epochs may change.
         path: The checkpoint, for messages.
 
     Raises:
         CheckpointError: Naming what it was.
     """
-    free = {f"{section}.{key}" for section, keys in _FREE.items() for key in keys}
-    free |= set() if bounded else {"loop.epochs"}
-    was, now = _by_key(saved), _by_key(json.loads(json.dumps(config)))
-    different = [
-        f"{key} was {was.get(key)!r}" for key, value in now.items() if was.get(key) != value and key not in free
-    ]
+    free = _FREE if bounded else (*_FREE, "loop.epochs")
+    now = json.loads(json.dumps(settings))
+    different = [f"{key} was {saved.get(key)!r}" for key in now if saved.get(key) != now[key] and key not in free]
     if different:
         raise CheckpointError(f"{path} is of another configuration: {'; '.join(different)}")
-
-
-def _by_key(values: Mapping[str, Any]) -> dict[str, Any]:
-    """A configuration's values by ``section.key``, or by key where they stand in no section."""
-    found: dict[str, Any] = {}
-    for name, value in values.items():
-        found |= {f"{name}.{key}": each for key, each in value.items()} if isinstance(value, dict) else {name: value}
-    return found

@@ -20,6 +20,7 @@ from train.data.augment.still import crop_matrices, render, swapped
 from train.data.layouts.ferplus import Stills
 from train.data.stills import Rows, StillBatches
 from train.settings import DistilSettings
+from train.training.distributed import Processes
 from train.training.task import Autocast, Moment
 
 _REMEMBERED = 100_000
@@ -129,32 +130,25 @@ class StillLesson:
         return torch.stack(said).mean(0)
 
 
-class StillJudge:
-    """Confusion of a model on undisturbed aligned crops, in full precision.
+def judge_stills(
+    model: nn.Module, stills: Stills, geometry: CropGeometry, processes: Processes, autocast: Autocast
+) -> Tensor:
+    """``(C, C)`` float64 counts of a model's answers to this process's share of the stills, rows true.
 
     Args:
-        model: The model.
+        model: In evaluation mode; it sees undisturbed aligned crops, in full precision whatever the run computes in.
         stills: Stills whose plurality is known.
         geometry: Template of the crop.
-        rank: This process; it judges every `world`-th still.
-        world: How many processes.
+        processes: This process among all.
+        autocast: Not entered.
     """
-
-    labels: tuple[str, ...] = SEVEN_CLASSES
-
-    def __init__(self, model: nn.Module, stills: Stills, geometry: CropGeometry, rank: int = 0, world: int = 1) -> None:
-        mine = stills.select(np.arange(rank, len(stills), world))
-        self.model, self.size_px, self.truth = model, geometry.size_px, mine.plurality
-        self.grey = torch.from_numpy(mine.grey)
-        self.matrices = torch.from_numpy(crop_matrices(mine.points, geometry))
-
-    def __call__(self, device: torch.device, autocast: Autocast) -> Tensor:
-        """``(C, C)`` float64 counts, rows true, columns predicted."""
-        if not len(self.grey):
-            return torch.zeros(len(self.labels), len(self.labels), dtype=torch.float64)
-        predicted = []
-        for first in range(0, len(self.grey), 128):
-            grey, matrices = (some[first : first + 128].to(device) for some in (self.grey, self.matrices))
-            predicted.append(self.model(render(grey, matrices, self.size_px)).argmax(-1).cpu())
-        counts = confusion_matrix(self.truth, torch.cat(predicted).numpy(), len(self.labels))
-        return torch.from_numpy(counts).double()
+    del autocast
+    mine = stills.select(np.arange(processes.rank, len(stills), processes.world))
+    predicted = [np.zeros(0, np.int64)]
+    for first in range(0, len(mine), 128):
+        part = mine.select(np.arange(first, min(first + 128, len(mine))))
+        grey, matrices = torch.from_numpy(part.grey), torch.from_numpy(crop_matrices(part.points, geometry))
+        crops = render(grey.to(processes.device), matrices.to(processes.device), geometry.size_px)
+        predicted.append(model(crops).argmax(-1).cpu().numpy())
+    counts = confusion_matrix(mine.plurality, np.concatenate(predicted), len(SEVEN_CLASSES))
+    return torch.from_numpy(counts).double()

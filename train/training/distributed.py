@@ -6,24 +6,20 @@ import math
 import multiprocessing
 import os
 import shutil
-import signal
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from multiprocessing.process import BaseProcess
-from multiprocessing.queues import SimpleQueue
 from pathlib import Path
-from types import FrameType
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch import distributed as dist
+from torch.multiprocessing.spawn import ProcessException, spawn
 from torch.nn.parallel import DistributedDataParallel
 
-from engine.console import Exit
 from engine.errors import DferError
 from engine.settings import SettingsError
 
@@ -173,8 +169,7 @@ def _joined(mine: Processes, meeting: str | None = None) -> Iterator[Processes]:
 def launch(work: Callable[[Processes, Any], _T], task: Any, world: int, device: torch.device) -> _T:
     """Run a function in this process, or in so many processes that join each other; their cores are shared out.
 
-    On small kernels two processes of one thread are 1.5 times as fast as one process of two threads. Where one process
-    fails, all of them end.
+    On small kernels two processes of one thread are 1.5 times as fast as one process of two threads.
 
     Args:
         work: A function of a module, given its process and `task`.
@@ -186,78 +181,42 @@ def launch(work: Callable[[Processes, Any], _T], task: Any, world: int, device: 
         What `work` returned in the first process.
 
     Raises:
-        DferError: That of the first process that failed with one; of a process that ended otherwise, one that says so.
+        DferError: That of the process that failed, which ends them all.
     """
     if world == 1:
-        return _work(work, task, Processes(0, 1, device), None)
+        return _work(0, work, task, 1, device, None)
     for name, value in _CPU_SETTINGS.items():
         os.environ.setdefault(name, value)
-    context = multiprocessing.get_context("spawn")
-    said: SimpleQueue[_T | DferError] = context.SimpleQueue()
+    said = multiprocessing.get_context("spawn").SimpleQueue()
     with tempfile.TemporaryDirectory(prefix="dfer-train-") as folder:
         meeting = (Path(folder) / "meeting").as_uri()
-        children: list[BaseProcess] = [
-            context.Process(target=_child, args=(work, task, rank, world, device, meeting, said), daemon=True)
-            for rank in range(world)
-        ]
         try:
-            for child in children:
-                child.start()
-            with _forwarded(children):
-                while any(child.is_alive() for child in children) and not any(child.exitcode for child in children):
-                    next((child for child in children if child.is_alive()), children[0]).join(0.5)
-        finally:
-            for child in (child for child in children if child.pid is not None):
-                child.terminate()
-                child.join()
-    if not said.empty():
-        result = said.get()
-        if isinstance(result, DferError):
-            raise result
-        return result
-    codes = [child.exitcode for child in children]
-    if Exit.INTERRUPTED in codes:
-        raise KeyboardInterrupt
-    raise DferError(f"a process of the run ended by itself (exit codes {codes})", "what it said stands above")
+            spawn(_child, (work, task, world, device, meeting, said), world)  # type: ignore[no-untyped-call]
+        except ProcessException as error:
+            if said.empty():
+                raise DferError(f"a process of the run failed: {error}") from error
+    result: _T | DferError = said.get()
+    if isinstance(result, DferError):
+        raise result
+    return result
 
 
-@contextmanager
-def _forwarded(children: Sequence[BaseProcess]) -> Iterator[None]:
-    """Inside, Ctrl-C and SIGTERM are the children's, who save and end by themselves."""
-
-    def forward(_number: int, _frame: FrameType | None) -> None:
-        for child in children:
-            if child.is_alive() and child.pid is not None:
-                os.kill(child.pid, signal.SIGINT)
-
-    kept = {number: signal.signal(number, forward) for number in (signal.SIGINT, signal.SIGTERM)}
+def _child(rank: int, work: Callable[[Processes, Any], Any], *rest: Any) -> None:
+    *given, said = rest
     try:
-        yield
-    finally:
-        for number, handler in kept.items():
-            signal.signal(number, handler)
-
-
-def _child(
-    work: Callable[[Processes, Any], _T], task: Any, rank: int, world: int, device: torch.device, meeting: str,
-    said: SimpleQueue[_T | DferError],
-) -> None:  # fmt: skip
-    # The terminal's Ctrl-C reaches the parent alone, which passes it on: else it would arrive twice.
-    os.setpgrp()
-    mine = Processes(rank, world, torch.device("cuda", rank) if device.type == "cuda" else device)
-    try:
-        result = _work(work, task, mine, meeting)
+        result = _work(rank, work, *given)
     except DferError as error:
         said.put(DferError(error.what, error.remedy))
-        raise SystemExit(Exit.REFUSED) from None
-    except KeyboardInterrupt:
-        raise SystemExit(Exit.INTERRUPTED) from None
-    if mine.first:
+        raise
+    if rank == 0:
         said.put(result)
 
 
-def _work(work: Callable[[Processes, Any], _T], task: Any, mine: Processes, meeting: str | None) -> _T:
-    if mine.device.type == "cpu":
-        torch.set_num_threads(max((os.cpu_count() or 1) // mine.world, 1))
-    with _joined(mine, meeting) as joined:
-        return work(joined, task)
+def _work(
+    rank: int, work: Callable[[Processes, Any], _T], task: Any, world: int, device: torch.device, meeting: str | None
+) -> _T:
+    if device.type == "cpu":
+        torch.set_num_threads(max((os.cpu_count() or 1) // world, 1))
+    own = torch.device("cuda", rank) if device.type == "cuda" and world > 1 else device
+    with _joined(Processes(rank, world, own), meeting) as mine:
+        return work(mine, task)

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 import torch
 from rich.console import Console
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from engine.settings import Layer, SettingsError, load
 from engine.spec import ModelSpec
@@ -29,7 +30,7 @@ from train.training import checkpoint
 from train.training.distributed import Processes
 from train.training.features import cache_features
 from train.training.loop import Trainer
-from train.training.objective import ClipJudge, ClipLesson, WindowModel
+from train.training.objective import ClipLesson, WindowModel, judge_clips
 from train.training.progress import Reporter, display
 from train.training.task import Task
 from train.training.transfer import start_from
@@ -99,7 +100,7 @@ def carry_out(trainer: Trainer, console: Console) -> None:
     if (trainer.out / "state.safetensors").exists():
         trainer.resume()
     progress = trainer.progress
-    done = progress.epoch * trainer.source.steps + progress.step
+    done = progress.epoch * trainer.order.steps + progress.step
     if console.quiet:
         trainer.fit()
     else:
@@ -107,35 +108,6 @@ def carry_out(trainer: Trainer, console: Console) -> None:
             trainer.reporter = shown
             trainer.fit()
     trainer.processes.wait()
-
-
-class ClipBatches:
-    """Batches of clips as the training loop takes them.
-
-    Args:
-        loader: Follows `sampler`.
-        sampler: The order.
-        device: Where batches go.
-    """
-
-    exact = True
-    """Every clip's chance follows from the seed, the epoch and its number."""
-
-    def __init__(self, loader: DataLoader[Any], sampler: StepSampler, device: torch.device) -> None:
-        self.loader, self.sampler, self.device = loader, sampler, device
-
-    @property
-    def steps(self) -> int:
-        """Optimizer steps per epoch."""
-        return self.sampler.steps
-
-    def start(self, epoch: int, step: int = 0) -> None:
-        """Position before the given step of the given epoch."""
-        self.sampler.start(epoch, step)
-
-    def __iter__(self) -> Iterator[Batch]:
-        for batch in cast("Iterable[Batch]", self.loader):
-            yield batch.to(self.device)
 
 
 def first_units(parts: Parts, spec: ModelSpec, clips: int = 32) -> Tensor:
@@ -205,11 +177,10 @@ def make_trainer(config: RunConfig, model: ExpressionModel, parts: Parts, out: P
         watch = cast("Dataset[Sample]", watch_set)
         size = max(1, loop.batch // (loop.accumulate * processes.world))
         validation = evaluation_loader(watch, size, workers, pin, processes.rank, processes.world)
-        judge = ClipJudge(model, cast("Iterable[Batch]", validation))
-    counts = np.bincount(targets, minlength=len(spec.labels))
-    source = ClipBatches(loader, sampler, processes.device)
-    lesson = ClipLesson(config, model, counts, processes.rank)
-    return Trainer(config, Task(model, WindowModel(model), source, lesson, judge), out, processes, Reporter())
+        judge = functools.partial(judge_clips, model, cast("Iterable[Batch]", validation), processes.device)
+    lesson = ClipLesson(config, model, np.bincount(targets, minlength=len(spec.labels)), processes)
+    task = Task(model, WindowModel(model), spec.labels, sampler, loader, lesson, judge)
+    return Trainer(config, task, out, processes, Reporter())
 
 
 def _write_run(

@@ -1,8 +1,8 @@
 """The training loop, the only one: read it top to bottom.
 
-It knows neither clips nor stills. A *source* deals batches, a *lesson* makes a loss of a batch, a *judge* counts right
-answers; all chance is theirs. What is here: epochs and minutes, gradients averaged over micro-batches and processes,
-rates, precision, the moving average of the weights, validation, checkpoints and interrupts.
+It knows neither clips nor stills: batches come in an order, a lesson makes a loss of a batch, a judge counts right
+answers, and all chance is theirs. What is here: epochs and minutes, gradients averaged over micro-batches and
+processes, rates, precision, the moving average of the weights, validation, checkpoints and interrupts.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ import torch
 from torch import Tensor, nn
 
 from calibration.metrics import Scores, score_confusion
-from engine.settings import SettingsError
+from engine.settings import SettingsError, values_of
 from train.files import write_text
 from train.training import checkpoint
 from train.training.distributed import Processes, check_compiler
 from train.training.optimizer import MovingAverage, build_optimizer, rate_factor, set_rates
 from train.training.progress import Reporter
-from train.training.task import Config, Judge, Moment, Task
+from train.training.task import Config, Moment, Task
 
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -62,7 +62,7 @@ class Trainer:
 
     def __init__(self, config: Config, task: Task, out: Path, processes: Processes, reporter: Reporter) -> None:
         self.config, self.task, self.out, self.processes, self.reporter = config, task, out, processes, reporter
-        self.device, self.model, self.source = processes.device, task.model, task.source
+        self.device, self.model, self.order = processes.device, task.model, task.order
         self.optimizer = build_optimizer(self.model, config.optim)
         loop = config.loop
         self.average = MovingAverage(self.model, loop.ema, loop.ema_buffers) if loop.ema else None
@@ -102,7 +102,7 @@ class Trainer:
     def _share(self) -> float:
         """How much of the run is done, [0, 1]; the first process's clock is everyone's."""
         progress, loop = self.progress, self.config.loop
-        done = (progress.epoch + progress.step / self.source.steps) / loop.epochs
+        done = (progress.epoch + progress.step / self.order.steps) / loop.epochs
         now = time.monotonic()
         progress.spent_s, self._since = progress.spent_s + now - self._since, now
         if loop.minutes > 0:
@@ -114,21 +114,21 @@ class Trainer:
     def _train_epoch(self) -> None:
         progress, loop = self.progress, self.config.loop
         training_mode(self.learner)
-        self.source.start(progress.epoch, progress.step)
-        batches = iter(self.source)
-        self.reporter.epoch(progress.epoch, loop.epochs, progress.step, self.source.steps)
+        self.order.start(progress.epoch, progress.step)
+        batches = iter(self.task.batches)
+        self.reporter.epoch(progress.epoch, loop.epochs, progress.step, self.order.steps)
         self.share = self._share()
-        while progress.step < self.source.steps and self.share < 1:
+        while progress.step < self.order.steps and self.share < 1:
             terms = self.step(batches)
             progress.step += 1
             for name, value in terms.items():
                 progress.loss_sum[name] = progress.loss_sum.get(name, 0.0) + value
-            done = progress.epoch * self.source.steps + progress.step
+            done = progress.epoch * self.order.steps + progress.step
             self.reporter.step(done, terms, self.optimizer.param_groups[0]["lr"])
             if self.on_step is not None:
                 self.on_step(done)
             self._stop = self.processes.any(self._stop)
-            if self.source.exact and (self._stop or (loop.save_steps and done % loop.save_steps == 0)):
+            if self.order.exact and (self._stop or (loop.save_steps and done % loop.save_steps == 0)):
                 self.save()
             if self._stop:
                 return
@@ -136,7 +136,7 @@ class Trainer:
     def step(self, batches: Iterator[Any]) -> dict[str, float]:
         """One optimizer step over all micro-batches; the mean of each loss term over them and all processes."""
         loop, progress = self.config.loop, self.progress
-        done = progress.epoch * self.source.steps + progress.step
+        done = progress.epoch * self.order.steps + progress.step
         self.optimizer.zero_grad(set_to_none=True)
         sums: dict[str, Tensor] = {}
         for part in range(loop.accumulate):
@@ -149,7 +149,7 @@ class Trainer:
                 sums[name] = sums.get(name, torch.zeros((), device=self.device)) + value.detach() / loop.accumulate
         # By the time that the gradient took: the last step of a run that minutes bound has the last rate.
         self.share = self._share()
-        set_rates(self.optimizer, rate_factor(self.config.optim, done, self.source.steps, loop.epochs, self.share))
+        set_rates(self.optimizer, rate_factor(self.config.optim, done, self.order.steps, loop.epochs, self.share))
         if self.config.optim.clip_norm:
             self.scaler.unscale_(self.optimizer)
             nn.utils.clip_grad_norm_(self.model.parameters(), self.config.optim.clip_norm)
@@ -181,7 +181,7 @@ class Trainer:
         last = progress.epoch + 1 == loop.epochs or self.share >= 1
         better = False
         if self.task.judge is not None and (last or (progress.epoch + 1) % loop.check_every == 0):
-            result = self.validate(self.task.judge)
+            result = self.validate()
             row |= {"war": result.war, "uar": result.uar}
             figure = {"war": result.war, "uar": result.uar, "mean": (result.war + result.uar) / 2}[loop.monitor]
             better = figure > progress.best
@@ -198,13 +198,14 @@ class Trainer:
         return bool(loop.patience and progress.epoch - 1 - progress.best_epoch >= loop.patience)
 
     @torch.no_grad()
-    def validate(self, judge: Judge) -> Scores:
+    def validate(self) -> Scores:
         """Score what the judge knows with the averaged weights where there is an average."""
+        assert self.task.judge is not None
         with self.averaged():
             self.model.eval()
-            counts = judge(self.device, self.autocast)
+            counts = self.task.judge(self.autocast)
         counts = self.processes.total(counts).cpu()
-        return score_confusion(counts.numpy().astype(np.int64), judge.labels)
+        return score_confusion(counts.numpy().astype(np.int64), self.task.labels)
 
     @contextlib.contextmanager
     def averaged(self) -> Iterator[None]:
@@ -225,7 +226,7 @@ class Trainer:
         moments, numbers = checkpoint.optimizer_tensors(self.optimizer)
         tensors |= moments
         facts: dict[str, Any] = {"progress": dataclasses.asdict(self.progress), "optimizer": numbers}
-        facts |= {"config": self.config.to_dict(), "precision": self.precision, "scaler": self.scaler.state_dict()}
+        facts |= {"config": values_of(self.config), "precision": self.precision, "scaler": self.scaler.state_dict()}
         facts["about"] = self.task.about
         if self.average is not None:
             tensors |= {f"average.{name}": t for name, t in self.average.shadow.items()}
@@ -251,7 +252,7 @@ class Trainer:
         path = self.out / "state.safetensors"
         tensors, facts = checkpoint.load_tensors(path)
         bounded = self.config.optim.schedule in ("cosine", "one-cycle")
-        checkpoint.check_same_run(facts["config"], self.config.to_dict(), bounded, path)
+        checkpoint.check_same_run(facts["config"], values_of(self.config), bounded, path)
         # A trial may turn out differently on a busy machine; what was chosen first holds for the whole run.
         self.precision, self.task.about = facts["precision"], facts["about"]
         own = {n.removeprefix("model."): t for n, t in tensors.items() if n.startswith("model.")}

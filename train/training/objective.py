@@ -17,6 +17,7 @@ from train.data.augment.mixing import mix_clips
 from train.data.dataset import Batch
 from train.models.window import ExpressionModel, WindowOutput
 from train.settings import ObjectiveSettings, RunConfig
+from train.training.distributed import Processes
 from train.training.task import Autocast, Moment
 
 
@@ -107,20 +108,23 @@ class ClipLesson:
         config: The run.
         model: Whose mean and std its clips are normalised with.
         class_counts: ``(C,)`` training clips per class.
-        rank: This process.
+        processes: This process among all.
     """
 
-    def __init__(self, config: RunConfig, model: ExpressionModel, class_counts: np.ndarray, rank: int) -> None:
-        self.config, self.model, self.rank = config, model, rank
+    def __init__(
+        self, config: RunConfig, model: ExpressionModel, class_counts: np.ndarray, processes: Processes
+    ) -> None:
+        self.config, self.model, self.processes = config, model, processes
         self.classes = len(class_counts)
         self.objective = Objective(config.objective, class_counts)
 
     def __call__(self, batch: Batch, learner: nn.Module, moment: Moment) -> dict[str, Tensor]:
         """Terms of the loss, see :class:`Objective`."""
-        seed = self.config.loop.seed
+        seed, rank = self.config.loop.seed, self.processes.rank
         if moment.part == 0:
-            torch.manual_seed(_mix_seed(seed, moment.step, self.rank))
-        rng = np.random.default_rng([seed, 2, moment.step, moment.part, self.rank])
+            torch.manual_seed(_mix_seed(seed, moment.step, rank))
+        batch = batch.to(self.processes.device)
+        rng = np.random.default_rng([seed, 2, moment.step, moment.part, rank])
         targets = soft_targets(batch.target, self.classes, self.config.objective.label_smoothing)
         inputs, targets = mix_clips(normalise(batch.inputs, self.model), targets, self.config.mix, rng)
         with moment.autocast():
@@ -128,30 +132,17 @@ class ClipLesson:
         return self.objective(output, targets, batch.truth, moment.epoch)
 
 
-class ClipJudge:
-    """Confusion of a model on clips.
-
-    Args:
-        model: The model.
-        batches: This process's share of the validation clips.
-    """
-
-    def __init__(self, model: ExpressionModel, batches: Iterable[Batch]) -> None:
-        self.model, self.batches = model, batches
-        self.labels = model.spec().labels
-
-    def __call__(self, device: torch.device, autocast: Autocast) -> Tensor:
-        """``(C, C)`` float64 counts, rows true, columns predicted."""
-        classes = len(self.labels)
-        counts = torch.zeros(classes, classes, dtype=torch.float64)
-        model = WindowModel(self.model)
-        for batch in self.batches:
-            batch = batch.to(device)
-            with autocast():
-                output = model(normalise(batch.inputs, self.model))
-            pairs = batch.target * classes + output.logits.argmax(dim=-1)
-            counts += torch.bincount(pairs.cpu(), minlength=classes**2).reshape(classes, classes)
-        return counts
+def judge_clips(model: ExpressionModel, batches: Iterable[Batch], device: torch.device, autocast: Autocast) -> Tensor:
+    """``(C, C)`` float64 counts of a model's answers to clips, rows true, columns predicted."""
+    classes = len(model.spec().labels)
+    counts = torch.zeros(classes, classes, dtype=torch.float64)
+    for batch in batches:
+        batch = batch.to(device)
+        with autocast():
+            output = WindowModel(model)(normalise(batch.inputs, model))
+        pairs = batch.target * classes + output.logits.argmax(dim=-1)
+        counts += torch.bincount(pairs.cpu(), minlength=classes**2).reshape(classes, classes)
+    return counts
 
 
 def cross_entropy(log_probs: Tensor, targets: Tensor) -> Tensor:

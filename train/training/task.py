@@ -1,13 +1,12 @@
-"""What the training loop is given: a model, a source of batches, a lesson that makes a loss of each, and a judge."""
+"""What the training loop is given: a model, batches in an order, a lesson that makes a loss of each, and a judge."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-import torch
 from torch import Tensor, nn
 
 from train.settings import LoopSettings, OptimSettings
@@ -34,8 +33,8 @@ class Moment:
     autocast: Autocast
 
 
-class Source(Protocol):
-    """Where one process's micro-batches come from."""
+class Order(Protocol):
+    """In which order one process's micro-batches come."""
 
     @property
     def steps(self) -> int:
@@ -43,22 +42,10 @@ class Source(Protocol):
 
     @property
     def exact(self) -> bool:
-        """Whether an epoch can be taken up in its middle: its chance does not run through it."""
+        """Whether an epoch can be taken up in its middle: no chance runs through it."""
 
     def start(self, epoch: int, step: int) -> None:
         """Position before the given step of the given epoch."""
-
-    def __iter__(self) -> Iterator[Any]:
-        """The micro-batches from there to the end of the epoch."""
-
-
-class Judge(Protocol):
-    """Counts right answers."""
-
-    labels: tuple[str, ...]
-
-    def __call__(self, device: torch.device, autocast: Autocast) -> Tensor:
-        """``(C, C)`` float64 counts of this process's share, rows true, columns predicted."""
 
 
 class Config(Protocol):
@@ -72,9 +59,6 @@ class Config(Protocol):
     def optim(self) -> OptimSettings:
         """Optimizer and schedule."""
 
-    def to_dict(self) -> dict[str, Any]:
-        """The whole as JSON-ready values."""
-
 
 @dataclass
 class Task:
@@ -83,17 +67,21 @@ class Task:
     Attributes:
         model: The model, on its device.
         learner: What the lesson calls with a batch; its parameters are the model's.
-        source: Where micro-batches come from.
+        labels: Its classes.
+        order: Where in the data the run stands.
+        batches: This process's micro-batches, from where `order` stands to the end of the epoch.
         lesson: From a micro-batch, the learner and the moment to scalar terms of the loss; ``total`` is minimised.
-        judge: Validates, or None.
+        judge: Validates: ``(C, C)`` float64 counts of this process's share, rows true, columns predicted. Or None.
         about: JSON-ready facts written with the weights.
         partial: Whether a step may leave trained parameters without a gradient.
     """
 
     model: nn.Module
     learner: nn.Module
-    source: Source
+    labels: tuple[str, ...]
+    order: Order
+    batches: Iterable[Any]
     lesson: Callable[[Any, nn.Module, Moment], Mapping[str, Tensor]]
-    judge: Judge | None = None
+    judge: Callable[[Autocast], Tensor] | None = None
     about: Mapping[str, Any] = field(default_factory=dict)
     partial: bool = True

@@ -90,7 +90,7 @@ def test_the_card_names_every_run_and_what_a_teacher_started_from() -> None:
         "mean": {"encoder": 0.25, "distil": 0.75},
     }
     provenance = {
-        "encoder": {"config": {"loop": {"seed": 1}, "stills": {"rare": 0.5, "original": 0.3}}},
+        "encoder": {"config": {"loop.seed": 1, "stills.rare": 0.5, "stills.original": 0.3}},
         "lineage": [first, known, taught, mean], "head": {"seed": 1, "steps": 10}, "encoder_parameters": 1_000_000,
         "head_parameters": 100_000, "data_sha256": "0", "candidates": 1,
     }  # fmt: skip

@@ -12,10 +12,12 @@ from torch.nn import functional
 from engine.spec import CropGeometry
 from tests.train.drawn_stills import TINY, drawn_stills
 from train.data.augment.still import swapped
+from train.data.layouts.ferplus import Stills
 from train.data.stills import Rows, StillBatches
 from train.models.compact.encoder import CompactEncoder, FrameClassifier
 from train.settings import DistilSettings, StillSettings
-from train.training.distil import Replay, StillJudge, StillLesson
+from train.training.distil import Replay, StillLesson, judge_stills
+from train.training.distributed import Processes
 from train.training.task import Moment
 
 CPU = torch.device("cpu")
@@ -161,10 +163,12 @@ def test_processes_judge_every_still_once() -> None:
     stills = drawn_stills(40)
     stills = stills.select(stills.usable)
     model, geometry = _model().eval(), CropGeometry(size_px=40)
-    with torch.no_grad():
-        whole = StillJudge(model, stills, geometry)(CPU, contextlib.nullcontext)
-        shares = [StillJudge(model, stills, geometry, rank, 3)(CPU, contextlib.nullcontext) for rank in range(3)]
+
+    def judged(some: Stills, rank: int, world: int) -> torch.Tensor:
+        with torch.no_grad():
+            return judge_stills(model, some, geometry, Processes(rank, world, CPU), contextlib.nullcontext)
+
+    whole = judged(stills, 0, 1)
     assert whole.sum() == len(stills) > 3
-    assert torch.equal(torch.stack(shares).sum(0), whole)
-    none = StillJudge(model, stills.select(stills.votes[:, 0] < 0), geometry)
-    assert none(CPU, contextlib.nullcontext).sum() == 0
+    assert torch.equal(torch.stack([judged(stills, rank, 3) for rank in range(3)]).sum(0), whole)
+    assert judged(stills.select(stills.votes[:, 0] < 0), 0, 1).sum() == 0

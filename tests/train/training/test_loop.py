@@ -64,7 +64,7 @@ def test_an_interrupted_and_resumed_run_is_the_unbroken_run(
 
     def interrupted_step(self: Trainer, batches: Any) -> dict[str, float]:
         terms = step(self, batches)
-        if self.progress.epoch * self.source.steps + self.progress.step + 1 == stop_at:
+        if self.progress.epoch * self.order.steps + self.progress.step + 1 == stop_at:
             os.kill(os.getpid(), signal.SIGINT)
         return terms
 
