@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from engine.bundle import softmax
 from engine.errors import DferError
 
 FORMAT = "dferstream.calibration"
@@ -28,13 +29,6 @@ Floats = npt.NDArray[np.floating]
 
 class CalibrationError(DferError):
     """A calibration that cannot be used, or answers that none can be made or measured from; which field or row."""
-
-
-def softmax(logits: Floats) -> npt.NDArray[np.float64]:
-    """Softmax over the last axis in float64: (..., C) to (..., C), each row sums to 1."""
-    scores = np.asarray(logits, dtype=np.float64)
-    powers = np.exp(scores - scores.max(axis=-1, keepdims=True))
-    return np.asarray(powers / powers.sum(axis=-1, keepdims=True))
 
 
 @dataclass(frozen=True)

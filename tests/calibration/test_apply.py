@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from calibration.apply import Calibration, CalibrationError, load, softmax
+from calibration.apply import Calibration, CalibrationError, load
 from calibration.neutral import NeutralBaseline, NeutralSettings
+from engine.bundle import softmax
 from engine.spec import SEVEN_CLASSES
 
 S = 1_000_000_000
