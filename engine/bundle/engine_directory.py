@@ -18,6 +18,7 @@ from typing import Any
 from engine.bundle.artefact import Artefact
 from engine.bundle.bundle import MANIFEST, Bundle, read_spec
 from engine.bundle.files import BundleError, ManifestFormat, encode_manifest, verify_file
+from engine.files import write_bytes
 
 ENGINE_MANIFEST = "engine.json"
 FORMAT = ManifestFormat(
@@ -135,9 +136,7 @@ def adopt(engine: EngineDirectory, runtime: Mapping[str, str], gate: Mapping[str
         gate: The gate's figures of here.
     """
     values = {**_read(engine.path), "runtime": dict(runtime), "gate": dict(gate)}
-    scratch = engine.path / f".{ENGINE_MANIFEST}.new"
-    scratch.write_bytes(encode_manifest(values))
-    scratch.replace(engine.path / ENGINE_MANIFEST)
+    write_bytes(engine.path / ENGINE_MANIFEST, encode_manifest(values))
 
 
 def _read(root: Path) -> dict[str, Any]:

@@ -15,6 +15,7 @@ import msgspec
 
 from engine.arguments import count, seconds
 from engine.console import Exit
+from engine.files import write_text
 from engine.settings import SettingsError
 from stream.assemble import build_pipeline, load_model, warm_up
 from stream.camera.camera import Camera
@@ -129,6 +130,4 @@ def _sinks(args: argparse.Namespace, settings: Settings, publisher: Publisher) -
 
 
 def _write_stats(path: Path, last: Status) -> None:
-    partial = path.with_name(path.name + ".partial")
-    partial.write_bytes(json.dumps(msgspec.to_builtins(last), indent=2).encode() + b"\n")
-    partial.replace(path)
+    write_text(path, json.dumps(msgspec.to_builtins(last), indent=2) + "\n")

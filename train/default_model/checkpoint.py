@@ -9,15 +9,14 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
 from engine.spec import SEVEN_CLASSES
-from train.files import replace_file
 from train.models.compact.encoder import CompactEncoder, EncoderConfig, EncoderShape, FrameClassifier, GreyEncoder
 from train.models.compact.grow import blended
 from train.models.compact.separable import SeparableConfig, SeparableEncoder
-from train.training.checkpoint import CheckpointError
+from train.training.checkpoint import CheckpointError, write_safetensors
 
 __all__ = [
     "CheckpointError", "average_ends", "blend_runs", "build_encoder", "name_of", "read_average", "read_classifier",
@@ -112,7 +111,7 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], record: dict[str, A
     """
     apart = {name: tensor.contiguous().clone() for name, tensor in tensors.items()}
     about = None if record is None else {"record": json.dumps(record)}
-    replace_file(path, lambda temporary: save_file(apart, temporary, about))
+    write_safetensors(path, apart, about)
 
 
 def build_encoder(shape: EncoderShape) -> GreyEncoder:

@@ -16,11 +16,11 @@ from safetensors.torch import load_file
 from torch import Tensor, distributed
 from torch.nn import functional
 
+from engine.files import write_text
 from engine.spec import SEVEN_CLASSES, CropGeometry
 from train.data.augment.still import AugmentConfig, augment, crop_matrices, render, swapped
 from train.data.layouts.ferplus import Stills
 from train.default_model.checkpoint import build_encoder, read_average, read_record, write_tensors
-from train.files import write_text
 from train.models.compact.encoder import EncoderShape, FrameClassifier
 from train.models.compact.grow import grown
 from train.models.compact.pretrained import PretrainedError, read_graph, start

@@ -23,11 +23,11 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from calibration.metrics import Scores, score_confusion
+from engine.files import write_text
 from engine.settings import SettingsError
 from train.data.augment.mixing import mix_clips
 from train.data.dataset import Batch
 from train.data.loading import StepSampler
-from train.files import write_text
 from train.models.window import ExpressionModel, WindowOutput
 from train.settings import RunConfig
 from train.training import checkpoint
