@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all: the one writer of every program.
+"""Files that are written whole or not at all, and read within bounds: the one writer and the one reader.
 
 A link keeps pointing where it did, and its target is what is replaced. What is no file (a pipe, ``/dev/null``,
 ``/dev/stdout``) is written into, never replaced.
@@ -13,6 +13,7 @@ import stat
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import BinaryIO
 
 from engine.errors import DferError
 
@@ -89,6 +90,43 @@ def write_bytes(path: Path, data: bytes) -> None:
         DferError: If it cannot be written.
     """
     replace_file(path, lambda temporary: temporary.write_bytes(data), flush=False)
+
+
+def read_file(path: Path, most_bytes: int, pipes: bool = False) -> bytes:
+    """What a file holds, never more than a bound, and never waiting for what is no file.
+
+    Args:
+        path: The file.
+        most_bytes: More than this is refused.
+        pipes: Take a pipe too, as in ``--config <(…)``; then it waits for whoever writes it.
+
+    Raises:
+        OSError: If it cannot be read, is larger, or is no regular file.
+    """
+    with open_file(path, pipes) as stream:
+        data = stream.read(most_bytes + 1)
+    if len(data) > most_bytes:
+        raise OSError(errno.EFBIG, f"larger than {most_bytes >> 10} KiB", str(path))
+    return data
+
+
+def open_file(path: Path, pipes: bool = False) -> BinaryIO:
+    """A regular file, open for reading.
+
+    Args:
+        path: The file.
+        pipes: Take a pipe too.
+
+    Raises:
+        OSError: If it cannot be opened or is no regular file; a pipe that nobody writes is not waited for.
+    """
+    if pipes and path.is_fifo():
+        return path.open("rb")
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "not a regular file", str(path))
+    return os.fdopen(descriptor, "rb")
 
 
 def _target(path: Path) -> Path | None:
