@@ -20,6 +20,7 @@ import torch
 
 from engine.backends import open_backend
 from engine.console import Exit
+from engine.files import write_text
 from engine.spec import SEVEN_CLASSES
 from train.data.augment.compose import build_bank
 from train.data.layouts.ferplus import Stills, hold_out, load_split
@@ -30,7 +31,6 @@ from train.default_model.recipe import FILES, MakeSettings, Recipe, StageConfig,
 from train.default_model.ship import complete, read_model, save_head, ship
 from train.default_model.stage import Stage, train_stage
 from train.default_model.weights import lineage, read_run, write_average, write_blend
-from train.files import write_text
 from train.models.compact.pretrained import REMEDY, PretrainedError, read_graph
 from train.training.checkpoint import load_tensors, save_tensors
 from train.training.distributed import check_compiler, choose_device, launch
