@@ -8,7 +8,8 @@ import time
 import cv2
 import numpy as np
 
-from stream.camera.driver import Opened, Raw, SourceLost
+from stream.camera.driver import FrameLost, Opened, Raw, SourceLost, check_size
+from stream.camera.drivers.jpeg import decode_jpeg, jpeg_size
 from stream.camera.settings import CameraSettings
 from stream.camera.uri import SourceUri
 
@@ -19,6 +20,8 @@ _OPTIONS = {
     "rtsp": "rtsp_transport;tcp|fflags;nobuffer|flags;low_delay",
 }
 
+_MOTION_JPEG = cv2.VideoWriter.fourcc(*"MJPG")
+
 
 class NetworkDriver:
     """A stream, drained as fast as it comes: a slow reader of FFMPEG's own queue saw frames 4 s old."""
@@ -27,6 +30,7 @@ class NetworkDriver:
         self._uri = uri
         self._settings = settings
         self._capture: cv2.VideoCapture | None = None
+        self._packets = False
 
     def open(self) -> Opened:
         """Connect."""
@@ -43,9 +47,13 @@ class NetworkDriver:
             capture.release()
             raise SourceLost(f"{self._uri} does not answer with a video stream: check address, network and credentials")
         self._capture = capture
+        size = (int(capture.get(cv2.CAP_PROP_FRAME_WIDTH)), int(capture.get(cv2.CAP_PROP_FRAME_HEIGHT)))
+        # OpenCV squashes every later frame to the size of the first. Motion JPEG is therefore taken as packets, each of
+        # which says its own size.
+        jpeg = int(capture.get(cv2.CAP_PROP_FOURCC)) == _MOTION_JPEG
+        self._packets = jpeg and bool(capture.set(cv2.CAP_PROP_FORMAT, -1))
         return Opened(
-            int(capture.get(cv2.CAP_PROP_FRAME_WIDTH)),
-            int(capture.get(cv2.CAP_PROP_FRAME_HEIGHT)),
+            *size,
             float(capture.get(cv2.CAP_PROP_FPS)),
         )
 
@@ -55,6 +63,13 @@ class NetworkDriver:
         good, image = self._capture.read()
         if not good or image is None:
             raise SourceLost(f"{self._uri} gives no more frames")
+        if self._packets:
+            packet = image.tobytes()
+            size = jpeg_size(packet)
+            if size is None:
+                raise FrameLost("a JPEG frame is damaged beyond decoding")
+            check_size(*size)
+            image = decode_jpeg(packet)
         return Raw(np.asarray(image, np.uint8), time.monotonic_ns(), "arrival")
 
     def close(self) -> None:
