@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import http.server
 import threading
 from collections.abc import Callable, Iterable, Iterator
@@ -23,7 +24,7 @@ def jpeg(width: int, height: int, level: int = 200) -> bytes:
 
 
 class ScriptedCamera(http.server.ThreadingHTTPServer):
-    """Streams ``parts`` on ``/video`` and answers every path of ``redirects`` with 302."""
+    """Streams ``parts`` on every path, or gives ``text``; ``redirects`` go elsewhere; ``credentials`` may be wanted."""
 
     daemon_threads = True
     block_on_close = False
@@ -34,6 +35,8 @@ class ScriptedCamera(http.server.ThreadingHTTPServer):
         self.gone = threading.Event()
         self.asked: list[str] = []
         self.connections = 0
+        self.credentials = ""
+        self.text = ""
 
     def url(self, path: str = "/video") -> str:
         """A URL of this camera."""
@@ -45,6 +48,20 @@ class _Stream(http.server.BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         self.server.asked.append(self.path)
+        wanted = base64.b64encode(self.server.credentials.encode()).decode()
+        if self.server.credentials and self.headers.get("Authorization") != f"Basic {wanted}":
+            self.send_response(401)
+            self.send_header("WWW-Authenticate", 'Basic realm="camera"')
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+            return
+        if self.server.text:
+            self.send_response(200)
+            self.send_header("Content-Type", "application/vnd.apple.mpegurl")
+            self.send_header("Content-Length", str(len(self.server.text)))
+            self.end_headers()
+            self.wfile.write(self.server.text.encode())
+            return
         if self.path in self.server.redirects:
             self.send_response(302)
             self.send_header("Location", self.server.redirects[self.path])
