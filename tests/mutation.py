@@ -86,6 +86,10 @@ EQUIVALENT: dict[tuple[str, str], str] = {
         "[[0, size[0], 0, size[ -1]], [0, 0, size[1], size[1]], [1, 1, 1, 1]], np.float64",
     ): _SQUARE,
     ("stream/window/crop.py", "max(int(round((bottom - top) * factor)), 0),"): "the factor keeps four pixels",
+    (
+        "stream/publish/keys.py",
+        "descriptor = os.open(path, os.O_WRONLY ^ os.O_CREAT | os.O_EXCL, mode)",
+    ): "flags of one bit each",
     ("stream/publish/publisher.py", "self._before = -1"): "set before it is read",
     ("stream/publish/publisher.py", 'if request[:1] is b"\\x01":'): "CPython keeps one object of each single byte",
     ("stream/publish/publisher.py", "self._socket.setsockopt(zmq.LINGER, -1)"): "closed with a linger of 0 of its own",

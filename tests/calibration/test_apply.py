@@ -108,7 +108,7 @@ def test_the_baseline_is_opt_in_and_needs_a_reference() -> None:
     assert [off.step("f", np.ones(7), t * S) for t in range(10)] == [None] * 10
     with pytest.raises(CalibrationError, match="needs a bundle calibrated with neutral faces"):
         NeutralBaseline(NeutralSettings(enabled=True), None)
-    for bad in ({"seconds": 0.0}, {"bound": 5.0}):
+    for bad in ({"seconds": 0.0}, {"seconds": 61.0}, {"bound": 5.0}, {"bound": 0.0}):
         with pytest.raises(CalibrationError, match="neutral"):
             NeutralSettings(**bad)  # type: ignore[arg-type]
 

@@ -71,6 +71,13 @@ def test_groups_stay_together_and_folds_are_even(groups: list[int], count: int, 
     np.testing.assert_array_equal(fold, temperature.folds(array, count, seed))
 
 
+def test_the_largest_groups_are_dealt_first_each_to_the_emptiest_fold() -> None:
+    groups = np.repeat(np.arange(5), [2, 3, 4, 5, 6])
+    for seed in range(5):
+        # 6 | 5, then 4 to the second, 3 to the first, and 2 to either.
+        assert sorted(np.bincount(temperature.folds(groups, 2, seed))) == [9, 11]
+
+
 def test_cross_fitting_never_sees_the_fold_it_judges() -> None:
     logits, labels = sample(5, 500, sharpness=4)
     groups = np.arange(500) // 5

@@ -122,8 +122,12 @@ def test_percentiles_are_of_the_resamples_unless_centred_and_undefined_ones_are_
     assert np.isnan([unknown.low, unknown.high]).all()
     (partly,) = metrics.bootstrap(lambda rows: [1.0 if 0 in rows else float("nan")], 5, draws=50)
     assert (partly.value, partly.low, partly.high) == (1, 1, 1)
-    low = metrics.bootstrap(lambda rows: [float((rows == 0).mean())], 50, draws=100, centred=True)[0].low
-    assert low == 0  # a share that cannot be negative
+
+    def smaller_on_the_whole(rows: Rows) -> list[float]:
+        return [0.1 if (rows == np.arange(50)).all() else rows[0] / 50]
+
+    (share,) = metrics.bootstrap(smaller_on_the_whole, 50, draws=200, centred=True)
+    assert (share.value, share.low) == (0.1, 0)  # a figure is never negative
 
 
 def test_intervals_hold_the_stated_share_of_the_resamples() -> None:

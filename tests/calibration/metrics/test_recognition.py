@@ -64,4 +64,6 @@ def test_mean_and_sd_over_folds() -> None:
     assert mean == pytest.approx(0.72)
     assert deviation == pytest.approx(0.02)
     assert metrics.mean_and_sd([0.7, 0.72]).sd == pytest.approx(0.02 / np.sqrt(2))
-    assert np.isnan(metrics.mean_and_sd([0.7]).sd)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert np.isnan(metrics.mean_and_sd([0.7]).sd)

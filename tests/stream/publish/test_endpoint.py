@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from stream.publish import endpoint as endpoints
+from stream.publish import keys
 from stream.publish.endpoint import EndpointError
 from stream.publish.publisher import Publisher
 
@@ -32,6 +33,25 @@ from stream.publish.publisher import Publisher
 def test_an_endpoint_that_will_not_do_is_refused_with_the_remedy(uri: str, words: str) -> None:
     with pytest.raises(EndpointError, match=words):
         Publisher("cam1", uri)
+
+
+@pytest.mark.parametrize("given", ["secret_key", "allowed_keys"])
+def test_beyond_this_machine_one_of_the_keys_is_not_enough(tmp_path: Path, given: str) -> None:
+    pair = keys.generate(tmp_path, "cam1")
+    secret, allowed = (pair.secret, None) if given == "secret_key" else (None, tmp_path)
+    with pytest.raises(EndpointError, match="needs keys; make them with"):
+        Publisher("cam1", "tcp://0.0.0.0:*", secret, allowed)
+
+
+def test_the_last_port_can_be_bound() -> None:
+    assert endpoints.parse("tcp://127.0.0.1:65535").local
+    with pytest.raises(EndpointError, match="ports end at 65535"):
+        endpoints.parse("tcp://127.0.0.1:65536")
+
+
+def test_a_socket_that_vanished_is_no_source(tmp_path: Path) -> None:
+    (tmp_path / "cam1.ipc").symlink_to(tmp_path / "gone")
+    assert endpoints.default_connect("", tmp_path) == endpoints.DEFAULT_TCP
 
 
 def test_the_default_endpoint_is_the_runtime_directory_where_it_is_ours(tmp_path: Path) -> None:

@@ -285,6 +285,11 @@ def test_a_status_counts_from_nothing() -> None:
     assert [tree[f"{name}_total"] for name in counts] == [0] * 6
 
 
+def test_a_window_has_no_gaps_unless_told() -> None:
+    tree = json.loads(wire.encode(plain_faces(faces=[plain_face()])))
+    assert tree["faces"][0]["window"] == {"n": 16, "need": 16, "span_ms": 1875.0, "gaps": 0}
+
+
 def test_an_event_nobody_knows_is_refused() -> None:
     with pytest.raises(m.MessageError, match="event must be one of .*not 'party'"):
         wire.encode(m.Event(source="cam1", session="s", seq=1, boot_id="b", t_publish_ns=1, event="party"))
