@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from engine.bundle import softmax
 from engine.errors import DferError
 
 FORMAT = "dferstream.calibration"
@@ -28,13 +29,6 @@ Floats = npt.NDArray[np.floating]
 
 class CalibrationError(DferError):
     """A calibration that cannot be used, or answers that none can be made or measured from; which field or row."""
-
-
-def softmax(logits: Floats) -> npt.NDArray[np.float64]:
-    """Softmax over the last axis in float64: (..., C) to (..., C), each row sums to 1."""
-    scores = np.asarray(logits, dtype=np.float64)
-    powers = np.exp(scores - scores.max(axis=-1, keepdims=True))
-    return np.asarray(powers / powers.sum(axis=-1, keepdims=True))
 
 
 @dataclass(frozen=True)
@@ -131,12 +125,13 @@ class Calibration:
         Raises:
             CalibrationError: On a newer format, missing fields, or labels that are not the bundle's in its order.
         """
-        if values.get("format") != FORMAT:
-            raise CalibrationError(f"not a calibration: format is {values.get('format')!r}, expected {FORMAT!r}")
+        said = values.get("format") if isinstance(values, Mapping) else None
+        if said != FORMAT:
+            raise CalibrationError(f"not a calibration: format is {said!r}, expected {FORMAT!r}")
         version = values.get("format_version")
         if not isinstance(version, int) or version > FORMAT_VERSION:
             raise CalibrationError(f"calibration format {version} is newer than {FORMAT_VERSION}", "update dferstream")
-        if list(values.get("labels", ())) != list(labels):
+        if values.get("labels") != list(labels):
             raise CalibrationError(
                 f"calibration is for classes {values.get('labels')}, the bundle has {list(labels)}",
                 "run `dfer-calibrate fit` on this bundle, or `dfer-calibrate remove` it",
@@ -153,7 +148,7 @@ class Calibration:
                 metrics=values.get("metrics", {}),
                 provenance=values.get("provenance", {}),
             )
-        except (KeyError, TypeError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise CalibrationError(f"calibration is incomplete or of the wrong type: {error!r}") from error
 
 

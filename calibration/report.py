@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +9,7 @@ from calibration import metrics
 from calibration.apply import CalibrationError
 from calibration.data import Heldout
 from calibration.evaluate import Judged
+from engine.files import replace_file
 
 
 def draw(folder: Path, rows: Heldout, judged: list[Judged], threshold: float | None = None) -> list[Path]:
@@ -76,13 +75,5 @@ def _risk_coverage(figure: Any, rows: Heldout, judged: list[Judged], threshold: 
 
 
 def _save(figure: Any, path: Path) -> Path:
-    handle, name = tempfile.mkstemp(suffix=".png", dir=path.parent)
-    os.close(handle)
-    try:
-        figure.savefig(name, dpi=120)
-        Path(name).chmod(0o644)
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink()
-        raise
+    replace_file(path, lambda temporary: figure.savefig(temporary, dpi=120))
     return path

@@ -33,6 +33,14 @@ _SPELLINGS: dict[str, str] = {
     "disappointment": "disappointment", "disappointed": "disappointment",
 }  # fmt: skip
 
+MOST_SAMPLES = 4096
+"""Most samples one score looks at: over 8 minutes at 8 Hz."""
+MOST_RING_NUMBERS = 1 << 24
+"""Most numbers of one face's ring of features: 64 MiB in float32."""
+MOST_UNIT_BYTES = 1 << 27
+"""Most bytes of one unit's crops: 42 of 1024 px."""
+_MOST_CHARACTERS = 128
+
 CLIP_MEAN: tuple[float, float, float] = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD: tuple[float, float, float] = (0.26862954, 0.26130258, 0.27577711)
 
@@ -81,9 +89,14 @@ class CropGeometry:
     border: str = "replicate"
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "template", tuple((float(x), float(y)) for x, y in self.template))
-        if not 16 <= self.size_px <= 1024:
-            raise SpecError(f"crop.size_px must be 16..1024, not {self.size_px}")
+        try:
+            object.__setattr__(self, "template", tuple((float(x), float(y)) for x, y in self.template))
+        except (TypeError, ValueError, OverflowError):
+            raise SpecError(f"crop.template must be points (x, y), not {self.template!r:.80}") from None
+        if not _whole(self.size_px) or not 16 <= self.size_px <= 1024:
+            raise SpecError(f"crop.size_px must be 16..1024, not {self.size_px!r:.40}")
+        if not all(math.isfinite(x) and math.isfinite(y) for x, y in self.template):
+            raise SpecError(f"crop.template must be finite numbers, not {self.template}")
         if len(self.template) != 5:
             raise SpecError(f"crop.template needs 5 points, not {len(self.template)}")
         if self.border not in ("replicate", "black"):
@@ -128,23 +141,40 @@ class ModelSpec:
     def __post_init__(self) -> None:
         for name in ("labels", "mean", "std"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
+        for text in (self.name, *self.labels):
+            if not isinstance(text, str) or len(text) > _MOST_CHARACTERS or not text.isprintable():
+                raise SpecError(
+                    f"name and labels must be printable text of at most {_MOST_CHARACTERS} characters, not {text!r:.80}"
+                )
         if isinstance(self.crop, Mapping):
             object.__setattr__(self, "crop", _from_mapping(CropGeometry, self.crop, "crop"))
+        if not isinstance(self.crop, CropGeometry):
+            raise SpecError(f"crop must be a table, not {self.crop!r:.40}")
         if not self.name:
             raise SpecError("name must not be empty")
         if len(self.labels) < 2 or len(set(self.labels)) != len(self.labels):
             raise SpecError(f"labels must be two or more different names, not {self.labels}")
         for name in ("unit", "window", "hop", "feature"):
             value = getattr(self, name)
-            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-                raise SpecError(f"{name} must be a whole number of at least 1, not {value!r}")
+            if not _whole(value) or value < 1:
+                raise SpecError(f"{name} must be a whole number of at least 1, not {value!r:.40}")
+        for name, items, most in (
+            ("unit × window", self.unit * self.window, MOST_SAMPLES),
+            ("window × feature", self.window * self.feature, MOST_RING_NUMBERS),
+            ("unit × crop.size_px² × 3", self.unit * self.crop.size_px**2 * 3, MOST_UNIT_BYTES),
+        ):
+            if items > most:
+                raise SpecError(f"{name} must be at most {most}, not {items}")
+        if not isinstance(self.has_now, bool):
+            raise SpecError(f"has_now must be true or false, not {self.has_now!r:.40}")
         if self.window > 1 and self.hop != self.unit:
             raise SpecError(f"hop must equal unit ({self.unit}) where window > 1, not {self.hop}")
         if self.hop > self.unit * self.window:
             raise SpecError(f"hop {self.hop} is longer than the window of {self.unit * self.window} samples")
-        if not (math.isfinite(self.sample_hz) and 0 < self.sample_hz <= 240):
-            raise SpecError(f"sample_hz must be in (0, 240], not {self.sample_hz}")
-        if len(self.mean) != 3 or len(self.std) != 3 or min(self.std) <= 0:
+        if not (_finite(self.sample_hz) and 0 < self.sample_hz <= 240):
+            raise SpecError(f"sample_hz must be in (0, 240], not {self.sample_hz!r:.40}")
+        three = len(self.mean) == len(self.std) == 3 and all(map(_finite, (*self.mean, *self.std)))
+        if not three or min(self.std) <= 0:
             raise SpecError("mean and std need three numbers each, std above 0")
         if self.feature_dtype not in ("float32", "float16"):
             raise SpecError(f"feature_dtype must be 'float32' or 'float16', not {self.feature_dtype!r}")
@@ -174,6 +204,15 @@ class ModelSpec:
         return spec
 
 
+def _whole(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _finite(value: object) -> bool:
+    # Compared rather than given to math.isfinite, which a whole number too large for a float overflows.
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= 1e300
+
+
 def _from_mapping(cls: type[Any], values: Mapping[str, Any], where: str) -> Any:
     known = {f.name for f in dataclasses.fields(cls)}
     unknown = sorted(set(values) - known)
@@ -181,5 +220,5 @@ def _from_mapping(cls: type[Any], values: Mapping[str, Any], where: str) -> Any:
         raise SpecError(f"{where} has unknown keys {unknown}", f"known: {sorted(known)}")
     try:
         return cls(**values)
-    except TypeError as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise SpecError(f"{where} is incomplete or of the wrong type: {error}") from error

@@ -6,6 +6,7 @@ camera says how it is, the pipeline what a frame shows, health how the whole is.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -86,6 +87,7 @@ class Daemon:
         self._next_status_ns = self._next_no_frame_ns = now_ns
         self._live = False
         self._note: str | None = None
+        self._said: deque[str] = deque(maxlen=8)
         if model.backend.degraded:
             self._health.degraded.add("backend")
             self._note = model.backend.reason
@@ -106,8 +108,11 @@ class Daemon:
         """
         self._hearts.beat("camera", now_ns)
         if frame is not None:
-            return self._with_frame(frame, now_ns, camera)
-        return [] if camera.state in ("ok", "ended") else self._without_frame(now_ns, camera)
+            messages = self._with_frame(frame, now_ns, camera)
+        else:
+            messages = [] if camera.state in ("ok", "ended") else self._without_frame(now_ns, camera)
+        self._say(camera)
+        return messages
 
     def status_due(self, now_ns: int) -> bool:
         """Whether it is time for :meth:`status`."""
@@ -167,6 +172,12 @@ class Daemon:
         due_ns = self._next_status_ns if self._live else min(self._next_status_ns, self._next_no_frame_ns)
         return min(max((due_ns - now_ns) / 1e9, 0.001), LONGEST_WAIT_S)
 
+    def _say(self, camera: CameraReport) -> None:
+        """Log what the camera says of a loss or a frame, once until it is lost anew."""
+        if camera.message and camera.state != "ended" and camera.message not in self._said:
+            self._said.append(camera.message)
+            self._log("camera", source=self._envelope.source, state=camera.state, message=camera.message)
+
     def _with_frame(self, frame: Frame, now_ns: int, camera: CameraReport) -> list[Message]:
         self._health.captured(now_ns)
         messages: list[Message] = []
@@ -194,6 +205,7 @@ class Daemon:
         messages: list[Message] = []
         if self._live:
             self._live = False
+            self._said.clear()
             self._pipeline.reset()
             messages.append(self._envelope.event("camera_lost", now_ns))
             self._next_no_frame_ns = now_ns

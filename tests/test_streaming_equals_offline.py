@@ -12,9 +12,8 @@ import numpy as np
 import pytest
 import torch
 
-from calibration.apply import softmax
 from engine.backends import open_backend
-from engine.bundle import Bundle
+from engine.bundle import Bundle, softmax
 from engine.spec import ModelSpec
 from stream.window.windows import FaceWindows
 from train.bundle.random_bundle import random_bundle, smooth_crops

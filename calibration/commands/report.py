@@ -12,6 +12,7 @@ from calibration.commands import heldout
 from calibration.report import draw
 from engine.bundle import Bundle
 from engine.console import Exit
+from engine.files import write_text
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -32,7 +33,7 @@ def run(args: argparse.Namespace) -> int:
     if args.out is not None:
         for path in draw(args.out, rows, judged, stored.threshold):
             print(path, file=sys.stderr)
-        (args.out / "report.json").write_text(text + "\n", "utf-8")
+        write_text(args.out / "report.json", text + "\n")
     if args.json:
         print(text)
     else:

@@ -12,6 +12,7 @@ from engine.backends.protocol import BackendError
 from engine.backends.tensorrt import Log, require
 from engine.build.options import BuildOptions
 from engine.bundle.bundle import Bundle
+from engine.files import write_bytes
 from engine.graph import convert
 from engine.graph import onnx_file as graph
 from engine.graph.check import check_form
@@ -104,11 +105,5 @@ def _build_plan(path: Path, shapes: dict[str, tuple[tuple[int, ...], ...]], opti
         raise BackendError(f"TensorRT cannot build {path.name}{log.reason()}")
     if cache is not None and options.timing_cache is not None:
         kept = require(config.get_timing_cache(), "get_timing_cache", log)
-        _replace(options.timing_cache, bytes(require(kept.serialize(), "serialize of the timing cache", log)))
+        write_bytes(options.timing_cache, bytes(require(kept.serialize(), "serialize of the timing cache", log)))
     return bytes(plan)
-
-
-def _replace(path: Path, content: bytes) -> None:
-    scratch = path.with_name(f".{path.name}.new")
-    scratch.write_bytes(content)
-    scratch.replace(path)

@@ -9,7 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from engine.bundle.files import MOST_JSON_BYTES, BundleError
 from engine.bundle.golden import Golden
+from engine.files import read_file
 from engine.spec import ModelSpec
 
 
@@ -50,8 +52,17 @@ class Artefact(ABC):
         return Golden.load(self.path / "golden.npz")
 
     def calibration(self) -> dict[str, Any] | None:
-        """What ``dfer-calibrate`` stored, or None."""
+        """What ``dfer-calibrate`` stored, or None.
+
+        Raises:
+            BundleError: If it is no JSON.
+        """
         if "calibration.json" not in self.files:
             return None
-        values: dict[str, Any] = json.loads((self.path / "calibration.json").read_text("utf-8"))
+        try:
+            values: dict[str, Any] = json.loads(read_file(self.path / "calibration.json", MOST_JSON_BYTES))
+        except (OSError, ValueError, RecursionError) as error:
+            raise BundleError(
+                f"calibration.json of {self.path} is damaged ({error})", "dfer-calibrate fit makes it again"
+            ) from error
         return values

@@ -23,6 +23,7 @@ from engine.bundle.files import (
     encode_manifest,
     file_sha256,
     is_vacant,
+    read_manifest,
     staged,
     verify_file,
 )
@@ -61,7 +62,7 @@ class Bundle(Artefact):
         """
         root = Path(path)
         try:
-            raw = (root / MANIFEST).read_bytes()
+            raw = read_manifest(root, MANIFEST)
         except OSError as error:
             raise BundleError(
                 f"{root} is not a bundle: cannot read {MANIFEST} ({error.strerror})",

@@ -8,7 +8,6 @@ deserialised, because a plan is trusted code.
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -16,8 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from engine.bundle.artefact import Artefact
+from engine.bundle.bundle import FORMAT as BUNDLE_FORMAT
 from engine.bundle.bundle import MANIFEST, Bundle, read_spec
-from engine.bundle.files import BundleError, ManifestFormat, encode_manifest, verify_file
+from engine.bundle.files import BundleError, ManifestFormat, encode_manifest, read_manifest, verify_file
+from engine.files import write_bytes
 
 ENGINE_MANIFEST = "engine.json"
 FORMAT = ManifestFormat(
@@ -75,8 +76,8 @@ class EngineDirectory(Artefact):
         if MANIFEST not in files:
             raise BundleError(f"{ENGINE_MANIFEST} of {root} does not list {MANIFEST}", remedy)
         verify_file(root, MANIFEST, files[MANIFEST], remedy)
-        raw = (root / MANIFEST).read_bytes()
-        bundle = json.loads(raw)
+        raw = read_manifest(root, MANIFEST)
+        bundle = BUNDLE_FORMAT.parse(raw, root)
         for name, digest in dict(values["onnx"]).items():
             if bundle["files"].get(name) != digest:
                 raise BundleError(f"{root} was built from another {name} than its bundle has", remedy)
@@ -135,14 +136,12 @@ def adopt(engine: EngineDirectory, runtime: Mapping[str, str], gate: Mapping[str
         gate: The gate's figures of here.
     """
     values = {**_read(engine.path), "runtime": dict(runtime), "gate": dict(gate)}
-    scratch = engine.path / f".{ENGINE_MANIFEST}.new"
-    scratch.write_bytes(encode_manifest(values))
-    scratch.replace(engine.path / ENGINE_MANIFEST)
+    write_bytes(engine.path / ENGINE_MANIFEST, encode_manifest(values))
 
 
 def _read(root: Path) -> dict[str, Any]:
     try:
-        raw = (root / ENGINE_MANIFEST).read_bytes()
+        raw = read_manifest(root, ENGINE_MANIFEST)
     except OSError as error:
         raise BundleError(f"cannot read {ENGINE_MANIFEST} of {root} ({error.strerror})", FORMAT.remedy) from error
     return FORMAT.parse(raw, root)

@@ -13,6 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from engine.errors import DferError
+from engine.files import open_file, read_file
+
+MOST_JSON_BYTES = 16 << 20
+"""Most bytes of a manifest or a calibration. Those of the models here have 1 to 6 KiB."""
+_PLAIN_KEYS = frozenset(("format", "format_version", "sha256", "backend", "precision"))
 
 
 class BundleError(DferError):
@@ -50,7 +55,8 @@ class ManifestFormat:
         where = f"{self.file} of {root}"
         try:
             values = json.loads(raw)
-        except ValueError as error:
+            canonical = encode_manifest(values) if isinstance(values, dict) else b""
+        except (ValueError, RecursionError) as error:
             raise BundleError(f"{where} is damaged ({error})", self.remedy) from error
         if not isinstance(values, dict) or values.get("format") != self.name:
             raise BundleError(f"{where} is not of format {self.name!r}", self.remedy)
@@ -62,9 +68,24 @@ class ManifestFormat:
                 f"{where} has format_version {version}, this program reads up to {self.newest}", "upgrade dferstream"
             )
         # Canonical bytes and a hash over them leave no byte of the file that could change unseen.
-        if set(values) != self.keys or encode_manifest(values) != raw:
+        if set(values) != self.keys or canonical != raw:
             raise BundleError(f"{where} was altered", self.remedy)
+        for key, value in values.items():
+            if key not in _PLAIN_KEYS and not isinstance(value, dict):
+                raise BundleError(f"{where} holds {key} that is no table but {value!r:.40}", self.remedy)
+        for name, digest in values["files"].items():
+            if not (_plain(name) and isinstance(digest, str)):
+                raise BundleError(f"{root} lists {name!r:.80}, which is not a plain file name", self.remedy)
         return values
+
+
+def read_manifest(root: Path, name: str) -> bytes:
+    """The bytes of a manifest.
+
+    Raises:
+        OSError: If it cannot be read, is no regular file, or larger than a manifest can be.
+    """
+    return read_file(root / name, MOST_JSON_BYTES)
 
 
 def encode_manifest(values: Mapping[str, Any]) -> bytes:
@@ -94,7 +115,7 @@ def verify_file(root: Path, name: str, expected: str, remedy: str = "copy it aga
     Raises:
         BundleError: Naming the file that is missing or altered.
     """
-    if Path(name).name != name or name.startswith("."):
+    if not _plain(name):
         raise BundleError(f"{root} lists {name!r}, which is not a plain file name", remedy)
     try:
         digest = file_sha256(root / name)
@@ -105,12 +126,21 @@ def verify_file(root: Path, name: str, expected: str, remedy: str = "copy it aga
 
 
 def file_sha256(path: Path) -> str:
-    """Hex SHA-256 of a file, read in pieces so that large weights never lie in memory."""
+    """Hex SHA-256 of a regular file, read in pieces so that large weights never lie in memory.
+
+    Raises:
+        OSError: If it cannot be read, or is a pipe or a device, which might never end.
+    """
     digest = hashlib.sha256()
-    with path.open("rb") as file:
+    with open_file(path) as file:
         while piece := file.read(1 << 20):
             digest.update(piece)
     return digest.hexdigest()
+
+
+def _plain(name: str) -> bool:
+    """Whether it names a file of the directory itself, in characters that can be shown."""
+    return Path(name).name == name and not name.startswith(".") and name.isprintable()
 
 
 def is_vacant(target: Path, manifest: str | None = None) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+import zlib
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ from numpy.typing import NDArray
 
 from engine.bundle.files import BundleError
 from engine.errors import DferError
+
+_MOST_BYTES = 1 << 30
 
 
 @dataclass(frozen=True)
@@ -49,9 +52,13 @@ class Golden:
             BundleError: If the archive is damaged or an array is missing.
         """
         try:
+            with zipfile.ZipFile(path) as members:
+                size = sum(member.file_size for member in members.infolist())
+            if size > _MOST_BYTES:
+                raise ValueError(f"{size} bytes unpacked, at most {_MOST_BYTES} are read")
             with np.load(path, allow_pickle=False) as archive:
                 return cls(**{name: archive[name] for name in archive.files})
-        except (OSError, ValueError, TypeError, zipfile.BadZipFile) as error:
+        except (OSError, ValueError, TypeError, EOFError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
             raise BundleError(f"{path.name} of {path.parent} is damaged ({error})", "copy the bundle again") from error
 
 

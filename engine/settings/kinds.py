@@ -65,7 +65,7 @@ def parse(kind: Any, text: str) -> Any:
     if kind is Any:
         return _toml(text, text.strip())
     if kind in (int, float):
-        return kind(text)
+        return check(kind, kind(text))
     plain = _toml(text, text) if text[:1] in ("'", '"') else text
     for choice in _choices(kind):
         if plain == str(choice):
@@ -105,6 +105,11 @@ def check(kind: Any, value: Any) -> Any:
         if value not in choices:
             raise ValueError
         return value
+    # TOML's own range (v1.0.0, "Integer"); beyond it no clock, buffer or thread count is meant.
+    if isinstance(value, int) and not -(1 << 63) <= value < 1 << 63:
+        raise ValueError
+    if isinstance(value, str) and "\0" in value:
+        raise ValueError  # no path, name or address of the system can hold it
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if kind is Path and isinstance(value, str):
@@ -135,7 +140,10 @@ def from_toml(text: str) -> dict[str, Any]:
     Raises:
         ValueError: If it is none.
     """
-    return tomllib.loads(text)
+    try:
+        return tomllib.loads(text)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
 
 
 def as_toml(value: Any) -> str:

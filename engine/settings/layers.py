@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from engine.files import read_file
 from engine.settings.entry import SettingsError
 from engine.settings.kinds import from_toml
 
 INHERITS = "inherits"
+_MOST_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,7 @@ def _parent(name: Any, parents: Mapping[str, Path], file: Path) -> Path:
 
 def _read(file: Path) -> dict[str, Any]:
     try:
-        return from_toml(file.read_text("utf-8"))
+        return from_toml(read_file(file, _MOST_BYTES, pipes=True).decode("utf-8"))
     except OSError as error:
         raise SettingsError(f"cannot read {file}: {error.strerror}") from error
     except ValueError as error:

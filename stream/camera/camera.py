@@ -35,7 +35,7 @@ class CameraStats:
         fps: Rate that the source declares, frames/s; 0 where unknown.
         width: px, of the newest delivered frame (before the first: as declared).
         height: px.
-        message: The last thing that the source said (loss, end), credentials taken out.
+        message: The last thing that the source said (loss, unusable frame, end), credentials taken out.
     """
 
     captured: int = 0
@@ -80,7 +80,7 @@ class Camera:
         self._end: Event | None = None
         self._captured = self._delivered = self._repeated = self._next_seq = 0
         self._opened = self._restarts = self._file_restarts = 0
-        self._fps, self._size, self._message = 0.0, (0, 0), ""
+        self._fps, self._size, self._message, self._frame_lost = 0.0, (0, 0), "", ""
 
     @property
     def state(self) -> str:
@@ -194,7 +194,8 @@ class Camera:
             return
         self._process.clear_frame_event()
         for event in self._process.events():
-            self._message = event.message or self._message
+            if event.kind != "ended":
+                self._message = event.message or self._message
             if event.kind == "opening":
                 self._watch.opening(event.t_ns)
             elif event.kind == "opened":
@@ -204,7 +205,11 @@ class Camera:
                 self._watch.opened(event.t_ns, event.fps)
             elif event.kind == "started":
                 self._resume.start_ns, self._resume.start_unix_ns = event.start_ns, event.start_unix_ns
+            elif event.kind == "frame_lost":
+                self._frame_lost = event.message
             elif event.kind == "lost":
+                if self._frame_lost:
+                    self._message = f"{event.message}; {self._frame_lost}"
                 self._watch.lost(event.t_ns)
             elif self._end is None:
                 self._end = event
@@ -218,6 +223,7 @@ class Camera:
         image = np.array(taken.image)
         self._process.taken()
         self._note(meta)
+        self._frame_lost = ""
         if self.state == "frozen":
             # It shows nothing that is happening now; whoever reads must not take it for a fresh frame.
             self._repeated += 1
@@ -247,6 +253,7 @@ class Camera:
             return
         end, self._end = self._end, None
         if end.kind == "ended":
+            self._message = end.message or self._message
             self._watch.ended()
             self._drop_process()
         elif end.kind == "error":
@@ -273,7 +280,8 @@ class Camera:
         slot = self._process.slot
         status = self._watch.check(now_ns, slot.arrival_ns, slot.idle_until_ns)
         if status.restart:
-            self._message = f"{self.uri} gave no new frame in time ({status.state}): opening it again"
+            why = f"; {self._frame_lost}" if self._frame_lost else ""
+            self._message = f"{self.uri} gave no new frame in time ({status.state}): opening it again{why}"
             self._replace()
             return self._spawn_ns
         return status.check_again_ns

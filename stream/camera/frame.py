@@ -13,6 +13,10 @@ SOURCES_OF_TIME = ("driver", "arrival", "file")
 """Where ``t_capture_ns`` comes from: the driver's own stamp, the return of ``read``, the file's time line."""
 
 
+MAX_FRAME_BYTES = 8192 * 6144 * 3
+"""Largest frame of any source, RGB; what the shared memory is mapped for."""
+
+
 class CameraError(DferError):
     """A source that cannot work as configured; the message carries the remedy."""
 

@@ -6,6 +6,9 @@ from dataclasses import dataclass
 
 from stream.camera.frame import CameraError
 
+LONGEST_MS = 86_400_000
+"""Longest wait that can be set, ms: a day. Beyond it timers of the system overflow."""
+
 
 @dataclass(frozen=True)
 class CameraSettings:
@@ -65,10 +68,10 @@ class CameraSettings:
             "backoff_min_ms",
             "backoff_max_ms",
         ):
-            if getattr(self, name) <= 0:
-                raise CameraError(f"camera.{name} = {getattr(self, name)}", "give a positive number of ms")
-        if self.frozen_ms < 0:
-            raise CameraError(f"camera.frozen_ms = {self.frozen_ms}", "give 0 (off) or a number of ms")
+            if not 0 < getattr(self, name) <= LONGEST_MS:
+                raise CameraError(f"camera.{name} = {getattr(self, name)}", f"give 1 to {LONGEST_MS} ms (a day)")
+        if not 0 <= self.frozen_ms <= LONGEST_MS:
+            raise CameraError(f"camera.frozen_ms = {self.frozen_ms}", f"give 0 (off) to {LONGEST_MS} ms (a day)")
         if self.restart_ms < self.stall_ms:
             raise CameraError(f"camera.restart_ms = {self.restart_ms} is below camera.stall_ms = {self.stall_ms}")
         if self.backoff_max_ms < self.backoff_min_ms:

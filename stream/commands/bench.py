@@ -31,6 +31,7 @@ from engine.bench.baseline import openvino_alone_ms
 from engine.bench.machine import calibration_loop_ms
 from engine.console import Exit
 from engine.errors import DferError
+from engine.files import write_text
 from stream.assemble import DEFAULT_BUNDLE
 from stream.camera.paths import demo_clip_path
 from stream.publish.message import Faces
@@ -110,7 +111,7 @@ def run(args: argparse.Namespace) -> int:
         raise BenchError(f"--out {args.out}: the folder does not exist", "make it, or name another file")
     text = json.dumps(measure(args, Console(stderr=args.json)), indent=2)
     if args.out is not None:
-        args.out.write_text(text + "\n", "utf-8")
+        write_text(args.out, text + "\n")
     if args.json:
         print(text)
     return Exit.DONE

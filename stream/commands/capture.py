@@ -29,6 +29,7 @@ from engine.arguments import count, seconds
 from engine.backends import open_artefact
 from engine.console import Exit, stoppable
 from engine.errors import DferError
+from engine.files import place_file
 from engine.spec import ModelSpec
 from stream.assemble import DEFAULT_BUNDLE
 from stream.camera.camera import Camera
@@ -203,8 +204,7 @@ def save(out: Path, kept: Kept, spec: ModelSpec, consent: Consent) -> None:
             file = room / "crops.npz"
             times = np.asarray(kept.times_s, np.float64)
             np.savez_compressed(file, crops=np.stack(kept.units), times_s=times, about=np.array(about))
-            file.chmod(0o600)
-            file.replace(out)
+            place_file(file, out, 0o600)
             return
         (room / "about.json").write_text(about + "\n", "utf-8")
         for number, crop in enumerate(crop for unit in kept.units for crop in unit):

@@ -6,17 +6,16 @@ import argparse
 import contextlib
 import json
 import os
-import signal
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from types import FrameType
 
 import msgspec
 
 from engine.arguments import count, seconds
 from engine.console import Exit
+from engine.files import write_text
 from engine.settings import SettingsError
 from stream.assemble import build_pipeline, load_model, warm_up
 from stream.camera.camera import Camera
@@ -29,6 +28,7 @@ from stream.publish.message import Status
 from stream.publish.publisher import Publisher
 from stream.show.outputs import Outputs
 from stream.show.sinks import JpegFrames, JsonLines, Log, Sink, log_line
+from stream.signals import SignalPolicy, Stopped
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -56,10 +56,13 @@ def run(args: argparse.Namespace) -> int:
     settings = load_settings(args).settings
     if args.stats is not None and not args.stats.absolute().parent.is_dir():
         raise SettingsError(f"--stats {args.stats}: the folder does not exist", "make it, or name another file")
-    with contextlib.ExitStack() as stack:
-        last = _loop(settings, args, stack).run(Limits(args.frames, args.seconds))
-    if args.stats is not None:
-        _write_stats(args.stats, last)
+    with contextlib.suppress(Stopped), SignalPolicy() as signals:
+        with contextlib.ExitStack() as stack:
+            loop = _loop(settings, args, stack)
+            signals.then(loop.stop)
+            last = loop.run(Limits(args.frames, args.seconds))
+        if args.stats is not None:
+            _write_stats(args.stats, last)
     return Exit.DONE
 
 
@@ -93,9 +96,7 @@ def _loop(settings: Settings, args: argparse.Namespace, stack: contextlib.ExitSt
     for sink in sinks:
         stack.callback(sink.close)
     daemon = Daemon(source, model, pipeline, time.monotonic_ns(), publish.status_hz)
-    loop = Loop(daemon, camera, Outputs(publisher, sinks), notifier)
-    _stop_on_signals(loop)
-    return loop
+    return Loop(daemon, camera, Outputs(publisher, sinks), notifier)
 
 
 def _log(args: argparse.Namespace) -> Callable[..., None]:
@@ -128,18 +129,5 @@ def _sinks(args: argparse.Namespace, settings: Settings, publisher: Publisher) -
     return sinks
 
 
-def _stop_on_signals(loop: Loop) -> None:
-    def handle(number: int, frame: FrameType | None) -> None:
-        del frame
-        loop.stop()
-        # A second Ctrl-C means it.
-        signal.signal(number, signal.SIG_DFL)
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, handle)
-
-
 def _write_stats(path: Path, last: Status) -> None:
-    partial = path.with_name(path.name + ".partial")
-    partial.write_bytes(json.dumps(msgspec.to_builtins(last), indent=2).encode() + b"\n")
-    partial.replace(path)
+    write_text(path, json.dumps(msgspec.to_builtins(last), indent=2) + "\n")

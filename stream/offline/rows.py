@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from engine.files import place_file
 from stream.offline import ScoreError
 from stream.publish.message import Face
 
@@ -156,12 +157,12 @@ def finish(rows: Path, out: Path, kind: str, labels: Sequence[str]) -> None:
         labels: The model's classes.
     """
     if kind == "jsonl":
-        rows.replace(out)
+        place_file(rows, out)
         return
     partial = rows.with_name(f"table.{kind}")
     write = _write_csv if kind == "csv" else _write_parquet
     write(rows, partial, labels)
-    partial.replace(out)
+    place_file(partial, out)
     rows.unlink()
 
 

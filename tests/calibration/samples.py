@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from calibration.apply import softmax
+from engine.bundle import softmax
 
 Sample = tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]
 

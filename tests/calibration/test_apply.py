@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from calibration.apply import Calibration, CalibrationError, load, softmax
+from calibration.apply import Calibration, CalibrationError, load
 from calibration.neutral import NeutralBaseline, NeutralSettings
+from engine.bundle import softmax
 from engine.spec import SEVEN_CLASSES
 
 S = 1_000_000_000
@@ -62,6 +63,9 @@ def test_the_shift_comes_before_the_scale() -> None:
         ({"method": "magic"}, "method must be one of"),
         ({"scale": [1.0]}, "scale must be 7"),
         ({"scale": [-1.0] * 7}, "scale must be above 0"),
+        ({"scale": ["x"] * 7}, "incomplete or of the wrong type"),
+        ({"scale": [10**400] * 7}, "incomplete or of the wrong type"),
+        ({"labels": None}, "run `dfer-calibrate fit`"),
         ({"bias": [None] * 7}, "incomplete or of the wrong type"),
         ({"threshold": 2.0}, "threshold must be 0..1"),
         ({"threshold": -0.5}, "threshold must be 0..1"),

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from calibration import cli, data
-from calibration.apply import METHODS, CalibrationError, load, softmax
+from calibration.apply import METHODS, CalibrationError, load
 from calibration.commands.fit import FitSettings
-from engine.bundle import Bundle, BundleError, write_bundle
+from engine.bundle import Bundle, BundleError, softmax, write_bundle
 from engine.settings import entries
 from engine.spec import SEVEN_CLASSES, ModelSpec
 

@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 
 from calibration import evaluate, metrics
-from calibration.apply import Floats, softmax
+from calibration.apply import Floats
 from calibration.data import Heldout
 from calibration.fitting import temperature
 from calibration.metrics import Labels
 from calibration.metrics.intervals import Rows
+from engine.bundle import softmax
 from tests.calibration.samples import sample
 
 Measure = Callable[[Floats, Labels], float]
@@ -44,6 +45,7 @@ def test_figures_are_of_pooled_folds_and_rounded_to_five_places(rows: Heldout) -
         for name, figure in evaluate.FIGURES.items():
             exact = interval(figure, judged.probs, rows)
             said = judged.figures[name]
+            assert all(round(each, 5) == each for each in (said["value"], *said["interval"]))
             assert [said["value"], *said["interval"]] == pytest.approx([exact.value, exact.low, exact.high], abs=5.1e-6)
     assert cooled.figures["aurc"]["value"] < plain.figures["war"]["value"]
     least = np.argsort(cooled.probs.max(axis=1))[:60]

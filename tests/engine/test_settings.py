@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -236,6 +237,11 @@ def test_mistakes_are_named_with_the_nearest_name(assignment: str, words: str) -
         ('inherits = "paper"', "paper.toml inherits from 'child', which inherits from it"),
         ('inherits = "missing"', "cannot read .*missing.toml: No such file"),
         ("a = = 1", "child.toml is not TOML"),
+        ("a = " + "[" * 100_000, "child.toml is not TOML"),
+        ("seed = 99999999999999999999999", "child.toml: seed must be whole number, not 9999"),
+        ("[optim]\nlr = 99999999999999999999999", "child.toml: optim.lr must be number, not 9999"),
+        ("seed = " + "9" * 5000, "child.toml is not TOML"),
+        ("# " + "x" * (1 << 20), "cannot read .*child.toml: larger than 1024 KiB"),
     ],
 )
 def test_a_file_with_a_mistake_is_named(tmp_path: Path, text: str, words: str) -> None:
@@ -244,6 +250,18 @@ def test_a_file_with_a_mistake_is_named(tmp_path: Path, text: str, words: str) -
     write(parents["child"], text)
     with pytest.raises(SettingsError, match=words):
         load(Run, parents["child"], parents=parents)
+
+
+def test_a_settings_file_may_be_a_pipe_but_no_endless_device(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="cannot read /dev/zero: not a regular file"):
+        load(Run, Path("/dev/zero"))
+    readable, writable = os.pipe()
+    os.write(writable, b"seed = 7\n")
+    os.close(writable)
+    try:
+        assert load(Run, Path(f"/dev/fd/{readable}")).settings.seed == 7
+    finally:
+        os.close(readable)
 
 
 def test_a_mistake_in_a_parent_is_named_with_the_parent(tmp_path: Path) -> None:

@@ -95,6 +95,12 @@ def test_a_value_is_the_same_from_file_environment_and_flag(tmp_path: Path, chos
         ("[camera]\nwidth = 1", r"\[camera\] camera.width = 1; give 16"),
         ("[faces]\nmin_presence = nan", r"\[faces\] faces.min_presence"),
         ("[source\n", "is not TOML"),
+        ("[camera]\nopen_timeout_ms = 99999999999999999999999", "camera.open_timeout_ms must be whole number, not 999"),
+        ("[camera]\nopen_timeout_ms = 9223372036854775807", "camera.open_timeout_ms = 9223372036854775807; give 1 to"),
+        ('[model]\nbundle = "\\u0000"', r"model.bundle must be path or unset, not '\\x00'"),
+        ('[model]\nengine = "a\\u0000b"', "model.engine must be path or unset"),
+        ('[publish]\nbind = "ipc:///tmp/\\u0000x"', "publish.bind must be text or unset"),
+        ('[source]\nuri = "/a\\u0000b"', "source.uri must be text"),
     ],
 )
 def test_a_file_with_a_mistake_is_refused_with_the_remedy(tmp_path: Path, text: str, words: str) -> None:

@@ -278,6 +278,20 @@ def test_while_the_camera_is_away_the_status_says_why(life: Life) -> None:
     assert (back.state, back.note) == ("ok", None)
 
 
+def test_what_the_camera_says_is_logged_once_until_it_is_lost_anew(life: Life) -> None:
+    for _ in range(3):
+        life.no_frame()
+    assert life.logged == ["camera"]
+    life.frame()
+    large = CameraReport("ok", message="a frame of 9000x9000 px is too large")
+    for _ in range(3):
+        life.frame(camera=large)
+    assert life.logged == ["camera"] * 2
+    life.no_frame()
+    life.no_frame()
+    assert life.logged == ["camera"] * 3
+
+
 def test_a_back_end_that_fails_costs_one_frame_and_is_said(model: LoadedModel) -> None:
     model.backend = failing = Failing(model.backend, after=20)
     life = Life(model)

@@ -14,9 +14,9 @@ from rich.console import Console
 from rich.progress import Progress
 
 from engine.console import Exit
+from engine.files import write_text
 from engine.settings import Layer, load
 from train.commands.arguments import add_data_arguments, add_device_argument
-from train.files import write_text
 from train.settings import DataSettings, RunConfig
 
 if TYPE_CHECKING:

@@ -22,11 +22,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.files import write_bytes, write_text
 from engine.spec import CropGeometry
 from train.data.frames import VIDEO_SUFFIXES, iterate_frames
 from train.data.layouts.clips import COLUMNS
 from train.data.record import Clip, DataError
-from train.files import write_bytes, write_text
 
 _NOTE = "crops.json"
 

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import cv2
 
+from engine.files import write_bytes, write_text
 from train.data.layouts.synthetic import SyntheticClips
-from train.files import write_bytes, write_text
 
 
 def write_synthetic(clips: SyntheticClips, out: Path, part: str, advance: Callable[[], None] | None = None) -> Path:

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from calibration.metrics import Scores, score
 from engine.errors import DferError
+from engine.files import replace_file
 from train.data.dataset import Batch, ClipDataset
 from train.data.loading import evaluation_loader
-from train.files import replace_file
 from train.models.window import ExpressionModel, WindowOutput
 
 Floats = NDArray[np.float32]

@@ -13,10 +13,10 @@ from rich.console import Console
 from rich.table import Table as Grid
 
 from calibration.metrics import mean_and_sd
+from engine.files import write_text
 from engine.settings import Layer
 from train.evaluation.evaluate import influence_scores
 from train.evaluation.heldout import predict_run
-from train.files import write_text
 from train.papers.tables import Row, Table
 from train.recipes import read_config
 from train.settings import RunConfig

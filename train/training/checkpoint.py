@@ -18,7 +18,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from engine.errors import DferError
-from train.files import replace_file
+from engine.files import replace_file
 
 FORMAT = "dferstream.checkpoint/1"
 _FREE = ("data.workers", "data.root", "data.verify", "loop.save_steps", "loop.compiled")
@@ -68,7 +68,23 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, 
             flat[name] = tensor.clone()
         seen.add(tensor.untyped_storage().data_ptr())
     header = {"format": FORMAT, "facts": json.dumps(facts)}
-    replace_file(path, lambda temporary: save_file(flat, str(temporary), header))
+    write_safetensors(path, flat, header)
+
+
+def write_safetensors(path: Path, tensors: dict[str, Tensor], about: dict[str, str] | None) -> None:
+    """Write contiguous tensors that share no memory, and what is said of them, whole or not at all.
+
+    Raises:
+        DferError: If it cannot be written; what stood there before is whole.
+    """
+
+    def write(temporary: Path) -> None:
+        try:
+            save_file(tensors, temporary, about)
+        except SafetensorError as error:  # its own error on a full disk
+            raise OSError(str(error)) from error
+
+    replace_file(path, write)
 
 
 def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -15,10 +15,10 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
+from engine.files import write_text
 from engine.settings import SettingsError
 from train.data.dataset import ClipDataset, Sample, pack, unpack
 from train.data.loading import evaluation_loader
-from train.files import write_text
 from train.models.window import ExpressionModel
 from train.training.checkpoint import tensors_sha256
 from train.training.objective import normalise

@@ -16,13 +16,13 @@ from rich.console import Console
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from engine.files import write_text
 from engine.settings import Layer, SettingsError, load
 from engine.spec import ModelSpec
 from train.data.dataset import Batch, ClipDataset, Sample, pack
 from train.data.loading import StepSampler, balanced_weights, evaluation_loader, training_loader
 from train.data.parts import Parts, data_labels, load_parts
 from train.data.record import DataReport
-from train.files import write_text
 from train.models.registry import build_model
 from train.models.window import ExpressionModel
 from train.settings import RunConfig

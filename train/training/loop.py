@@ -23,8 +23,8 @@ import torch
 from torch import Tensor, nn
 
 from calibration.metrics import Scores, score_confusion
+from engine.files import write_text
 from engine.settings import SettingsError, values_of
-from train.files import write_text
 from train.training import checkpoint
 from train.training.distributed import Processes, check_compiler
 from train.training.optimizer import MovingAverage, build_optimizer, rate_factor, set_rates

@@ -29,7 +29,7 @@ from stream.camera.capture.frozen import digest  # noqa: E402
 from stream.camera.capture.protocol import Event, Orders, Resume  # noqa: E402
 from stream.camera.capture.slot import IDLE_FOR_EVER, Slot, SlotMeta  # noqa: E402
 from stream.camera.capture.watch import Backoff  # noqa: E402
-from stream.camera.driver import Driver, Raw, SourceEnded, SourceLost, to_rgb  # noqa: E402
+from stream.camera.driver import Driver, FrameLost, Raw, SourceEnded, SourceLost, to_rgb  # noqa: E402
 from stream.camera.drivers import open_driver  # noqa: E402
 from stream.camera.frame import SOURCES_OF_TIME, CameraError  # noqa: E402
 from stream.camera.settings import CameraSettings  # noqa: E402
@@ -47,6 +47,7 @@ class Capture:
         self._slot = Slot(orders.slot_fd)
         self._control = socket.socket(fileno=orders.control_fd)
         self._seq = self._slot.captured
+        self._published, self._lost_frame = False, ""
         # Real time: media time 0 is shown when the monotonic clock reads this.
         self._play_ns: int | None = None
 
@@ -61,9 +62,16 @@ class Capture:
                 opened = driver.open()
                 self._report(Event("opened", fps=opened.fps, width=opened.width, height=opened.height))
                 while True:
-                    self._publish(driver.read())
-                    backoff.reset()
+                    try:
+                        self._publish(driver.read())
+                    except FrameLost as loss:
+                        self._lose(str(loss))
+                    else:
+                        backoff.reset()
             except SourceEnded as end:
+                if self._lost_frame and not self._published and not self._resume.position:
+                    self._report(Event("error", message=f"{self._uri} holds no usable frame: {self._lost_frame}"))
+                    return 3
                 self._report(Event("ended", message=str(end)))
                 return 0
             except SourceLost as loss:
@@ -107,7 +115,16 @@ class Capture:
         )
         self._slot.commit(meta, height, width)
         self._seq += 1
+        self._published = True
         os.eventfd_write(self._frame_fd, 1)
+
+    def _lose(self, words: str) -> None:
+        """Count a frame that cannot be used as one dropped, and say so: once until the reason is another one."""
+        self._seq += 1
+        self._slot.start_at(self._seq)
+        if words != self._lost_frame:
+            self._lost_frame = words
+            self._report(Event("frame_lost", message=words))
 
     def _file_time(self, media_ns: int, now_ns: int, now_unix_ns: int) -> tuple[int, int]:
         resume = self._resume

@@ -66,7 +66,8 @@ class Event:
     """What a capture process reports; one packet.
 
     Attributes:
-        kind: ``opening``, ``opened``, ``started`` (files: when media time 0 is), ``lost``; and at its end ``ended``,
+        kind: ``opening``, ``opened``, ``started`` (files: when media time 0 is), ``frame_lost`` (one frame
+            cannot be used, the source goes on), ``lost``; and at its end ``ended``,
             ``error`` (it can never work) or, added by the reader, ``exit``.
         t_ns: When, CLOCK_MONOTONIC ns: a reader that was busy for a second must not think that it happened now.
         message: For a person; credentials taken out.

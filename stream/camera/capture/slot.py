@@ -23,9 +23,9 @@ from dataclasses import astuple, dataclass, fields
 import numpy as np
 from numpy.typing import NDArray
 
-from stream.camera.frame import CameraError
+from stream.camera.driver import check_size
+from stream.camera.frame import MAX_FRAME_BYTES, CameraError
 
-MAX_FRAME_BYTES = 8192 * 6144 * 3
 _HEADER_BYTES = 4096
 _BYTES = _HEADER_BYTES + 3 * MAX_FRAME_BYTES
 _STATE, _CAPTURED, _ARRIVAL, _IDLE = 0, 1, 2, 3
@@ -140,19 +140,16 @@ class Slot:
         return bool(int(self._words[_STATE]) >> 6)
 
     def start_at(self, captured: int) -> None:
-        """Continue the count of an earlier slot."""
+        """Set the count: that of an earlier slot, or with frames that were lost before they could be written."""
         self._words[_CAPTURED] = captured
 
     def paint(self, height: int, width: int) -> NDArray[np.uint8]:
         """Give the writer's buffer as ``(height, width, 3)`` uint8 to fill.
 
         Raises:
-            CameraError: If the frame is larger than the slot allows.
+            FrameLost: If the frame is larger than the slot allows.
         """
-        if height * width * 3 > MAX_FRAME_BYTES:
-            raise CameraError(
-                f"a frame of {width}x{height} px is too large: at most 8192x6144", "ask for a smaller one"
-            )
+        check_size(width, height)
         return self._image(int(self._words[_STATE]) & 3, height, width)
 
     def commit(self, meta: SlotMeta, height: int, width: int) -> None:

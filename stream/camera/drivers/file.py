@@ -12,7 +12,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from stream.camera.driver import Opened, Raw, SourceEnded
+from stream.camera.driver import FrameLost, Opened, Raw, SourceEnded
+from stream.camera.drivers.jpeg import decode_jpeg, jpeg_size
 from stream.camera.frame import CameraError
 from stream.camera.paths import IMAGE_SUFFIXES, find_file, image_paths
 from stream.camera.settings import CameraSettings
@@ -49,6 +50,8 @@ class VideoPass:
         self._fps = fps if math.isfinite(fps) and 0 < fps <= 1000 else _FALLBACK_FPS
         self._first_ms: float | None = None
         self._last_ns = -1
+        jpeg = int(self._capture.get(cv2.CAP_PROP_FOURCC)) == cv2.VideoWriter.fourcc(*"MJPG")
+        self._packets = _JpegPackets(path) if jpeg else None
 
     def opened(self) -> Opened:
         """Say what the container declares."""
@@ -64,6 +67,8 @@ class VideoPass:
         if not good or image is None:
             return None
         stamp_ms = float(self._capture.get(cv2.CAP_PROP_POS_MSEC))
+        if self._packets is not None and (other := self._packets.of_other_size(stamp_ms)) is not None:
+            image = other
         if self._first_ms is None:
             self._first_ms = stamp_ms if math.isfinite(stamp_ms) else 0.0
         t_ns = round((stamp_ms - self._first_ms) * 1e6) if math.isfinite(stamp_ms) else -1
@@ -71,6 +76,39 @@ class VideoPass:
             t_ns = 0 if self._last_ns < 0 else self._last_ns + round(1e9 / self._fps)
         self._last_ns = t_ns
         return np.asarray(image, np.uint8), t_ns
+
+    def close(self) -> None:
+        """Release the file."""
+        self._capture.release()
+        if self._packets is not None:
+            self._packets.close()
+
+
+class _JpegPackets:
+    """The packets of a Motion JPEG beside its decoded pictures: OpenCV squashes all to the size of the first."""
+
+    def __init__(self, path: Path) -> None:
+        self._capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
+        self._capture.set(cv2.CAP_PROP_FORMAT, -1)
+        self._first: tuple[int, int] | None = None
+        self._last_ms = -math.inf
+
+    def of_other_size(self, stamp_ms: float) -> NDArray[np.uint8] | None:
+        """Give the picture at this time where its size is not that of the first picture; else None."""
+        packet: NDArray[np.uint8] | None = None
+        # A packet that the decoder left out is passed over.
+        while self._last_ms < stamp_ms:
+            good, data = self._capture.read()
+            if not good or data is None:
+                return None
+            packet, self._last_ms = np.asarray(data, np.uint8), float(self._capture.get(cv2.CAP_PROP_POS_MSEC))
+            self._first = self._first or jpeg_size(packet.tobytes())
+        if packet is None or self._last_ms != stamp_ms or jpeg_size(packet.tobytes()) in (None, self._first):
+            return None
+        try:
+            return decode_jpeg(packet.tobytes())
+        except FrameLost:
+            return None
 
     def close(self) -> None:
         """Release the file."""

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.console import Exit, guarded
+from engine.files import replace_file
 from stream.camera.recording import Recording
 from stream.show.overlay import OverlayError
 from stream.show.overlay.draw import draw
@@ -113,26 +114,29 @@ def write_video(pictures: Iterable[Image], out: Path, fps: float) -> int:
     """
     if out.suffix.lower() != ".mp4":
         raise OverlayError(f"{out}: the video's name must end in .mp4")
-    partial = out.with_name(f".{out.stem}.partial.mp4")
-    writer: cv2.VideoWriter | None = None
+    if not out.absolute().parent.is_dir():
+        raise OverlayError(f"{out}: cannot be written: the folder does not exist", "make it, or name another file")
     count, fps = 0, fps if 1 <= fps <= 240 else 25.0
-    try:
-        for picture in pictures:
+
+    def write(temporary: Path) -> None:
+        nonlocal count
+        writer: cv2.VideoWriter | None = None
+        try:
+            for picture in pictures:
+                if writer is None:
+                    size = (picture.shape[1], picture.shape[0])
+                    writer = cv2.VideoWriter(str(temporary), cv2.VideoWriter.fourcc(*"mp4v"), fps, size)
+                    if not writer.isOpened():
+                        raise OverlayError(f"{out}: cannot be written", "check the folder")
+                writer.write(cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
+                count += 1
             if writer is None:
-                size = (picture.shape[1], picture.shape[0])
-                writer = cv2.VideoWriter(str(partial), cv2.VideoWriter.fourcc(*"mp4v"), fps, size)
-                if not writer.isOpened():
-                    raise OverlayError(f"{out}: cannot be written", "check the folder")
-            writer.write(cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
-            count += 1
-        if writer is None:
-            raise OverlayError(f"{out}: there was no frame to write")
-        writer.release()
-        partial.replace(out)
-    finally:
-        if writer is not None:
-            writer.release()
-        partial.unlink(missing_ok=True)
+                raise OverlayError(f"{out}: there was no frame to write")
+        finally:
+            if writer is not None:
+                writer.release()
+
+    replace_file(out, write)
     return count
 
 

@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.files import write_bytes
 from stream.show.overlay import OverlayError
 from stream.show.overlay.palette import BAD, DIM, INK, PANEL, TRACK, colour_of, ordered
 from stream.show.overlay.text import fill, put_text, text_width
@@ -151,19 +152,16 @@ def save_png(picture: Image, path: Path) -> None:
         path: Where to, ending in ``.png``.
 
     Raises:
-        OverlayError: If it cannot be written.
+        OverlayError: If its name does not end so.
+        DferError: If it cannot be written.
     """
     if path.suffix.lower() != ".png":
         raise OverlayError(f"{path}: the picture's name must end in .png")
+    if not path.absolute().parent.is_dir():
+        raise OverlayError(f"{path}: cannot be written: the folder does not exist", "make it, or name another file")
     ok, data = cv2.imencode(".png", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
     assert ok, "PNG encoding of an 8-bit picture cannot fail"
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        partial.write_bytes(data.tobytes())
-        partial.replace(path)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise OverlayError(f"{path}: cannot be written: {error.strerror}") from error
+    write_bytes(path, data.tobytes())
 
 
 def _held(curve: Curve, columns: NDArray[np.float64], series: RunSeries) -> NDArray[np.intp]:

@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from calibration import metrics
-from calibration.apply import softmax
 from calibration.metrics.intervals import Rows
+from engine.bundle import softmax
 from tests.calibration.samples import sample
 
 
@@ -40,7 +40,14 @@ def test_bootstrap_interval_holds_the_value_and_is_wider_over_groups(seed: int) 
     by_clip, _ = metrics.war_and_uar_intervals(truth, predicted, 3, draws=200)
     by_face, uar = metrics.war_and_uar_intervals(truth, predicted, 3, groups, draws=200)
     assert by_face.low <= by_face.value <= by_face.high
-    assert uar.low <= uar.high
+    assert by_face.value == (truth == predicted).mean()
+    assert uar.value == metrics.score(truth, predicted, "abc").uar
+    assert uar.low <= uar.value <= uar.high
+    percent = metrics.war_and_uar_intervals(truth, predicted, 3, groups, draws=200, unit=100)
+    for share, of_hundred in zip((by_face, uar), percent, strict=True):
+        assert (of_hundred.value, of_hundred.low, of_hundred.high) == pytest.approx(
+            (100 * share.value, 100 * share.low, 100 * share.high)
+        )
     if 0.2 < right.mean() < 0.95:
         assert by_face.high - by_face.low > by_clip.high - by_clip.low
 

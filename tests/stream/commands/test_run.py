@@ -49,13 +49,8 @@ def command(*flags: str | Path) -> list[str]:
 def run(*flags: str | Path) -> subprocess.CompletedProcess[str]:
     """The command in this process; where the process itself is the point, :func:`command` starts one."""
     out, err = io.StringIO(), io.StringIO()
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-            code = PROGRAM.main(["run", *map(str, flags)])
-    finally:
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        code = PROGRAM.main(["run", *map(str, flags)])
     return subprocess.CompletedProcess(flags, code, out.getvalue(), err.getvalue())
 
 
@@ -307,6 +302,31 @@ def test_interrupt_ends_cleanly_and_leaves_nothing(small_bundle: Callable[[str],
     assert not (tmp_path / "f.ipc").exists()
     if before:
         assert not {name for name in set(os.listdir("/dev/shm")) - before if "dfer" in name}
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT])
+def test_an_ending_signal_leaves_the_last_status_and_no_socket(
+    small_bundle: Callable[[str], Path], tmp_path: Path, number: signal.Signals
+) -> None:
+    stats = tmp_path / "stats.json"
+    flags = ("--source", "demo://", "--json", "--bundle", small_bundle("frames"), "--stats", stats)
+    with subprocess.Popen(
+        command(*flags, "--bind", f"ipc://{tmp_path}/a.ipc"),
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),  # the tests may run under nohup
+    ) as process:
+        wait_for(process, lambda m: m["frame_id"] > 1)
+        process.send_signal(signal.SIGUSR1)
+        wait_for(process, lambda m: m["frame_id"] > 3)
+        process.send_signal(number)
+        errors = process.communicate(timeout=30)[1]
+    assert process.returncode == 0, errors
+    assert errors == "event=signal_ignored signal=SIGUSR1\n"
+    assert json.loads(stats.read_text())["published_total"] > 0
+    assert not (tmp_path / "a.ipc").exists()
 
 
 def test_a_subscriber_in_another_process_gets_what_is_published(

@@ -115,11 +115,11 @@ def test_frames_go_on_while_a_step_runs(backend: Backend) -> None:
 
 
 def test_a_step_costs_what_encoding_and_scoring_cost(backend: Backend) -> None:
-    windows, overlap = overlap_on(device := Device(backend, 30))
-    device.now_ns, device.score_ms = 10**12, 12.5
-    assert overlap.step(windows.begin(0, {"a": CROPS[0]}, 0, 0), 40) == StepResult(1, 42.5)
-    assert overlap.step(windows.begin(1, {"a": CROPS[1]}, 1, 4), 40) is None  # beside the frames: over the limit
-    assert overlap.collect(wait=True) == StepResult(1, 42.5)
+    windows, overlap = overlap_on(device := Device(backend, 5))
+    device.score_ms = 12.5
+    assert overlap.step(windows.begin(0, {"a": CROPS[0]}, 0, 0), 15) == StepResult(1, 17.5)
+    assert overlap.step(windows.begin(1, {"a": CROPS[1]}, 1, 4), 15) is None  # beside the frames: over the limit
+    assert overlap.collect(wait=True) == StepResult(1, 17.5)
     overlap.close()
 
 

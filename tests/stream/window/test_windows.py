@@ -11,9 +11,9 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from calibration.apply import softmax
 from engine.backends import Backend, open_backend
 from engine.backends.protocol import HeadOutput
+from engine.bundle import softmax
 from stream.window.windows import FaceWindows
 
 FAST = hypothesis_settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

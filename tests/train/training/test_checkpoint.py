@@ -18,7 +18,7 @@ import resource, sys
 from pathlib import Path
 import torch
 from engine.errors import DferError
-from train.files import write_text
+from engine.files import write_text
 from train.training.checkpoint import save_tensors
 
 resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import csv
 import hashlib
-import os
 import zipfile
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -21,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.errors import DferError
+from engine.files import replace_file
 from engine.spec import SEVEN_CLASSES, canonical_class
 from stream.offline.align import CropAligner
 
@@ -141,11 +141,8 @@ def load_split(folder: Path, split: str, cache: Path, workers: int = 2) -> Still
     if not stored.is_file():
         with ProcessPoolExecutor(workers) as pool:
             parts = list(pool.map(_read_part, _parts(archive, names, 1000)))
-        cache.mkdir(parents=True, exist_ok=True)
-        temporary = stored.with_suffix(f".{os.getpid()}.tmp.npz")
         grey, points, found = (np.concatenate(column) for column in zip(*parts, strict=True))
-        np.savez(temporary, grey=grey, points=points, found=found)
-        temporary.replace(stored)
+        replace_file(stored, lambda temporary: np.savez(temporary, grey=grey, points=points, found=found))
     with np.load(stored, allow_pickle=False) as arrays:
         grey, points, found = arrays["grey"], arrays["points"], arrays["found"]
     return Stills(

@@ -14,8 +14,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stream.camera.capture.slot import MAX_FRAME_BYTES, Slot, SlotMeta
-from stream.camera.frame import CameraError
+from stream.camera.capture.slot import Slot, SlotMeta
+from stream.camera.driver import FrameLost
+from stream.camera.frame import MAX_FRAME_BYTES
 
 ROOT = Path(__file__).resolve().parents[4]
 WRITER = Path(__file__).with_name("slot_writer.py")
@@ -122,7 +123,7 @@ def test_nothing_appears_in_dev_shm() -> None:
 
 def test_a_frame_too_large_is_refused() -> None:
     slot = Slot.create()
-    with pytest.raises(CameraError, match="too large"):
+    with pytest.raises(FrameLost, match="too large"):
         slot.paint(MAX_FRAME_BYTES, 1)
     slot.close()
 

@@ -15,6 +15,8 @@ import psutil
 import pytest
 
 from stream.camera import Camera, CameraError, CameraSettings, Frame, demo_clip_path
+from stream.camera.recording import Recording
+from tests.stream.camera.drivers.mjpeg_server import jpeg
 from tests.stream.camera.reading import EVERY, play, write_video
 
 
@@ -226,3 +228,29 @@ def test_shared_clips_against_pyav(name: str) -> None:
     assert len(frames) == CLIPS[name] == len(stamps) == camera.stats.captured
     assert np.diff(times).min() > 0
     np.testing.assert_allclose(times, (np.array(stamps) - stamps[0]) * 1e9, atol=1.1e6)
+
+
+def test_a_motion_jpeg_whose_size_changes_keeps_each_size_and_its_whole_picture(tmp_path: Path) -> None:
+    path = tmp_path / "sizes.mjpeg"
+    sizes = [(64, 48)] * 5 + [(160, 90)] * 5 + [(32, 60)] * 5 + [(64, 48)] * 5
+    path.write_bytes(b"".join(jpeg(*size) for size in sizes))
+    frames, camera = play(path)
+    assert [(f.image.shape[1], f.image.shape[0]) for f in frames] == sizes
+    for frame in frames:
+        row = frame.image[frame.image.shape[0] // 2].astype(int)
+        assert np.mean(row[:, 0] - row[:, 1] > 60) == pytest.approx(0.25, abs=0.1)
+    assert camera.state == "ended"
+    recorded = [(f.image.shape[1], f.image.shape[0]) for f in Recording(str(path))]
+    assert recorded == sizes
+
+
+def test_a_picture_over_the_limit_is_dropped_and_a_folder_of_nothing_else_is_refused(tmp_path: Path) -> None:
+    for number, size in enumerate([(64, 48), (9000, 9000), (64, 48)]):
+        (tmp_path / f"{number}.jpg").write_bytes(jpeg(*size))
+    frames, camera = play(tmp_path)
+    assert [frame.seq for frame in frames] == [0, 2]
+    assert (camera.state, camera.stats.dropped) == ("ended", 1)
+    (tmp_path / "0.jpg").unlink()
+    (tmp_path / "2.jpg").unlink()
+    with pytest.raises(CameraError, match="9000x9000 px is too large"):
+        play(tmp_path)
