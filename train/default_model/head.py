@@ -1,66 +1,25 @@
-"""Train TG-DFER's window head on composed clips over the frozen encoder.
+"""TG-DFER's window head over the compact encoder, and the baseline that it must beat.
 
-The head is the paper's (``train/models/tg_dfer.py``) with learned label embeddings and attention pooling. Besides the
-clip's soft label it learns from what composed clips know: each frame's own label (so that ``now`` and a repeated still
-answer as the single-frame classifier does) and which frames carry the clip's label (so that the pool and the relevance
-look there). The last two are auxiliary losses on synthetic truth.
+The head is the paper's (``train/models/tg_dfer.py``) with learned label embeddings and attention pooling.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn import functional
 
 from engine.spec import CropGeometry
-from train.data.augment.compose import Clips, FeatureBank, compose, compose_morphs, pad_prefixes
 from train.data.layouts.ferplus import Stills
-from train.data.stills import sampling_weights
 from train.models.compact.encoder import GreyEncoder
 from train.models.options import TgDferConfig
 from train.models.tg_dfer import TgDfer
 from train.models.window import WindowOutput
-from train.training.optimizer import one_cycle
-
-
-@dataclass(frozen=True)
-class HeadConfig:
-    """Settings of the head's training.
-
-    Attributes:
-        seed: Seed of everything random.
-        steps: Optimizer steps.
-        batch: Clips per step.
-        rate: Peak learning rate of AdamW.
-        decay: Weight decay.
-        clean: Share of clips without noise.
-        morph: Share of clips that fade between stills.
-        young: Share of clips that are padded prefixes.
-        teacher: Share of the encoder's own classifier in the frames' targets.
-        frames: Weight of the loss on single frames.
-        truth: Weight of the losses on the known frame truth.
-        rare: Power of a class's rarity in the sampling of faces.
-    """
-
-    seed: int = 1
-    steps: int = 3000
-    batch: int = 96
-    rate: float = 1e-3
-    decay: float = 0.02
-    clean: float = 0.25
-    morph: float = 0.15
-    young: float = 0.15
-    teacher: float = 0.5
-    frames: float = 0.5
-    truth: float = 0.3
-    rare: float = 0.5
 
 
 def rarity_bias(stills: Stills, rare: float, common: float = 0.0) -> tuple[float, ...]:
@@ -169,99 +128,6 @@ class FrameMean(nn.Module):
 def head_parameters(model: WindowModel) -> list[nn.Parameter]:
     """Everything but the frozen encoder."""
     return [p for name, p in model.named_parameters() if not name.startswith("encoder.")]
-
-
-def draw(bank: FeatureBank, config: HeadConfig, weights: NDArray[np.float64], rng: np.random.Generator) -> Clips:
-    """One batch of training clips: noisy, clean and morphing ones, some of them young windows."""
-    morphs = int(round(config.batch * config.morph))
-    count = config.batch - morphs
-    faces = rng.choice(len(weights), count, p=weights)
-    noise = np.where(rng.random(count) < config.clean / (1 - config.morph), 0, rng.integers(2, 15, size=count))
-    steady = float(rng.choice([0.0, 0.5, 1.0]))
-    parts = [compose(bank, faces, noise, rng, steady=steady), compose_morphs(bank, morphs, rng)]
-    joined = Clips(*(np.concatenate([getattr(p, name) for p in parts]) for name in Clips.__dataclass_fields__))
-    return pad_prefixes(joined, config.young, rng)
-
-
-def truth_loss(scores: Tensor, truth: Tensor) -> Tensor:
-    """How much of a softmax over frames misses the true ones, and how unevenly it treats them.
-
-    Args:
-        scores: ``(B, W)`` scores of frames before the softmax.
-        truth: ``(B, W)`` bool with at least one true frame each.
-
-    Returns:
-        Mean cross-entropy against even weights on the true frames.
-    """
-    even = truth.float() / truth.sum(1, keepdim=True)
-    return -(even * scores.log_softmax(1)).sum(1).mean()
-
-
-def clip_loss(model: WindowModel, clips: Clips, config: HeadConfig, teacher: Tensor | None = None) -> Tensor:
-    """The training loss of a batch of composed clips."""
-    device = next(iter(head_parameters(model))).device
-    features = torch.from_numpy(clips.features).to(device)
-    target = torch.from_numpy(clips.target.astype(np.float32)).to(device)
-    frame_target = torch.from_numpy(clips.frame_target.astype(np.float32)).to(device)
-    truth = torch.from_numpy(clips.truth).to(device)
-    gates: list[Tensor] = []
-    hook = None
-    if isinstance(model, TgDfer):
-        pool = model.window_head.get_submodule("pool_score")
-        hook = pool.register_forward_hook(lambda _module, _inputs, gate: gates.append(gate))
-    output = model.head(features)
-    if hook is not None:
-        hook.remove()
-    instances = output.extras["instance_logits"]  # [B, T, C]
-    loss = functional.cross_entropy(output.logits, target)
-    if teacher is not None:
-        frame_target = frame_target * (1 - config.teacher) + teacher * config.teacher
-    loss = loss + config.frames * functional.cross_entropy(instances.flatten(0, 1), frame_target.flatten(0, 1))
-    if gates and config.truth > 0:
-        chosen = target.argmax(1)[:, None, None].expand(-1, instances.shape[1], -1)
-        named = torch.gather(instances, 2, chosen).squeeze(-1)
-        loss = loss + config.truth * (truth_loss(gates[0].squeeze(-1), truth) + truth_loss(named, truth))
-    return loss
-
-
-def train_head(model: WindowModel, bank: FeatureBank, classify: nn.Linear, config: HeadConfig) -> list[float]:
-    """Train the head in place, the encoder untouched.
-
-    Args:
-        model: The assembled model.
-        bank: Features of training stills.
-        classify: The encoder's own classifier: the frames' teacher.
-        config: Settings.
-
-    Returns:
-        Mean loss of every hundred steps.
-    """
-    torch.manual_seed(config.seed)
-    rng = np.random.default_rng(config.seed)
-    weights = sampling_weights(bank.targets, config.rare)
-    weights = weights / weights.sum()
-    trained = head_parameters(model)
-    optimizer = torch.optim.AdamW(trained, lr=config.rate, weight_decay=config.decay)
-    model.train()
-    history, total = [], 0.0
-    for step in range(config.steps):
-        clips = draw(bank, config, weights, rng)
-        with torch.no_grad():
-            teacher = classify(torch.from_numpy(clips.features).to(classify.weight.device)).softmax(-1)
-        loss = clip_loss(model, clips, config, teacher)
-        for group in optimizer.param_groups:
-            group["lr"] = config.rate * one_cycle(step / config.steps)
-        optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        nn.utils.clip_grad_norm_(trained, 1.0)
-        optimizer.step()
-        total += loss.item()
-        if (step + 1) % 100 == 0:
-            history.append(total / 100)
-            print(f"{type(model).__name__} step {step + 1}/{config.steps} loss {history[-1]:.4f}", flush=True)
-            total = 0.0
-    model.eval()
-    return history
 
 
 @torch.inference_mode()

@@ -12,7 +12,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,19 +20,19 @@ import torch
 
 from engine.backends import open_backend
 from engine.console import Exit
-from engine.files import write_text
 from engine.spec import SEVEN_CLASSES
 from train.data.augment.compose import build_bank
 from train.data.layouts.ferplus import Stills, hold_out, load_split
 from train.default_model import measure
 from train.default_model.card import licences, write_card
-from train.default_model.head import FrameMean, HeadConfig, assemble, head_parameters, rarity_bias, train_head
+from train.default_model.head import FrameMean, assemble, head_parameters, rarity_bias
+from train.default_model.head_training import HeadConfig, train_head
 from train.default_model.recipe import FILES, MakeSettings, Recipe, StageConfig, read_recipe, read_stage
-from train.default_model.ship import complete, read_model, save_head, ship
+from train.default_model.ship import complete, read_model, ship
 from train.default_model.stage import Stage, train_stage
-from train.default_model.weights import lineage, read_run, write_average, write_blend
+from train.default_model.weights import FILE, lineage, read_run, write_average, write_blend
 from train.models.compact.pretrained import REMEDY, PretrainedError, read_graph
-from train.training.checkpoint import load_tensors, save_tensors
+from train.training.checkpoint import load_tensors
 from train.training.distributed import check_compiler, choose_device, launch
 
 
@@ -132,28 +132,25 @@ def make_head(given: MakeSettings, encoder: Path) -> None:
     bank = build_bank(classifier, faces, size, given.views, given.views, given.faces // 3, given.head_seed)
     model = assemble(classifier.encoder, size)
     config = HeadConfig(seed=given.head_seed, steps=given.steps)
-    train_head(model, bank, classifier.classify, config)
-    save_head(model, given.run / "head.safetensors")
-    write_text(given.run / "head.json", json.dumps(asdict(config)))
+    train_head(model, bank, classifier.classify, config, given.run / "head")
     count = sum(p.numel() for p in head_parameters(model))
     torch.manual_seed(given.head_seed)
     baseline = FrameMean(classifier.encoder.config.feature, len(SEVEN_CLASSES), count)
-    train_head(baseline, bank, classifier.classify, config)
-    save_tensors(given.run / "baseline.safetensors", baseline.state_dict(), {})
+    train_head(baseline, bank, classifier.classify, config, given.run / "baseline")
 
 
 def make_bundle(given: MakeSettings, encoder: Path) -> None:
     """Stage ``bundle``."""
     bias = rarity_bias(load_split(given.data, "train", given.cache), given.raise_rare, given.even_out)
     trained = read_run(encoder)
-    model = read_model(trained.classifier(), given.run / "head.safetensors", bias)
+    model, head = read_model(trained.classifier(), given.run / "head" / FILE, bias)
     parameters = {"encoder": model.encoder, "head": model.window_head, "text": model.text}
     count = {name: sum(p.numel() for p in part.parameters()) for name, part in parameters.items()}
     family = lineage(trained, given.run)
     provenance = {
         "encoder": {name: trained.record[name] for name in ("config", "shape", "data_sha256")},
         "lineage": family,
-        "head": json.loads((given.run / "head.json").read_text("utf-8")),
+        "head": head,
         "data_sha256": trained.record["data_sha256"],
         "encoder_parameters": count["encoder"],
         "head_parameters": count["head"] + count["text"],
@@ -176,7 +173,7 @@ def make_bundle(given: MakeSettings, encoder: Path) -> None:
     bank = build_bank(trained.classifier(), dev, bundle.spec.crop.size_px, given.views, given.views, 16, 0)
     # The same adjustment on both sides: the comparison is about time, not about rare classes.
     baseline = FrameMean(bundle.spec.feature, len(bundle.spec.labels), count["head"] + count["text"], bias)
-    baseline.load_state_dict(load_tensors(given.run / "baseline.safetensors")[0])
+    baseline.load_state_dict(load_tensors(given.run / "baseline" / FILE)[0])
     figures["composed"] = measure.noise_report(model, baseline, bank, given.clip_seeds)
     complete(bundle, figures, write_card(bundle.spec.labels, provenance, figures))
     print(json.dumps(figures, indent=1))

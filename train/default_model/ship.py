@@ -18,7 +18,7 @@ from stream.window.crop import crop_face
 from train.default_model.head import assemble
 from train.models.compact.encoder import FrameClassifier
 from train.models.tg_dfer import TgDfer
-from train.training.checkpoint import load_tensors, save_tensors
+from train.training.checkpoint import load_tensors
 from train.training.transfer import model_settings
 
 DEMO_CLIP = Path(__file__).parents[2] / "stream" / "demo" / "clip.mp4"
@@ -29,24 +29,26 @@ class ShipError(DferError):
     """A bundle that may not be shipped: the message says why."""
 
 
-def save_head(model: TgDfer, path: Path) -> None:
-    """Write the head's and the label embeddings' weights."""
-    parts = {"window_head": model.window_head, "text": model.text}
-    save_tensors(path, {f"{name}.{k}": v for name, part in parts.items() for k, v in part.state_dict().items()}, {})
+def read_model(
+    classifier: FrameClassifier, head: Path, class_bias: tuple[float, ...] = ()
+) -> tuple[TgDfer, dict[str, Any]]:
+    """The whole model from the trained encoder and the head's weights, and how that was trained.
 
-
-def read_model(classifier: FrameClassifier, head: Path, class_bias: tuple[float, ...] = ()) -> TgDfer:
-    """The whole model from the trained encoder and the head's weights, its logits adjusted by ``class_bias``.
+    Args:
+        classifier: The encoder with its classifier.
+        head: Weights that :func:`~train.default_model.head_training.train_head` left.
+        class_bias: Adjusts the logits.
 
     Raises:
         DferError: Where the head's weights are missing or of another head.
     """
     model = assemble(classifier.encoder, classifier.encoder.config.size_px, class_bias=class_bias)
-    missing, unexpected = model.load_state_dict(load_tensors(head)[0], strict=False)
+    tensors, facts = load_tensors(head)
+    missing, unexpected = model.load_state_dict(tensors, strict=False)
     wrong = [name for name in missing if not name.startswith("encoder.")] + unexpected
     if wrong:
         raise ShipError(f"{head} is not of this head: {', '.join(wrong)}", "train the head again")
-    return model.eval()
+    return model.eval(), facts["head"]
 
 
 def demo_crops(geometry: CropGeometry, count: int, clip: Path = DEMO_CLIP) -> NDArray[np.uint8]:

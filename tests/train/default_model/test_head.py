@@ -14,18 +14,8 @@ from engine.spec import SEVEN_CLASSES
 from tests.train.drawn_stills import drawn_stills
 from train.data.augment.compose import FeatureBank
 from train.data.layouts.ferplus import VOTES
-from train.default_model.head import (
-    FrameMean,
-    HeadConfig,
-    assemble,
-    clip_loss,
-    draw,
-    head_parameters,
-    rarity_bias,
-    score,
-    train_head,
-    truth_loss,
-)
+from train.default_model.head import FrameMean, assemble, head_parameters, rarity_bias, score
+from train.default_model.head_training import HeadConfig, clip_loss, draw, train_head, truth_loss
 from train.default_model.measure import accuracy, noise_report
 from train.default_model.recipe import read_recipe
 from train.default_model.ship import BUNDLE_LIMIT
@@ -63,11 +53,12 @@ def test_every_part_of_the_head_learns() -> None:
     assert all(p.grad is None for p in model.encoder.parameters())
 
 
-def test_a_short_training_reads_stills_and_young_windows() -> None:
+def test_a_short_training_reads_stills_and_young_windows(tmp_path: Path) -> None:
     torch.set_num_threads(1)
     torch.manual_seed(0)
     model, bank = assemble(CompactEncoder(TINY), 40), _bank()
-    losses = train_head(model, bank, torch.nn.Linear(16, 7), HeadConfig(steps=220, batch=24, rate=2e-3, teacher=0.0))
+    config = HeadConfig(steps=220, batch=24, rate=2e-3, teacher=0.0)
+    losses = train_head(model, bank, torch.nn.Linear(16, 7), config, tmp_path)
     assert losses[-1] < losses[0]
     still = np.repeat(bank.clean[:, :1], 16, axis=1)
     logits, relevance, now = score(model, still)
