@@ -7,6 +7,7 @@ its remedy on standard error, never a traceback.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import difflib
 import enum
 import errno
@@ -20,6 +21,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from engine.errors import DferError
+from engine.text import say
 
 
 class Exit(enum.IntEnum):
@@ -73,6 +75,7 @@ class Program:
         Returns:
             An :class:`Exit` code, or the command's own.
         """
+        open_streams()
         arguments = list(sys.argv[1:] if argv is None else argv)
         parser = argparse.ArgumentParser(
             prog=self.name,
@@ -101,7 +104,7 @@ class Program:
         args, unknown = parser.parse_known_args(arguments)
         if unknown:
             sub = subparsers[args.command]
-            print(f"{sub.prog}: unknown argument {unknown[0]}{_nearest(unknown[0], sub)}", file=sys.stderr)
+            _tell(f"{sub.prog}: unknown argument {unknown[0]}{_nearest(unknown[0], sub)}")
             return Exit.REFUSED
         return guarded(f"{self.name} {args.command}", lambda: runners[args.command](args))
 
@@ -119,19 +122,21 @@ def guarded(name: str, command: Callable[[], int]) -> int:
         sys.stdout.flush()
         return code
     except DferError as error:
-        print(f"{name}: {error}", file=sys.stderr)
+        _tell(f"{name}: {error}")
         return Exit.REFUSED
     except KeyboardInterrupt as stopped:
         if sys.stderr.isatty():
-            print(file=sys.stderr)  # it has shown ^C and stays on that line
-        print(f"{name}: {str(stopped) or 'stopped'}", file=sys.stderr)
+            _tell("")  # it has shown ^C and stays on that line
+        _tell(f"{name}: {str(stopped) or 'stopped'}")
         return Exit.INTERRUPTED
     except OSError as error:
         if isinstance(error, BrokenPipeError) and _reader_left():
             os.dup2(os.open(os.devnull, os.O_WRONLY), _STDOUT)
             return Exit.DONE
-        print(f"{name}: {explain(error)}", file=sys.stderr)
+        _tell(f"{name}: {explain(error)}")
         return Exit.REFUSED
+    finally:
+        _drop_unsaid()
 
 
 @contextmanager
@@ -147,11 +152,42 @@ def stoppable(left: Callable[[], str]) -> Iterator[None]:
         raise KeyboardInterrupt(left()) from None
 
 
+def open_streams() -> None:
+    """Give a process that was started without one of its standard streams an empty one.
+
+    Else the next file or socket it opens would take the number, and be written into by whoever prints. Standard output
+    that was closed refuses what is printed, so that nothing is lost in silence; standard error takes it.
+    """
+    for name, flags in (("stdin", os.O_RDONLY), ("stdout", os.O_RDONLY), ("stderr", os.O_WRONLY)):
+        if getattr(sys, name) is None:
+            # The lowest number that is free, hence its own.
+            descriptor = os.open(os.devnull, flags)
+            os.set_inheritable(descriptor, True)
+            setattr(sys, name, os.fdopen(descriptor, "r" if name == "stdin" else "w"))
+
+
+def _tell(line: str) -> None:
+    """One line on standard error; a full disk under it is no second error."""
+    with contextlib.suppress(OSError, ValueError):
+        say(line)
+
+
+def _drop_unsaid() -> None:
+    """Drop what the streams would not take: at exit Python could only turn it into a code of its own, 120."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError):
+            with contextlib.suppress(OSError, ValueError):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
 _STDOUT = 1
 _REMEDIES = {
     errno.ENOSPC: "free some space there (df -h), or choose another place",
     errno.EDQUOT: "your quota there is used up: free some space, or choose another place",
     errno.EACCES: "this user may not: choose another place, or change its permissions",
+    errno.EBADF: "standard output is closed: leave it open, or send it to /dev/null",
     errno.EROFS: "that file system is read-only: choose another place",
 }
 

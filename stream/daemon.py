@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from engine.backends import BackendError
+from engine.text import printable
 from stream import __version__
 from stream.assemble import LoadedModel
 from stream.camera.camera import Camera
@@ -90,7 +91,7 @@ class Daemon:
         self._said: deque[str] = deque(maxlen=8)
         if model.backend.degraded:
             self._health.degraded.add("backend")
-            self._note = model.backend.reason
+            self._note = printable(model.backend.reason)
 
     def step(self, frame: Frame | None, now_ns: int, camera: CameraReport) -> list[Message]:
         """Process what one read of the camera gave.
@@ -159,7 +160,7 @@ class Daemon:
             temperature_c=machine.temperature_c,
             memory_mb=machine.memory_mb,
             model=self._envelope.model,
-            note=self._note or (camera.message or None if camera.state not in ("ok", "ended") else None),
+            note=self._note or (printable(camera.message) or None if camera.state not in ("ok", "ended") else None),
         )
 
     def sent(self, now_ns: int) -> bool:
@@ -229,5 +230,5 @@ class Daemon:
         backend = self._model.fall_back()
         self._pipeline.replace_backend(backend)
         self._envelope.model = self._model.identity()
-        self._note = f"{failed} failed ({error}); running on {backend.name}"
+        self._note = printable(f"{failed} failed ({error}); running on {backend.name}")
         self._log("backend_changed", backend=backend.name, reason=backend.reason)

@@ -45,7 +45,7 @@ from engine.settings.entry import Entry, SettingsError, attribute_docs, entries,
 from engine.settings.flags import add_flags, add_set, flags_of
 from engine.settings.kinds import as_text, as_toml
 from engine.settings.layers import Layer, read_layers
-from engine.settings.loading import Loaded, load
+from engine.settings.loading import Loaded, child_environment, load
 
 __all__ = [
     "Entry",
@@ -58,6 +58,7 @@ __all__ = [
     "as_text",
     "as_toml",
     "attribute_docs",
+    "child_environment",
     "entries",
     "flags_of",
     "load",

@@ -10,6 +10,7 @@ from typing import Any
 from engine.settings.entry import Entry, entries, values_of
 from engine.settings.kinds import as_toml
 from engine.settings.loading import Loaded
+from engine.text import printable
 
 Public = Callable[[str, Any], Any]
 """From a setting's key and value to the value as it may be printed."""
@@ -35,7 +36,7 @@ def show(loaded: Loaded[Any], public: Public = _as_it_is) -> str:
         origin = loaded.origins.get(entry.key)
         # TOML knows no "unset": the line is there to be uncommented.
         text = f"# {entry.name} =" if value is None else f"{entry.name} = {as_toml(value)}"
-        sections[entry.section] += [f"# {entry.doc}", text + (f"  # {origin}" if origin else "")]
+        sections[entry.section] += [f"# {entry.doc}", text + (f"  # {printable(origin)}" if origin else "")]
     return "\n".join(line for lines in sections.values() for line in lines).strip()
 
 

@@ -180,8 +180,11 @@ def flat(table: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _quoted(text: str) -> str:
-    # What JSON escapes TOML does too, and one character more.
-    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
+    # What JSON escapes TOML does too; besides, whatever a terminal would not show.
+    quoted = json.dumps(text, ensure_ascii=False)
+    return "".join(
+        c if c.isprintable() else f"\\u{ord(c):04x}" if ord(c) < 1 << 16 else f"\\U{ord(c):08x}" for c in quoted
+    )
 
 
 def _toml(text: str, otherwise: Any = None) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import os
 import typing
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,6 +18,8 @@ from engine.settings.layers import Layer, read_layers
 
 PREFIXES = ("DFER_TRAIN_", "DFER_ENGINE_", "DFER_CALIBRATE_")
 """Programs whose variables begin as those of ``dfer-stream`` do, with ``DFER_``, and are none of them."""
+OWN_PREFIX = "DFER_"
+"""What every variable of the four programs begins with."""
 RESERVED = frozenset({"DFER_SHARED_DATA"})
 
 _T = TypeVar("_T")
@@ -80,6 +83,18 @@ def load(
         value = _parsed(entry, text, origin, inner)
         values[entry.key] = _merged(values.get(entry.key), _nested(entry, inner, value)) if inner else value
     return Loaded(_build(cls, values, "", origins), origins)
+
+
+def child_environment(environ: Mapping[str, str] | None = None) -> dict[str, str]:
+    """The environment for a process that this one starts: without settings, which may hold a camera's password.
+
+    What a child is to know it is told in its orders.
+
+    Args:
+        environ: The variables of this process if not given.
+    """
+    own = os.environ if environ is None else environ
+    return {name: value for name, value in own.items() if not name.startswith(OWN_PREFIX)}
 
 
 def _settings_in(

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from engine.text import printable
 from stream.camera.frame import CameraError
 
 SYSFS = Path("/sys/class/video4linux")
@@ -174,4 +175,4 @@ def describe_devices(devices: list[Device]) -> str:
         for mode in device.modes:
             rates = ", ".join(f"{rate:g}" for rate in mode.fps)
             lines.append(f"    {mode.fourcc}  {mode.width}x{mode.height}" + (f"  {rates} fps" if rates else ""))
-    return "\n".join(lines)
+    return "\n".join(map(printable, lines))

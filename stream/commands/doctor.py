@@ -21,6 +21,7 @@ from importlib.machinery import ModuleSpec
 from pathlib import Path
 
 from engine.console import Exit
+from engine.text import say
 from stream.camera.devices import list_devices
 
 RUN_DIRECTORY = Path("/run/dferstream")
@@ -234,8 +235,8 @@ def run(args: argparse.Namespace) -> int:
         return Exit.PARTLY if failed else Exit.DONE
     width = max(len(finding.name) for finding in findings)
     for finding in findings:
-        print(f"{finding.status:<5} {finding.name:<{width}}  {finding.found}")
+        say(f"{finding.status:<5} {finding.name:<{width}}  {finding.found}", sys.stdout)
         if finding.remedy:
-            print(f"      {'':<{width}}  → {finding.remedy}")
+            say(f"      {'':<{width}}  → {finding.remedy}", sys.stdout)
     print("The daemon can run here." if not failed else "The daemon cannot run here yet: see the lines marked fail.")
     return Exit.PARTLY if failed else Exit.DONE

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 
 from engine.console import Exit
+from engine.text import say
 from stream.publish.keys import generate
 
 
@@ -20,6 +22,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Make a key pair and say what to do with it."""
     files = generate(args.directory, args.name)
-    print(f"{files.secret}  keep on this machine (publish.secret_key, or listen --key)")
-    print(f"{files.public}  give to the other side (a file in publish.allowed_keys, or listen --server-key)")
+    say(f"{files.secret}  keep on this machine (publish.secret_key, or listen --key)", sys.stdout)
+    say(f"{files.public}  give to the other side (a file in publish.allowed_keys, or listen --server-key)", sys.stdout)
     return Exit.DONE

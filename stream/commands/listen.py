@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import sys
 import time
 from pathlib import Path
 
 from engine.arguments import count, seconds
 from engine.console import Exit
+from engine.text import printable, printable_json, say
 from stream.publish.message import Event, Face, Faces, Message
 from stream.subscribe.client import Client
 from stream.subscribe.freshness import FreshnessReport
@@ -50,12 +50,12 @@ def run(args: argparse.Namespace) -> int:
 def describe(message: Message) -> str:
     """One message for people: a line, and one more for each face."""
     if isinstance(message, Event):
-        return f"{message.source}  {message.event}" + (f"  {message.face}" if message.face else "")
+        return printable(f"{message.source}  {message.event}" + (f"  {message.face}" if message.face else ""))
     if not isinstance(message, Faces):
         rates = f"in {_hz(message.rate_in_hz)}  out {_hz(message.rate_out_hz)}  of {_hz(message.declared_hz)}"
         stages = "  ".join(f"{name} {each.p50:.1f}/{each.p99:.1f}" for name, each in message.latency_ms.items())
         trouble = "".join(f"  {word}" for word in (*message.degraded, *(f"{name} hangs" for name in message.stale)))
-        return (
+        return printable(
             f"{message.source}  {message.state}  camera {message.camera}  {rates}  dropped {message.dropped_total}"
             + (f"  ms p50/p99: {stages}" if stages else "")
             + trouble
@@ -63,7 +63,7 @@ def describe(message: Message) -> str:
     state = "" if message.valid else f"  not valid: {message.reason}"
     total = f"  {message.latency_ms.total:.1f} ms" if message.latency_ms.total is not None else ""
     lines = [f"{message.source}  frame {message.frame_id}  seq {message.seq}{total}{state}"]
-    return "\n".join(lines + ["  " + _face(face) for face in message.faces])
+    return "\n".join(map(printable, lines + ["  " + _face(face) for face in message.faces]))
 
 
 def freshness_line(verdict: FreshnessReport) -> str:
@@ -89,23 +89,23 @@ def _loop(client: Client, args: argparse.Namespace) -> int:
         verdict = client.freshness()
         if message is not None:
             heard += 1
-            print(client.body.decode() if args.json else describe(message), flush=True)
+            print(printable_json(client.body) if args.json else describe(message), flush=True)
         elif not heard and not said_nothing and passed_s >= NOTHING_AFTER_S:
             said_nothing = True
-            print(_nothing(client, args), file=sys.stderr, flush=True)
+            say(_nothing(client, args))
         # Events have no pace to be judged by.
         if verdict.alive != alive and verdict.age_ms is not None:
             alive = verdict.alive
-            print(f"-- {freshness_line(verdict)}", file=sys.stderr, flush=True)
+            say(f"-- {freshness_line(verdict)}")
         if verdict.lost > lost:
-            print(f"-- {verdict.lost - lost} messages lost on the way", file=sys.stderr, flush=True)
+            say(f"-- {verdict.lost - lost} messages lost on the way")
             lost = verdict.lost
     if not heard and not said_nothing:
-        print(_nothing(client, args), file=sys.stderr, flush=True)
+        say(_nothing(client, args))
     elif heard and not args.json:
         verdict = client.freshness()
         judged = "" if verdict.age_ms is None else f"; {freshness_line(verdict)}"
-        print(f"-- {heard} message{'s' if heard > 1 else ''}{judged}", file=sys.stderr, flush=True)
+        say(f"-- {heard} message{'s' if heard > 1 else ''}{judged}")
     return heard
 
 

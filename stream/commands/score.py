@@ -17,6 +17,7 @@ from pathlib import Path
 from engine.arguments import count
 from engine.console import Exit, stoppable
 from engine.settings import as_text, values_of
+from engine.text import say
 from stream.config import Settings, add_flags, load_settings
 from stream.offline import ScoreError
 from stream.offline.inputs import Item, Problem, plan
@@ -185,11 +186,11 @@ class _Run:
         if bar is not None:
             bar.say(line)
         else:
-            print(line, file=sys.stderr, flush=True)
+            say(line)
 
     def _say(self, line: str) -> None:
         if not self._args.quiet:
-            print(line, file=sys.stderr if self._out is None else sys.stdout, flush=True)
+            say(line, sys.stderr if self._out is None else sys.stdout)
 
     def _summary(self, took_s: float, items: int, model: Ready) -> None:
         what = []

@@ -9,6 +9,8 @@ import os
 import socket
 from collections.abc import Mapping, MutableMapping
 
+from engine.text import printable
+
 
 class Notifier:
     """The service manager's notification socket.
@@ -97,4 +99,4 @@ def _watchdog_us(env: Mapping[str, str]) -> int:
 
 
 def _line(text: str) -> str:
-    return " ".join(text.split())
+    return printable(" ".join(text.split()))

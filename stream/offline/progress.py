@@ -9,6 +9,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.text import Text
 
+from engine.text import printable, say
+
 
 class _Amount(ProgressColumn):
     """Items done, and how fast: times real time for videos, images per second."""
@@ -63,6 +65,6 @@ class Bar:
     def say(self, line: str) -> None:
         """One line on standard error, above the bar."""
         if self._shown:
-            self._console.print(line, markup=False, highlight=False, soft_wrap=True)
+            self._console.print(printable(line), markup=False, highlight=False, soft_wrap=True)
         else:
-            print(line, file=sys.stderr, flush=True)
+            say(line)

@@ -14,6 +14,7 @@ from typing import IO
 
 import msgspec
 
+from engine.settings import child_environment
 from stream.offline import ScoreError
 from stream.offline.inputs import Item, Problem
 from stream.offline.protocol import Answer, Order, Progressed, Ready, Refused, Scored, Setup
@@ -40,6 +41,7 @@ class WorkerProcess:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._stderr,
+            env=child_environment(),
             start_new_session=True,
         )
         self.order: Order | None = None

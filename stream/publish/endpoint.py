@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import fcntl
 import ipaddress
 import os
 import re
 import socket
 import stat
+import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +20,7 @@ from engine.errors import DferError
 RUNTIME_DIRECTORY = Path("/run/dferstream")
 DEFAULT_TCP = "tcp://127.0.0.1:5570"
 _MOST_PATH = 107  # sun_path holds 108 bytes, its closing zero included.
+_LONGEST_CLAIM_NS = 5_000_000_000  # it is held for about a millisecond
 _TCP = re.compile(r"tcp://(?P<host>\[[^\]]+\]|[^:/]+):(?P<port>\d+|\*)")
 
 
@@ -90,15 +95,13 @@ def parse(uri: str) -> Endpoint:
 def clear_stale(path: Path) -> None:
     """Make way for a socket file, deleting what a killed daemon left behind but never a live daemon's.
 
+    To be called inside :func:`claimed`.
+
     ZeroMQ itself would delete the file unasked and so steal a live publisher's endpoint.
 
     Raises:
-        EndpointError: If the directory is missing, the file is no socket, or someone listens on it.
+        EndpointError: If the file cannot be made, is no socket, or someone listens on it.
     """
-    if not path.parent.is_dir():
-        raise EndpointError(
-            f"there is no directory {path.parent} for {path.name}", "create it, or choose another --bind"
-        )
     if not os.access(path.parent, os.W_OK | os.X_OK):
         raise EndpointError(f"no permission to create {path}", "choose another --bind, or another user")
     try:
@@ -115,6 +118,41 @@ def clear_stale(path: Path) -> None:
         path.unlink(missing_ok=True)
     elif result != errno.ENOENT:
         raise in_use(f"ipc://{path}")
+
+
+@contextlib.contextmanager
+def claimed(path: Path) -> Iterator[None]:
+    """Hold the folder of a socket file while the file is looked at, deleted or made.
+
+    Two publishers that start at the same instant would else both find a stale file, and the second would delete the
+    first's new socket. The lock is the kernel's (flock(2)): it leaves nothing behind, however its holder ends.
+
+    Raises:
+        EndpointError: If the folder is missing, or somebody else holds it for seconds.
+    """
+    try:
+        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError as error:
+        if isinstance(error, FileNotFoundError | NotADirectoryError):
+            raise EndpointError(
+                f"there is no directory {path.parent} for {path.name}", "create it, or choose another --bind"
+            ) from error
+        raise EndpointError(f"no permission to create {path}", "choose another --bind, or another user") from error
+    try:
+        deadline_ns = time.monotonic_ns() + _LONGEST_CLAIM_NS
+        while True:
+            try:
+                fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic_ns() > deadline_ns:
+                    raise EndpointError(
+                        f"{path.parent} is held by another process", "end it, or choose another --bind"
+                    ) from None
+                time.sleep(0.002)
+        yield
+    finally:
+        os.close(folder)
 
 
 def in_use(uri: str) -> EndpointError:

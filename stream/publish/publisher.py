@@ -81,7 +81,7 @@ class Publisher:
         self._with_frames = with_frames
         self._topics = {kind: topic(kind, source) for kind in ("faces", "status", "event", "frames")}
         self._status: bytes | None = None
-        self._file: tuple[Path, int] | None = None
+        self._file: tuple[Path, tuple[int, int]] | None = None
         where = endpoints.parse(bind or endpoints.default_endpoint(source))
         if not where.local and (secret_key is None or allowed_keys is None):
             raise EndpointError(
@@ -148,11 +148,11 @@ class Publisher:
             self._authenticator = None
         self._context.term()
         if self._file is not None:
-            path, inode = self._file
+            path, made = self._file
             self._file = None
             # Another daemon may have made its own file there since.
-            with contextlib.suppress(OSError):
-                if path.stat().st_ino == inode:
+            with contextlib.suppress(OSError, EndpointError), endpoints.claimed(path):
+                if _identity(path) == made:
                     path.unlink()
 
     def __enter__(self) -> Publisher:
@@ -199,19 +199,27 @@ class Publisher:
         self._socket.zap_domain = b"dferstream"
 
     def _bind(self, where: endpoints.Endpoint) -> str:
-        if where.path is not None:
-            endpoints.clear_stale(where.path)
-        self._socket.setsockopt(zmq.IPV6, int("[" in where.uri))
-        with _GROUP_UMASK:
+        with contextlib.ExitStack() as held:
+            if where.path is not None:
+                held.enter_context(endpoints.claimed(where.path))
+                endpoints.clear_stale(where.path)
+            held.enter_context(_GROUP_UMASK)
+            self._socket.setsockopt(zmq.IPV6, int("[" in where.uri))
             try:
                 self._socket.bind(where.uri)
             except zmq.ZMQError as error:
                 if error.errno == zmq.EADDRINUSE:
                     raise endpoints.in_use(where.uri) from error
                 raise EndpointError(f"cannot bind {where.uri}: {error}", "choose another --bind") from error
-        if where.path is not None:
-            self._file = (where.path, where.path.stat().st_ino)
+            if where.path is not None:
+                self._file = (where.path, _identity(where.path))
         return str(self._socket.getsockopt_string(zmq.LAST_ENDPOINT))
+
+
+def _identity(path: Path) -> tuple[int, int]:
+    """Tells a socket file from another one made later at the same path, whose inode may have the same number."""
+    found = path.lstat()
+    return found.st_ino, found.st_mtime_ns
 
 
 class _GroupUmask:

@@ -10,6 +10,7 @@ from typing import Protocol, TextIO
 
 import cv2
 
+from engine.text import printable_json, say
 from stream.camera.frame import Frame
 from stream.publish.message import Event, Faces, Message, Status
 from stream.publish.publisher import Publisher
@@ -50,7 +51,7 @@ class JsonLines:
         if not self._every_kind and not isinstance(message, Faces):
             return True
         try:
-            self._out.write(body.decode() + "\n")
+            self._out.write(printable_json(body) + "\n")
             self._out.flush()
         except (BrokenPipeError, ValueError):
             return False
@@ -143,15 +144,16 @@ class Log:
 
 
 def log_line(event: str, out: TextIO | None = None, **values: object) -> None:
-    """One line of ``key=value``; values with spaces are quoted, those that are None left out."""
+    """One line of ``key=value``; values with spaces are quoted, those that are None left out. It never fails."""
     parts = [f"event={event}"]
     for key, value in values.items():
         if value is not None:
             text = f"{value:g}" if isinstance(value, float) else str(value)
-            plain = text and not any(c in text for c in ' "=\n')
+            plain = text.isprintable() and text and not any(c in text for c in ' "=')
             parts.append(f"{key}={text}" if plain else f'{key}="{_escape(text)}"')
-    with contextlib.suppress(BrokenPipeError, ValueError):
-        print(" ".join(parts), file=out or sys.stderr, flush=True)
+    # A full disk under the log is no reason to stop publishing.
+    with contextlib.suppress(OSError, ValueError):
+        say(" ".join(parts), out)
 
 
 def _escape(text: str) -> str:

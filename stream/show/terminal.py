@@ -17,6 +17,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from engine.text import printable_values
 from stream.publish.message import Faces, Message
 from stream.subscribe.meter import Measured, StreamMeter
 
@@ -197,6 +198,7 @@ class FacesTable:
         self._endpoint = endpoint
         self._now_ns = now_ns
         self._meter = StreamMeter()
+        self._lost = False
         self._shown_ns: int | None = None
         self._last: tuple[Mapping[str, Any], Measured] | None = None
 
@@ -209,17 +211,19 @@ class FacesTable:
         self.close()
 
     def take(self, message: Message, body: bytes, frame: object = None) -> bool:
-        """Take what was published; only ``faces`` are shown.
+        """Take what was published; only ``faces`` are shown, and none once the output takes no more (a full disk).
 
         Returns:
             False once nobody reads the output any more.
         """
         del frame
-        if isinstance(message, Faces):
+        if isinstance(message, Faces) and not self._lost:
             try:
                 self.step(msgspec.json.decode(body))
             except BrokenPipeError:
                 return False
+            except OSError:
+                self._lost = True
         return True
 
     def step(self, message: Mapping[str, Any]) -> bool:
@@ -247,7 +251,7 @@ class FacesTable:
         live, shown = self._live, self._shown_ns is not None
         if live is None or not shown:
             return
-        with contextlib.suppress(BrokenPipeError):
+        with contextlib.suppress(OSError):
             self._write()
             live.stop()
         self._live = None
@@ -260,7 +264,7 @@ class FacesTable:
 
     def _write(self) -> None:
         assert self._last is not None
-        message, measured = self._last
+        message, measured = printable_values(self._last[0]), self._last[1]
         if self._live is None:
             self.console.print(line(message, measured), markup=False, soft_wrap=True)
             return

@@ -11,6 +11,7 @@ from rich.progress import Progress
 
 from engine.console import Exit
 from engine.spec import CropGeometry
+from engine.text import printable
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -45,7 +46,7 @@ def run(arguments: argparse.Namespace) -> int:
         def advance(outcome: Outcome) -> None:
             progress.advance(task)
             if outcome.problem:
-                progress.console.print(f"{outcome.name}: {outcome.problem}", highlight=False)
+                progress.console.print(printable(f"{outcome.name}: {outcome.problem}"), markup=False, highlight=False)
 
         outcomes = prepare(
             clips,

@@ -80,7 +80,8 @@ class DataReport:
         self.clips = len(clips)
         self.per_class = {label: counts.get(label, 0) for label in labels}
         if not clips:
-            raise DataError(f"{self.source}: not one usable clip.\n{self.text()}")
+            said = "; ".join(line.strip() for line in self.text().splitlines()[1:])
+            raise DataError(f"{self.source}: not one usable clip", said)
 
     def text(self, examples: int = 3) -> str:
         """The report as lines for a terminal.

@@ -12,6 +12,7 @@ import threading
 from dataclasses import asdict
 from pathlib import Path
 
+from engine.settings import child_environment
 from stream.camera.capture.protocol import Event, Orders, Resume
 from stream.camera.capture.slot import Slot
 from stream.camera.frame import CameraError
@@ -58,6 +59,7 @@ class CaptureProcess:
                 stdout=subprocess.DEVNULL,
                 stderr=stderr,
                 pass_fds=fds,
+                env=child_environment(),
                 start_new_session=True,
             )
         except OSError as error:

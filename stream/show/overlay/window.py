@@ -14,6 +14,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.settings import child_environment
 from stream.camera.frame import Frame
 from stream.publish.message import Faces, Message
 from stream.show.overlay import OverlayError
@@ -48,7 +49,9 @@ def check_display(timeout_s: float = 20.0) -> None:
             "run it on the desktop, use 'ssh -X', or leave out --show",
         )
     try:
-        probe = subprocess.run([sys.executable, "-c", _PROBE], capture_output=True, text=True, timeout=timeout_s)
+        probe = subprocess.run(
+            [sys.executable, "-c", _PROBE], capture_output=True, text=True, timeout=timeout_s, env=child_environment()
+        )
     except subprocess.TimeoutExpired as error:
         raise OverlayError("--show: the display does not answer", "leave out --show") from error
     if probe.returncode:

@@ -213,6 +213,26 @@ def test_a_full_disk_under_the_messages_ends_it_in_one_line(
     assert not (tmp_path / "a.ipc").exists()
 
 
+@pytest.mark.parametrize("closed", ["2>/dev/full", ">&-", "2>&-", ">/dev/full"])
+def test_no_room_for_the_log_and_no_output_leave_it_publishing(
+    small_bundle: Callable[[str], Path], clip: Path, tmp_path: Path, closed: str
+) -> None:
+    stats = tmp_path / "stats.json"
+    flags = ("--bundle", small_bundle("frames"), "--source", clip, "--bind", f"ipc://{tmp_path}/a.ipc", "--frames", "5")
+    done = subprocess.run(
+        ["bash", "-c", f'"$0" "$@" {closed}', *command(*flags, "--stats", stats)],
+        cwd=ROOT,
+        env={**os.environ, "INVOCATION_ID": "" if closed == ">/dev/full" else "x"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr
+    assert json.loads(stats.read_text())["published_total"] >= 5
+    assert not (tmp_path / "a.ipc").exists()
+
+
 def test_a_flipped_byte_in_the_model_is_refused_by_name(small_bundle: Callable[[str], Path], tmp_path: Path) -> None:
     damaged = tmp_path / "bundle"
     damaged.mkdir()

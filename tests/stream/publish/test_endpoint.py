@@ -1,7 +1,11 @@
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
+import subprocess
+import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -78,3 +82,70 @@ def test_a_busy_listener_is_alive_and_a_dead_ones_file_goes(tmp_path: Path) -> N
     assert path.exists()
     endpoints.clear_stale(path)
     assert not path.exists()
+
+
+RACE = """
+import sys, time
+from pathlib import Path
+from stream.publish.endpoint import EndpointError
+from stream.publish.publisher import Publisher
+print("ready", flush=True)
+for line in sys.stdin:
+    try:
+        publisher = Publisher("cam0", line.strip())
+    except EndpointError as error:
+        print("in use" if "in use" in str(error) else error, flush=True)
+        sys.stdin.readline()
+    else:
+        print("bound", flush=True)
+        sys.stdin.readline()
+        publisher.close()
+    print("closed", flush=True)
+"""
+
+
+@pytest.mark.parametrize("stale", [False, True])
+def test_of_publishers_that_start_at_the_same_instant_one_binds(tmp_path: Path, stale: bool) -> None:
+    with contextlib.ExitStack() as stack:
+        racers = [
+            stack.enter_context(
+                subprocess.Popen(
+                    [sys.executable, "-c", RACE],
+                    stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1, cwd=Path(__file__).parents[3],
+                )
+            )
+            for _ in range(2)
+        ]  # fmt: skip
+        for racer in racers:
+            stack.callback(racer.kill)
+
+        def answers() -> list[str]:
+            return sorted(racer.stdout.readline().strip() for racer in racers if racer.stdout)
+
+        def tell(line: str) -> None:
+            for racer in racers:
+                assert racer.stdin is not None
+                racer.stdin.write(line + "\n")
+
+        assert answers() == ["ready", "ready"]
+        for round_ in range(60):
+            path = tmp_path / f"{round_}.ipc"
+            if stale:  # what a killed daemon leaves: it is then that both would delete
+                with socket.socket(socket.AF_UNIX) as dead:
+                    dead.bind(str(path))
+            tell(f"ipc://{path}")
+            assert answers() == ["bound", "in use"], round_
+            assert path.exists()
+            tell("close")
+            assert answers() == ["closed", "closed"]
+            assert not path.exists()
+
+
+def test_a_folder_that_somebody_holds_is_waited_for(tmp_path: Path) -> None:
+    with contextlib.ExitStack() as held:
+        held.enter_context(endpoints.claimed(tmp_path / "a.ipc"))
+        binding = threading.Thread(target=lambda: Publisher("cam0", f"ipc://{tmp_path}/a.ipc").close())
+        binding.start()
+        held.close()
+        binding.join(30)
+        assert not binding.is_alive()

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import contextlib
 import io
+import json
 import time
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ from stream.publish.message import Event, Faces, Message, Status
 from stream.publish.publisher import Publisher
 from stream.publish.wire import encode
 from stream.show.sinks import JpegFrames, JsonLines, Log, log_line
+from stream.show.terminal import FacesTable, TerminalConsole
 
 COMMON: dict[str, Any] = {"source": "cam0", "session": "s", "seq": 0, "boot_id": "b", "t_publish_ns": 1}
 FACES = Faces(**COMMON, frame_id=3, dropped_total=0, valid=True, reason="ok")
@@ -90,3 +93,29 @@ def test_a_line_of_the_log_can_be_taken_apart_again() -> None:
     out = io.StringIO()
     log_line("x", out, none=None, number=0.5, spaced="a b", quoted='say "a"', equal="a=b", empty="", many="a\nb")
     assert out.getvalue() == 'event=x number=0.5 spaced="a b" quoted="say \\"a\\"" equal="a=b" empty="" many="a b"\n'
+
+
+def test_a_log_line_is_one_plain_line_whatever_is_in_it() -> None:
+    out = io.StringIO()
+    log_line("x", out, note="b\x1b[31m c\u202e", name="a\x85b")
+    assert out.getvalue() == 'event=x note="b\\x1b[31m c\\u202e" name="a\\x85b"\n'
+
+
+def test_a_full_disk_under_the_log_or_the_table_does_not_end_the_run() -> None:
+    with Path("/dev/full").open("w") as full:
+        log_line("x", full)
+        assert take(Log(out=full), EVENT)
+        faces = FacesTable(console=TerminalConsole(file=full), live=False)
+        assert faces.take(FACES, encode(FACES))
+        assert faces.take(FACES, encode(FACES))
+        faces.close()
+        with contextlib.suppress(OSError):
+            full.close()
+
+
+def test_a_json_line_shows_no_escape_and_keeps_its_values() -> None:
+    out = io.StringIO()
+    said = status(note="a\x85b\u202ec")
+    assert take(JsonLines(True, out), said)
+    assert out.getvalue()[:-1].isprintable()
+    assert json.loads(out.getvalue())["note"] == "a\x85b\u202ec"
