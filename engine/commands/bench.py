@@ -5,10 +5,10 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from engine.arguments import count
 from engine.bench.latency import measure, table
 from engine.commands.flags import add_backend, add_threads
 from engine.commands.report import add_json, show
+from engine.settings.arguments import count
 
 PRECISIONS = ("fp16", "bf16", "fp32", "int8")
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import argparse
 
-from engine.arguments import count
 from engine.backends.choice import NAMES
 from engine.bundle.golden import Bounds
+from engine.settings.arguments import count
 
 
 def add_backend(parser: argparse.ArgumentParser) -> None:

@@ -24,7 +24,6 @@ import psutil
 from rich.console import Console
 from rich.table import Table
 
-from engine.arguments import count, seconds
 from engine.backends import open_artefact
 from engine.backends.runtime import cpu_name
 from engine.bench.baseline import openvino_alone_ms
@@ -32,6 +31,7 @@ from engine.bench.machine import calibration_loop_ms
 from engine.console import Exit
 from engine.errors import DferError
 from engine.files import write_text
+from engine.settings.arguments import count, seconds
 from stream.assemble import DEFAULT_BUNDLE
 from stream.camera.paths import demo_clip_path
 from stream.publish.message import Faces

@@ -25,11 +25,11 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from engine.arguments import count, seconds
 from engine.backends import open_artefact
 from engine.console import Exit, stoppable
 from engine.errors import DferError
 from engine.files import place_file
+from engine.settings.arguments import count, seconds
 from engine.spec import ModelSpec
 from stream.assemble import DEFAULT_BUNDLE
 from stream.camera.camera import Camera

@@ -6,8 +6,8 @@ import argparse
 import time
 from pathlib import Path
 
-from engine.arguments import count, seconds
 from engine.console import Exit
+from engine.settings.arguments import count, seconds
 from engine.text import printable, printable_json, say
 from stream.publish.message import Event, Face, Faces, Message
 from stream.subscribe.client import Client

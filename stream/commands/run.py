@@ -13,10 +13,10 @@ from pathlib import Path
 
 import msgspec
 
-from engine.arguments import count, seconds
 from engine.console import Exit
 from engine.files import write_text
 from engine.settings import SettingsError
+from engine.settings.arguments import count, seconds
 from stream.assemble import build_pipeline, load_model, warm_up
 from stream.camera.camera import Camera
 from stream.config import Settings, add_flags, load_settings

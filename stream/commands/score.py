@@ -14,9 +14,9 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from engine.arguments import count
 from engine.console import Exit, stoppable
 from engine.settings import as_text, values_of
+from engine.settings.arguments import count
 from engine.text import say
 from stream.config import Settings, add_flags, load_settings
 from stream.offline import ScoreError

@@ -6,7 +6,7 @@ import argparse
 
 import pytest
 
-from engine.arguments import count, seconds
+from engine.settings.arguments import count, seconds
 
 
 @pytest.mark.parametrize("text", ["0", "-1", "1.5", "²", "", "many", "nan"])
