@@ -39,7 +39,14 @@ def test_a_size_that_changes_and_a_frame_over_the_limit_end_nothing(
 ) -> None:
     small, large = [jpeg(64, 48)] * 10, [jpeg(160, 90)] * 10
     with serving(lambda _: chain(small, large, [jpeg(9000, 9000)], cycle(small + large))) as server:
-        flags = ["--bundle", small_bundle("frames"), "--bind", f"ipc://{tmp_path}/b.ipc", "--frames", "60"]
+        flags: list[str | Path] = [
+            "--bundle",
+            small_bundle("frames"),
+            "--bind",
+            f"ipc://{tmp_path}/b.ipc",
+            "--frames",
+            "60",
+        ]
         done = run("--source", server.url(), "--json", *flags)
     assert done.returncode == 0, done.stderr
     faces = [json.loads(line) for line in done.stdout.splitlines()]
