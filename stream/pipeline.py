@@ -50,7 +50,7 @@ class FrameResult:
         degraded: What ran below its setting.
         new: Ids of faces that appeared.
         lost: Ids of faces that are gone.
-        cut: Whether a shot cut was seen, so that every window began anew.
+        cut: Whether a shot cut was seen: windows begin anew, unless the next frame shows that it was none.
     """
 
     faces: list[Face]
@@ -121,6 +121,8 @@ class Pipeline:
         self._sample_ns = 1e9 / windows.encode_hz
         self._clock = SampleClock(windows.encode_hz)
         self._period = FramePeriod()
+        # Faces of the shot before a cut: their windows wait one frame, in case that it was none.
+        self._cut_off: list[str] = []
 
     @property
     def delay_s(self) -> float:
@@ -145,9 +147,10 @@ class Pipeline:
         period_ns = self._period.step(t_ns)
         gap_limit_ns = max(GAP_MIN_NS, int(GAP_PERIODS * period_ns))
         tracked = self._tracker.step(frame.image, t_ns)
-        if tracked.cut:
-            self._windows.reset_all()
-            self._scorer.reset_all()
+        if not tracked.revoked:
+            for face_id in self._cut_off:
+                self._forget(face_id)
+        self._cut_off = [face.id for face in tracked.faces if face.state == "lost"] if tracked.cut else []
         visible = [face for face in tracked.faces if _observed(face)]
         for face_id in self._windows.observe((face.id for face in visible), t_ns, gap_limit_ns):
             self._scorer.restart(face_id)
@@ -165,12 +168,16 @@ class Pipeline:
         faces = [self._describe(face, face.id == primary, t_ns) for face in tracked.faces]
         lost = [face.id for face in tracked.faces if face.state == "lost"]
         for face_id in lost:
-            self._windows.reset(face_id)
-            self._scorer.reset(face_id)
+            if face_id not in self._cut_off:
+                self._forget(face_id)
         new = [face.id for face in tracked.faces if face.state == "new"]
         infer_ms = None if done is None else done.elapsed_ms
         elapsed_ns = time.monotonic_ns() - started
         return FrameResult(faces, elapsed_ns, (detected - started) / 1e6, infer_ms, degraded, new, lost, tracked.cut)
+
+    def _forget(self, face_id: str) -> None:
+        self._windows.reset(face_id)
+        self._scorer.reset(face_id)
 
     def close(self) -> None:
         """Wait for a step that runs beside the frames; before the back end is closed."""
@@ -178,6 +185,7 @@ class Pipeline:
 
     def reset(self) -> None:
         """Forget every face and the time base: a lost camera or another source."""
+        self._cut_off = []
         self._tracker.reset()
         self._windows.reset_all()
         self._scorer.reset_all()
@@ -218,7 +226,9 @@ class Pipeline:
         return batch, ["scheduler"] if len(chosen) < len(visible) else []
 
     def _describe(self, face: TrackedFace, primary: bool, t_ns: int) -> Face:
-        window = self._windows.report(face.id)
+        # A face that a cut took away is shown without its window, which is kept in case that the cut was none.
+        cut_off = face.id in self._cut_off
+        window = WindowReport(0, self._windows.spec.samples, 0.0, 0, None) if cut_off else self._windows.report(face.id)
         scored = None if window.score is None else self._scorer.step(face.id, window.score, window.score.full)
         reason = _reason(face, window)
         described = Face(

@@ -59,6 +59,7 @@ def describe(message: Message) -> str:
             f"{message.source}  {message.state}  camera {message.camera}  {rates}  dropped {message.dropped_total}"
             + (f"  ms p50/p99: {stages}" if stages else "")
             + trouble
+            + (f"  note: {message.note}" if message.note else "")
         )
     state = "" if message.valid else f"  not valid: {message.reason}"
     total = f"  {message.latency_ms.total:.1f} ms" if message.latency_ms.total is not None else ""

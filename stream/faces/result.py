@@ -59,6 +59,7 @@ class FacesResult:
         detect_ms: Time spent in the detectors on this frame, ms; 0 where none ran.
         landmark_ms: Time spent in the landmark net on this frame, ms.
         detected: Whether a detector ran on this frame.
+        revoked: Whether the cut of the frame before was none: the ids that it gave up are back.
     """
 
     faces: list[TrackedFace] = field(default_factory=list)
@@ -66,3 +67,4 @@ class FacesResult:
     detect_ms: float = 0.0
     landmark_ms: float = 0.0
     detected: bool = False
+    revoked: bool = False

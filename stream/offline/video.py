@@ -23,6 +23,7 @@ from stream.offline.rows import VideoRow, encode
 from stream.pipeline import FrameResult
 from stream.show.overlay.annotate import write_video
 from stream.show.overlay.draw import draw
+from stream.show.overlay.pace import paced
 from stream.show.overlay.timeline import save_png, timeline
 
 
@@ -93,7 +94,8 @@ class VideoScorer:
         with Recording(path, self._settings.camera) as recording:
             steps = self._steps(path, recording, out, summary, progress)
             if overlays.annotated is not None:
-                write_video(self._drawn(steps, history), overlays.annotated, recording.opened.fps)
+                fps = recording.opened.fps if 1 <= recording.opened.fps <= 240 else 25.0
+                write_video(paced(self._drawn(steps, history), fps), overlays.annotated, fps)
             else:
                 for frame, result in steps:
                     if overlays.timeline is not None:
@@ -119,12 +121,12 @@ class VideoScorer:
             progress(summary, recording.opened)
             yield frame, result
 
-    def _drawn(self, steps: Steps, history: list[dict[str, Any]]) -> Iterator[NDArray[np.uint8]]:
+    def _drawn(self, steps: Steps, history: list[dict[str, Any]]) -> Iterator[tuple[int, NDArray[np.uint8]]]:
         envelope = Envelope("score", self._model.identity())
         for frame, result in steps:
             history.append(_moment(frame, result))
             message = envelope.faces(frame, result, frame.t_arrival_ns, time.monotonic_ns(), 0, None, [])
-            yield draw(frame.image, msgspec.to_builtins(message))
+            yield frame.t_capture_ns, draw(frame.image, msgspec.to_builtins(message))
 
 
 def _moment(frame: Frame, result: FrameResult) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,22 @@ class OneFace:
 
     def reset(self) -> None:
         self._age = -1
+
+
+class CutInOneFrame(OneFace):
+    """Takes one frame for a cut, and goes on with the same face or with another one."""
+
+    def __init__(self, at: int, revoked: bool) -> None:
+        super().__init__()
+        self._at, self._revoked = at, revoked
+
+    def step(self, image: NDArray[np.uint8], t_ns: int) -> FacesResult:
+        (face,) = super().step(image, t_ns).faces
+        if self._age == self._at:
+            return FacesResult([replace(face, state="lost", landmarks=None, points5=None)], cut=True)
+        if self._age > self._at and not self._revoked:
+            face = replace(face, id="bob", state="new" if self._age == self._at + 1 else "tracked")
+        return FacesResult([face], revoked=self._revoked and self._age == self._at + 1)
 
 
 class SlowestHonest:
@@ -97,6 +114,29 @@ def test_a_smile_is_labelled_within_the_delay_that_the_blocks_declare(
             assert face.label in (None, OTHER)
         assert face.label == SMILE
     assert windows.delay_s - 1 / windows.encode_hz <= worst_s <= pipeline.delay_s + 1 / fps
+
+
+@pytest.mark.parametrize("revoked", [True, False])
+def test_a_cut_takes_every_window_and_a_revoked_one_takes_none(backend: Backend, revoked: bool) -> None:
+    windows = FaceWindows(backend.spec, SlowestHonest(backend), faces=1)
+    scorer = Scorer(backend.spec.labels, Calibration(backend.spec.labels), ScoreSettings())
+    pipeline = Pipeline(CutInOneFrame(200, revoked), windows, scorer, Scheduler(None))
+    image = np.full((64, 64, 3), 255, np.uint8)
+    shown = []
+    for number in range(203):
+        result = pipeline.step(Frame(image, number, round(number * 1e9 / 25), 0, "file", 0))
+        shown.append(result.faces[0])
+    before, lost, *after = shown[199:]
+    assert (before.label, before.ready) == (SMILE, True)
+    assert (lost.state, lost.label, lost.ready, lost.probs, lost.window.n) == ("lost", None, False, None, 0)
+    for face in after:
+        if revoked:
+            assert (face.id, face.label, face.ready, face.window.n) == ("ann", SMILE, True, before.window.need)
+        else:
+            assert (face.id, face.label) == ("bob", None)
+            assert face.window.n < before.window.need or before.window.need == 1
+    if not revoked:
+        assert windows.report("ann").n == 0
 
 
 def test_the_frame_period_is_the_median_of_what_was_seen() -> None:

@@ -45,6 +45,35 @@ class Tracks:
         self._t_ns: int | None = None
         self._dt = self._period_s = 0.0
         self._camera_x = self._camera_y = 0.0
+        self._before_cut: tuple[list[Track], list[Track], int | None] | None = None
+
+    def cut(self) -> list[Track]:
+        """Give up every track as :meth:`clear` does, until :meth:`revoke_cut`.
+
+        Returns:
+            The tracks that were active.
+        """
+        before = self.active, self.remembered, self._t_ns
+        dropped = self.clear()
+        self._before_cut = before
+        return dropped
+
+    @property
+    def cut_can_be_revoked(self) -> bool:
+        """Whether the tracks were given up by :meth:`cut` last."""
+        return self._before_cut is not None
+
+    def revoke_cut(self) -> list[Track]:
+        """Go on with the tracks before the cut, from the time of their last frame.
+
+        Returns:
+            The tracks that began since.
+        """
+        assert self._before_cut is not None
+        dropped = self.active
+        self.active, self.remembered, self._t_ns = self._before_cut
+        self._before_cut = None
+        return dropped
 
     def clear(self) -> list[Track]:
         """Give up every track and forget the remembered ones; ids go on counting.
@@ -53,7 +82,7 @@ class Tracks:
             The tracks that were active.
         """
         dropped, self.active, self.remembered = self.active, [], []
-        self._t_ns = None
+        self._t_ns = self._before_cut = None
         return dropped
 
     def begin(self, t_ns: int, dx: float = 0.0, dy: float = 0.0) -> None:

@@ -75,11 +75,19 @@ class FaceTracker:
             raise ValueError(f"a frame is (H, W, 3) uint8 RGB, not {image.shape} {image.dtype}")
         height, width = image.shape[:2]
         change = self._cuts.step(thumbnail(image))
-        cut = change.cut or (self._shape is not None and self._shape != image.shape)
+        resized = self._shape is not None and self._shape != image.shape
+        cut = change.cut or resized
         gap_s = 0.0 if self._last_ns is None else (t_ns - self._last_ns) / 1e9
         lost: list[Track] = []
-        if cut or gap_s > self.settings.coast_s + self.settings.memory_s:
-            lost = self._tracks.clear()
+        late = gap_s > self.settings.coast_s + self.settings.memory_s
+        revoked = change.revoked and not resized and not late and self._tracks.cut_can_be_revoked
+        if cut or late or revoked:
+            if revoked:
+                lost = self._tracks.revoke_cut()
+            elif resized or late:
+                lost = self._tracks.clear()
+            else:
+                lost = self._tracks.cut()
             self._detected_ns = None
             self._turns.restart()
         self._shape, self._last_ns = image.shape, t_ns
@@ -92,7 +100,7 @@ class FaceTracker:
         lost += self._tracks.end()
         faces = [self._report(image, track) for track in self._tracks.active]
         faces += [self._report(image, track, "lost") for track in lost]
-        return FacesResult(faces, cut, self._detect_ms, self._landmark_ms, detected)
+        return FacesResult(faces, cut, self._detect_ms, self._landmark_ms, detected, revoked)
 
     def _follow(self, image: NDArray[np.uint8]) -> None:
         for track in self._tracks.active:

@@ -13,6 +13,7 @@ import pytest
 from msgspec.structs import replace
 
 from stream.cli import main
+from stream.commands.listen import describe
 from stream.publish.endpoint import EndpointError
 from stream.publish.message import Event, Faces, Status
 from stream.publish.publisher import Publisher
@@ -53,6 +54,14 @@ def test_people_see_faces_states_and_a_verdict(tmp_path: Path, feed: Feed) -> No
     assert "warming 3/16" in out
     assert "not valid: stalled" in out
     assert "-- 90 messages; alive" in err
+
+
+def test_a_status_says_why_there_is_no_camera() -> None:
+    away = replace(status("cam0", "s", 1, 30.0), camera="no_camera", note="/dev/video9 is not there")
+    line = describe(away)
+    assert "camera no_camera" in line
+    assert "/dev/video9 is not there" in line
+    assert "note" not in describe(replace(away, note=None))
 
 
 @pytest.mark.parametrize("topic", ["status", "event"])

@@ -92,6 +92,35 @@ def test_a_blank_frame_says_nothing_and_the_shot_after_it_is_judged_against_the_
     assert [c.cut for c in play([same, same, blank, blank, other])] == [False] * 4 + [True]
 
 
+@pytest.mark.parametrize("before", [1, 2, 6])
+def test_one_frame_unlike_both_its_neighbours_is_taken_back(before: int) -> None:
+    source = world(9)
+    frames = [view(source, 300 + 4 * i, seed=i) for i in range(before)]
+    frames += [view(world(209, 0, 120)), view(source, 300 + 4 * (before + 1)), view(source, 300 + 4 * (before + 2))]
+    changes = play(frames)
+    assert [(c.cut, c.revoked) for c in changes[before:]] == [(True, False), (False, True), (False, False)]
+    # From the frame before the bad one: two steps of the camera.
+    assert changes[before + 1].dx * 640 == pytest.approx(-8, abs=4)
+
+
+def test_a_shot_of_two_frames_is_a_shot() -> None:
+    a, b = world(10), world(210, 0, 120)
+    changes = play([view(a), view(a), view(a), view(b), view(b), view(a), view(a)])
+    assert [c.cut for c in changes] == [False, False, False, True, False, True, False]
+    assert not any(c.revoked for c in changes)
+
+
+def test_two_cuts_in_a_row_stay_cuts() -> None:
+    changes = play([view(world(s, 20 * s, 120 + 30 * s)) for s in (1, 1, 2, 3)])
+    assert [(c.cut, c.revoked) for c in changes[2:]] == [(True, False), (True, False)]
+
+
+def test_a_test_card_that_stays_is_a_cut_one_frame_late() -> None:
+    card = np.zeros((480, 640, 3), np.uint8)
+    card[:, 80:240] = card[200:300, 400:] = 230
+    assert [c.cut for c in play([view(world(6))] * 3 + [card] * 3)] == [False] * 4 + [True, False]
+
+
 def test_a_dissolve_is_no_cut_in_its_middle() -> None:
     a, b = world(7), world(207)
     frames = [view(a * (1 - k / 20) + b * (k / 20), seed=k) for k in range(21)]

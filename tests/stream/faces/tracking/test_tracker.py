@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from stream.faces import FaceSettings, FaceTracker
 from tests.scenes.faces import Pose, Scene, scenes
@@ -86,10 +87,42 @@ def test_a_cut_gives_up_every_face_and_gives_new_ids(tracker: FaceTracker) -> No
     cut = tracker.step(other, 10**9 + 10**7)
     assert cut.cut
     assert [(f.id, f.state) for f in cut.faces] == [(before, "lost")]
-    back = tracker.step(frames[-1], 10**9 + 2 * 10**7)
+    assert not tracker.step(other, 10**9 + 2 * 10**7).cut
+    back = tracker.step(frames[-1], 10**9 + 3 * 10**7)
     assert back.cut
     assert [f.state for f in back.faces] == ["new"]
     assert back.faces[0].id != before
+
+
+def one_bad_frame(name: str, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """What a camera or a cable makes of one frame."""
+    bad = image.copy()
+    height, width = image.shape[:2]
+    if name == "three quarters grey":
+        bad[height // 4 :] = 128
+    elif name == "noise":
+        bad = np.random.default_rng(0).integers(0, 256, image.shape, np.uint8)
+    elif name == "black":
+        bad[:] = 0
+    elif name == "test card":
+        for bar, colour in enumerate(((235, 235, 235), (235, 235, 0), (0, 235, 235), (0, 235, 0), (235, 0, 0))):
+            bad[:, bar * width // 5 : (bar + 1) * width // 5] = colour
+    else:  # another picture, as of another camera
+        bad = np.ascontiguousarray(255 - image[::-1, ::-1] // 2)
+    return bad
+
+
+@pytest.mark.parametrize("name", ["three quarters grey", "noise", "black", "test card", "another picture"])
+@pytest.mark.parametrize("speed", [0, 6])
+def test_one_bad_frame_costs_no_id(tracker: FaceTracker, name: str, speed: float) -> None:
+    frames = list(Scene("walks", 20, lambda i: [Pose(280 + speed * i, 240, 110)], noise=2.0))
+    states: dict[int, list[tuple[str, str]]] = {}
+    for i, (t_ns, image, _) in enumerate(frames):
+        result = tracker.step(one_bad_frame(name, image) if i == 12 else image, t_ns)
+        states[i] = [(face.id, face.state) for face in result.faces]
+    (face_id, _), *_ = states[11]
+    assert states[12] == [(face_id, "lost" if name == "another picture" else "coasting")]
+    assert all(states[i] == [(face_id, "tracked")] for i in range(13, 20))
 
 
 def test_a_new_frame_size_starts_anew(tracker: FaceTracker) -> None:
