@@ -37,14 +37,15 @@ $(DEV_STAMP): pyproject.toml .ci/system-libraries.py | .venv/bin/python
 demo: $(RUN_STAMP)
 	.venv/bin/dfer-stream run --source demo://
 
+# In the order of the files, two processes side by side; `make test-random` shuffles.
 test: $(DEV_STAMP)
-	.venv/bin/python -m pytest
+	.venv/bin/python -m pytest -p no:randomly -n 2 --dist loadfile
 
 test-full: $(DEV_STAMP)
-	.venv/bin/python -m pytest -m "not gpu and not camera" --timeout 1800
+	.venv/bin/python -m pytest -p no:randomly -m "not gpu and not camera" --timeout 1800
 
 gpu: $(DEV_STAMP) .cache/vit-b-32/bundle.json
-	.venv/bin/python -m pytest -m gpu
+	.venv/bin/python -m pytest -p no:randomly -m gpu
 	.venv/bin/dfer-engine bench stream/default_model --backend torch
 	.venv/bin/dfer-engine bench .cache/vit-b-32 --backend torch
 	.venv/bin/dfer-train bench --model tg-dfer --encoder vit-b-32 --set loop.precision=bf16
@@ -53,9 +54,9 @@ gpu: $(DEV_STAMP) .cache/vit-b-32/bundle.json
 
 # Twice in one process, once in two: an order or a neighbour that a test leans on shows.
 test-random: $(DEV_STAMP)
-	.venv/bin/python -m pytest -p randomly -p "no:cacheprovider" -n 0
-	.venv/bin/python -m pytest -p randomly -p "no:cacheprovider" -n 0
-	.venv/bin/python -m pytest -p randomly -p "no:cacheprovider" -n 2
+	.venv/bin/python -m pytest
+	.venv/bin/python -m pytest
+	.venv/bin/python -m pytest -n 2
 
 mutation: $(DEV_STAMP)
 	.venv/bin/python -m tests.mutation --sample 300 --seed 1
@@ -93,4 +94,4 @@ bench: $(DEV_STAMP) .cache/vit-b-32/bundle.json
 	.venv/bin/dfer-engine bench .cache/vit-b-32
 
 clean:
-	rm -rf .venv build dist node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis .cache
+	rm -rf .venv build dist node_modules .mypy_cache .ruff_cache .import_linter_cache .pytest_cache .hypothesis .cache

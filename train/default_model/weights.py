@@ -180,7 +180,7 @@ def summary(run: Trained) -> dict[str, Any]:
     if "mean" in record:
         return {**row, "mean": record["mean"]}
     config, standard = record["config"], json.loads(json.dumps(values_of(read_stage(BASE))))
-    different = [f"{key} {value}" for key, value in config.items() if value != standard[key]]
+    different = [f"{key} {value}" for key, value in config.items() if value != standard.get(key)]
     return {
         **row,
         "epochs": record["epochs"],
