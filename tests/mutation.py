@@ -213,14 +213,16 @@ def forked(tree: Path, work: Callable[[], int], limit_s: float) -> int | None:
                 os.dup2(nowhere.fileno(), 2)
             code = work()
         os._exit(code)
-    end = time.monotonic() + limit_s
-    while time.monotonic() < end:
-        ended, status = os.waitpid(child, os.WNOHANG)
-        if ended:
-            kill_group(child)
-            return os.waitstatus_to_exitcode(status)
-        time.sleep(0.02)
-    kill_group(child)
+    end, status = time.monotonic() + limit_s, None
+    try:
+        while status is None and time.monotonic() < end:
+            ended, code = os.waitpid(child, os.WNOHANG)
+            status = code if ended else None
+            time.sleep(0.02)
+    finally:
+        kill_group(child)
+    if status is not None:
+        return os.waitstatus_to_exitcode(status)
     os.waitpid(child, 0)
     return None
 
@@ -377,6 +379,8 @@ def main(arguments: list[str] | None = None) -> int:
         print("mutation: needs cosmic-ray; pip install --target DIR cosmic-ray, and DIR on PYTHONPATH", file=sys.stderr)
         return 2
     os.nice(10)
+    # So that the copy goes with whoever ends this.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     os.environ |= dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
     os.environ.setdefault("DFER_SHARED_DATA", str(ROOT.parent / "shared" / "data"))
     counts, share = Counter[str](), shares(given.sample)

@@ -62,6 +62,19 @@ def test_fit_stores_a_calibration_and_remove_takes_it_out(
     assert run("remove", bundle.path) == 0
 
 
+def test_auto_takes_the_likeliest_method_and_a_named_one_is_taken_as_named(
+    bundle: Bundle, npz: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = {}
+    for method in ("auto", *METHODS):
+        assert run("fit", bundle.path, npz, "--method", method, "--rounds", "20", "--risk", "0.3", "--dry-run") == 0
+        made[method] = json.loads(capsys.readouterr().out)
+    assert [made[method]["method"] for method in METHODS] == list(METHODS)
+    best = min(METHODS, key=lambda method: made[method]["metrics"]["after"]["nll"]["value"])
+    assert made["auto"] == made[best]
+    assert best != METHODS[-1]  # the last one tried, which would be taken without a comparison
+
+
 def test_a_dry_run_changes_nothing_and_apply_stores_its_output(
     bundle: Bundle, npz: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -198,6 +211,7 @@ def test_npz_labels_may_be_names(tmp_path: Path) -> None:
     path = tmp_path / "named.npz"
     np.savez(path, logits=np.eye(7)[:2], labels=np.array(["Happy", "fear"]))
     assert data.read(path, SEVEN_CLASSES).labels.tolist() == [0, 6]
-    np.savez(path, logits=np.eye(7)[:2], labels=np.array([0, 7]))
-    with pytest.raises(CalibrationError, match="0..6"):
-        data.read(path, SEVEN_CLASSES)
+    for foreign in (7, 9, -1):
+        np.savez(path, logits=np.eye(7)[:2], labels=np.array([0, foreign]))
+        with pytest.raises(CalibrationError, match=r"0\.\.6"):
+            data.read(path, SEVEN_CLASSES)
