@@ -92,6 +92,29 @@ def write_bytes(path: Path, data: bytes) -> None:
     replace_file(path, lambda temporary: temporary.write_bytes(data), flush=False)
 
 
+def create_file(path: Path, data: bytes, mode: int) -> None:
+    """Make a file that must not exist yet, whole or not at all, with its permissions from the first moment.
+
+    Args:
+        path: The file; its folder exists.
+        data: What it holds.
+        mode: Permissions.
+
+    Raises:
+        OSError: If it exists or cannot be written; nothing is left of the attempt.
+    """
+    handle, name = tempfile.mkstemp(prefix=f".{path.stem}.", dir=path.parent)  # readable by its owner alone
+    try:
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(data)
+            stream.flush()
+            os.fchmod(handle, mode)
+            os.fsync(handle)
+        os.link(name, path)  # which, unlike a rename, replaces nothing
+    finally:
+        Path(name).unlink(missing_ok=True)
+
+
 def read_file(path: Path, most_bytes: int, pipes: bool = False) -> bytes:
     """What a file holds, never more than a bound, and never waiting for what is no file.
 

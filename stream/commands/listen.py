@@ -113,6 +113,12 @@ def _loop(client: Client, args: argparse.Namespace) -> int:
 def _nothing(client: Client, args: argparse.Namespace) -> str:
     source = f" from source {args.source}" if args.source else ""
     bad = f" ({client.bad} messages of another schema were skipped: update dferstream)" if client.bad else ""
+    if args.key is not None:
+        return (
+            f"dfer-stream listen: nothing heard on {client.endpoint}{source}{bad}. Either nothing publishes there, or "
+            f"the publisher does not admit this key: the public half of {args.key} must be in its "
+            f"publish.allowed_keys, and {args.server_key} must be the publisher's own public key."
+        )
     return (
         f"dfer-stream listen: nothing heard on {client.endpoint}{source}{bad}. Is `dfer-stream run` running, and does "
         "it publish there? It prints its endpoint when it starts; give it here, or to --bind there."

@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,6 +33,7 @@ SEND_BUFFER_BYTES = 16 * 1024
 # All that a subscriber ever sends is a topic.
 _MOST_INBOUND_BYTES = 1024
 _MOST_PER_SERVE = 256
+_REBIND_NS = 2_000_000_000
 
 
 @dataclass
@@ -91,6 +93,9 @@ class Publisher:
             )
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context(io_threads=1)
         self._authenticator: zmq.auth.thread.ThreadAuthenticator | None = None
+        self._allowed: keys.AllowedKeys | None = None
+        self._admitted: frozenset[bytes] = frozenset()
+        self._pair: keys.KeyPair | None = None
         self._socket = self._context.socket(zmq.XPUB)
         try:
             self._set_options()
@@ -126,6 +131,7 @@ class Publisher:
 
     def serve(self) -> int:
         """Take new subscriptions and answer those for the status; returns how many came. Never waits."""
+        self._expel_revoked()
         came, wants_status = 0, False
         while came < _MOST_PER_SERVE:
             try:
@@ -176,6 +182,35 @@ class Publisher:
             return False
         return True
 
+    def _expel_revoked(self) -> None:
+        """Disconnect everyone where a key was removed: who is still admitted comes back by itself, within a second.
+
+        ZeroMQ asks for a key when a peer connects and cannot disconnect a single one later.
+        """
+        if self._allowed is None:
+            return
+        before, self._admitted = self._admitted, self._allowed.now()
+        if before <= self._admitted:
+            return
+        self._socket.close(linger=0)
+        self._socket = self._context.socket(zmq.XPUB)
+        self._set_options()
+        self._lock()
+        where = endpoints.parse(self.endpoint)
+        # ZeroMQ's own thread gives the address back a moment later; a socket file it deletes itself, and so would a new
+        # one that is there before.
+        deadline_ns = time.monotonic_ns() + _REBIND_NS
+        while True:
+            late = time.monotonic_ns() > deadline_ns
+            try:
+                if late or where.path is None or not where.path.exists():
+                    self._bind(where)
+                    return
+            except EndpointError:
+                if late:
+                    raise
+            time.sleep(0.002)
+
     def _set_options(self) -> None:
         self._socket.setsockopt(zmq.XPUB_VERBOSE, 1)
         self._socket.setsockopt(zmq.SNDHWM, SEND_MARK)
@@ -187,12 +222,18 @@ class Publisher:
         self._socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, 15000)
 
     def _encrypt(self, secret_key: Path, allowed_keys: Path) -> None:
-        pair, allowed = keys.load_pair(secret_key), keys.load_allowed(allowed_keys)
-        # The list is read above for its errors; the handler must run before the bind, or the first client slips in.
-        assert allowed
+        pair, self._allowed = keys.load_pair(secret_key), keys.AllowedKeys(allowed_keys)
+        self._admitted = self._allowed.now()
+        # The handler must run before the bind, or the first client slips in.
         self._authenticator = zmq.auth.thread.ThreadAuthenticator(self._context)
         self._authenticator.start()
-        self._authenticator.configure_curve(domain="dferstream", location=str(allowed_keys))
+        self._authenticator.configure_curve_callback(domain="dferstream", credentials_provider=self._allowed)
+        self._pair = pair
+        self._lock()
+
+    def _lock(self) -> None:
+        pair = self._pair
+        assert pair is not None
         self._socket.curve_server = True
         self._socket.curve_publickey = pair.public
         self._socket.curve_secretkey = pair.secret

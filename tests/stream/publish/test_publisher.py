@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
 import stat
@@ -18,6 +19,7 @@ import zmq
 from stream.publish import keys
 from stream.publish.endpoint import EndpointError
 from stream.publish.publisher import Publisher
+from tests.waiting import wait_for
 
 DEADLINE_S = 20.0
 
@@ -259,3 +261,62 @@ def test_only_listed_keys_hear_anything(tmp_path: Path, context: zmq.Context[zmq
             assert friend.recv() == b"faces/cam1 {}"
         assert [one.poll(100) for one in strangers] == [0, 0]
         assert publisher.counts.subscriptions == 1
+
+
+@pytest.mark.parametrize("where", ["tcp://127.0.0.1:*", "ipc"])
+def test_a_removed_key_hears_nothing_within_a_second_and_the_others_go_on(
+    tmp_path: Path, context: zmq.Context[zmq.Socket[bytes]], where: str
+) -> None:
+    server = keys.generate(tmp_path / "server", "publisher")
+    allowed = tmp_path / "allowed"
+    allowed.mkdir()
+    pairs = {name: keys.generate(tmp_path / name, name) for name in ("robot", "tablet", "late")}
+    for name in ("robot", "tablet"):
+        (allowed / f"{name}.key").write_bytes(pairs[name].public.read_bytes())
+
+    def client(name: str) -> zmq.Socket[bytes]:
+        made = context.socket(zmq.SUB)
+        pair = keys.load_pair(pairs[name].secret)
+        made.curve_serverkey = keys.load_public(server.public)
+        made.curve_publickey, made.curve_secretkey = pair.public, pair.secret
+        made.subscribe(b"")
+        made.connect(publisher.endpoint)
+        return made
+
+    def hears(socket: zmq.Socket[bytes]) -> bool:
+        publisher.faces(b"{}")
+        return bool(socket.poll(2)) and socket.recv() == b"faces/cam1 {}"
+
+    def silent_after_s(socket: zmq.Socket[bytes]) -> float:
+        begun_ns = last_ns = time.monotonic_ns()
+        while time.monotonic_ns() - begun_ns < 2_000_000_000:
+            drain(socket)  # else what was sent before would count as heard later
+            if hears(socket):
+                last_ns = time.monotonic_ns()
+        return (last_ns - begun_ns) / 1e9
+
+    def drain(socket: zmq.Socket[bytes]) -> None:
+        while socket.poll(0):
+            socket.recv()
+
+    endpoint = f"ipc://{tmp_path}/a.ipc" if where == "ipc" else where
+    with Publisher("cam1", endpoint, server.secret, allowed) as publisher:
+        bound = publisher.endpoint
+        robot, tablet = client("robot"), client("tablet")
+        wait_for(lambda: hears(robot), 30)
+        wait_for(lambda: hears(tablet), 30)
+        (allowed / "robot.key").unlink()
+        assert silent_after_s(robot) < 1
+        drain(tablet)
+        wait_for(lambda: hears(tablet), 30)
+        assert publisher.endpoint == bound
+        # Nor by connecting again; and a key that is added hears without a restart.
+        again = client("robot")
+        (allowed / "late.key").write_bytes(pairs["late"].public.read_bytes())
+        late = client("late")
+        wait_for(lambda: hears(late), 30)
+        assert not again.poll(0)
+        assert not robot.poll(0)
+        # A folder that is gone admits nobody.
+        shutil.rmtree(allowed)
+        assert silent_after_s(late) < 1
