@@ -18,7 +18,8 @@ PRECISIONS = {
 """Precisions each back end builds in, its default first where it is not measured."""
 
 
-Precision = Literal["fp16", "bf16", "fp32", "int8"]
+Precision = Literal["fp32", "fp16", "bf16", "int8"]
+"""In the daemon's order: Python keeps one optional type for equal choices, and with it the first one's order."""
 
 
 class BuildError(DferError):

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from stream.camera.frame import MAX_FRAME_BYTES, CameraError
+from stream.camera.frame import CameraError
 
 
 class SourceLost(Exception):
@@ -18,20 +18,6 @@ class SourceLost(Exception):
 
 class SourceEnded(Exception):
     """The source has no more frames."""
-
-
-class FrameLost(Exception):
-    """One frame cannot be used; the source goes on."""
-
-
-def check_size(width: int, height: int) -> None:
-    """Check that a frame is not over the limit, before memory is given to it.
-
-    Raises:
-        FrameLost: If it is.
-    """
-    if height * width * 3 > MAX_FRAME_BYTES:
-        raise FrameLost(f"a frame of {width}x{height} px is too large: at most 8192x6144; ask for a smaller one")
 
 
 @dataclass(frozen=True)

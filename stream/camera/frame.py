@@ -1,4 +1,4 @@
-"""One captured frame, and the error of a source that cannot work."""
+"""One captured frame, and why there may be none."""
 
 from __future__ import annotations
 
@@ -19,6 +19,20 @@ MAX_FRAME_BYTES = 8192 * 6144 * 3
 
 class CameraError(DferError):
     """A source that cannot work as configured; the message carries the remedy."""
+
+
+class FrameLost(Exception):
+    """One frame cannot be used; the source goes on."""
+
+
+def check_size(width: int, height: int) -> None:
+    """Check that a frame is not over the limit, before memory is given to it.
+
+    Raises:
+        FrameLost: If it is.
+    """
+    if height * width * 3 > MAX_FRAME_BYTES:
+        raise FrameLost(f"a frame of {width}x{height} px is too large: at most 8192x6144; ask for a smaller one")
 
 
 @dataclass(frozen=True, eq=False)

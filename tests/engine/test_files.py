@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import select
 import stat
 import subprocess
 import sys
@@ -52,6 +53,10 @@ def test_a_pipe_is_written_into_and_stays_a_pipe(tmp_path: Path) -> None:
     text = "x" * 300_000  # more than a pipe holds
     write = threading.Thread(target=write_text, args=(fifo, text))
     write.start()
+    # A pipe that nobody has opened for writing yet reads as ended.
+    begun = select.poll()
+    begun.register(read, select.POLLIN)
+    assert begun.poll(30_000)
     thread.start()
     write.join(30)
     thread.join(30)

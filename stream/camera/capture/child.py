@@ -29,9 +29,9 @@ from stream.camera.capture.frozen import digest  # noqa: E402
 from stream.camera.capture.protocol import Event, Orders, Resume  # noqa: E402
 from stream.camera.capture.slot import IDLE_FOR_EVER, Slot, SlotMeta  # noqa: E402
 from stream.camera.capture.watch import Backoff  # noqa: E402
-from stream.camera.driver import Driver, FrameLost, Raw, SourceEnded, SourceLost, to_rgb  # noqa: E402
+from stream.camera.driver import Driver, Raw, SourceEnded, SourceLost, to_rgb  # noqa: E402
 from stream.camera.drivers import open_driver  # noqa: E402
-from stream.camera.frame import SOURCES_OF_TIME, CameraError  # noqa: E402
+from stream.camera.frame import SOURCES_OF_TIME, CameraError, FrameLost  # noqa: E402
 from stream.camera.settings import CameraSettings  # noqa: E402
 from stream.camera.uri import parse_uri  # noqa: E402
 

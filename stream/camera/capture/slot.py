@@ -23,8 +23,7 @@ from dataclasses import astuple, dataclass, fields
 import numpy as np
 from numpy.typing import NDArray
 
-from stream.camera.driver import check_size
-from stream.camera.frame import MAX_FRAME_BYTES, CameraError
+from stream.camera.frame import MAX_FRAME_BYTES, CameraError, check_size
 
 _HEADER_BYTES = 4096
 _BYTES = _HEADER_BYTES + 3 * MAX_FRAME_BYTES

@@ -12,9 +12,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from stream.camera.driver import FrameLost, Opened, Raw, SourceEnded
+from stream.camera.driver import Opened, Raw, SourceEnded
 from stream.camera.drivers.jpeg import decode_jpeg, jpeg_size
-from stream.camera.frame import CameraError
+from stream.camera.frame import CameraError, FrameLost
 from stream.camera.paths import IMAGE_SUFFIXES, find_file, image_paths
 from stream.camera.settings import CameraSettings
 from stream.camera.uri import SourceUri

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from stream.camera.driver import FrameLost
+from stream.camera.frame import FrameLost
 
 _START, _END = b"\xff\xd8", b"\xff\xd9"
 _NO_LENGTH = {0x01, *range(0xD0, 0xD9)}

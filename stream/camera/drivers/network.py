@@ -8,9 +8,10 @@ import time
 import cv2
 import numpy as np
 
-from stream.camera.driver import FrameLost, Opened, Raw, SourceLost, check_size
+from stream.camera.driver import Opened, Raw, SourceLost
 from stream.camera.drivers.jpeg import decode_jpeg, jpeg_size
 from stream.camera.drivers.redirect import own_redirect
+from stream.camera.frame import FrameLost, check_size
 from stream.camera.settings import CameraSettings
 from stream.camera.uri import SourceUri
 

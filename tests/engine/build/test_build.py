@@ -276,11 +276,11 @@ def test_commands(exported: Bundle, engine_path: Path, tmp_path: Path, capsys: p
         (("build", "{}/bundle", "{}/text/engine"), "text"),
         (("build", "{}/bundle", "{}/out", "--max-delta", "7"), "bounds must be in"),
         (("build", "{}/bundle", "{}/out", "--threads", "0"), "threads must be a whole number of at least 1, not 0"),
-        (("build", "{}/bundle", "{}/out", "--precision", "fp8"), "'fp16' | 'bf16' | 'fp32' | 'int8'"),
+        (("build", "{}/bundle", "{}/out", "--precision", "fp8"), "'fp32' | 'fp16' | 'bf16' | 'int8'"),
         (("build", "{}/bundle", "{}/out", "--precision", "int8", "--crops", "{}/text"), "text"),
         (
             ("build", "{}/bundle", "{}/out", "--precision", "fp64"),
-            "precision must be 'fp16' | 'bf16' | 'fp32' | 'int8'",
+            "precision must be 'fp32' | 'fp16' | 'bf16' | 'int8'",
         ),
         (("build", "{}/bundle", "{}/out", "--faces", "two"), "faces must be whole number, not 'two'"),
         (("export", "{}/bundle", "{}/bundle"), "choose a new directory"),

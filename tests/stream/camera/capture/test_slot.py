@@ -15,8 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stream.camera.capture.slot import Slot, SlotMeta
-from stream.camera.driver import FrameLost
-from stream.camera.frame import MAX_FRAME_BYTES
+from stream.camera.frame import MAX_FRAME_BYTES, FrameLost
 
 ROOT = Path(__file__).resolve().parents[4]
 WRITER = Path(__file__).with_name("slot_writer.py")
