@@ -76,7 +76,9 @@ def test_a_frame_over_the_limit_is_one_more_lost_frame(where: str) -> None:
         assert camera.state == "ok"
         stats = camera.stats
         assert (stats.restarts, stats.reconnects) == (0, int(where != "in mid-stream"))
-        assert stats.dropped == frames[-1].seq + 1 - len(frames) >= 2
+        # FFMPEG takes a connection's first packet to find the format, so after a reconnect it may never reach us.
+        lost = 2 if where == "in mid-stream" else 1
+        assert stats.dropped == frames[-1].seq + 1 - len(frames) >= lost
 
 
 def test_a_camera_of_nothing_but_frames_over_the_limit_is_none_and_says_why() -> None:
