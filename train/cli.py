@@ -1,4 +1,4 @@
-"""``dfer-train``: prepare, fit, evaluate, table, inspect, bench, export and synth on one command line."""
+"""``dfer-train``: data, training, evaluation, export, and the default model on one command line."""
 
 from __future__ import annotations
 

@@ -13,9 +13,9 @@ import msgspec
 
 from engine.errors import DferError
 
-FACES_SCHEMA = "dfer.faces/1.0"
+FACES_SCHEMA = "dfer.faces/1.1"
 STATUS_SCHEMA = "dfer.status/1.0"
-EVENT_SCHEMA = "dfer.event/1.0"
+EVENT_SCHEMA = "dfer.event/1.1"
 
 REASONS = ("ok", "no_camera", "stalled", "frozen", "ended")
 """``Faces.reason``. ``frozen`` only for live devices, ``ended`` only in the last message of a file."""
@@ -78,6 +78,25 @@ class Quality(msgspec.Struct, frozen=True):
     pitch_deg: float | None = None
 
 
+class Eyes(msgspec.Struct, frozen=True):
+    """How far each eye is open, 0 (shut) to 1; null where it cannot be seen. Left and right are the person's own."""
+
+    left: float | None = None
+    right: float | None = None
+
+
+class Head(msgspec.Struct, frozen=True):
+    """Which way the head looks, degrees, seen from the camera.
+
+    ``yaw`` is positive where the face turns towards the image's right, ``pitch`` where it looks up, ``roll`` where the
+    head leans clockwise in the image; the picture is never mirrored for it.
+    """
+
+    yaw: float
+    pitch: float
+    roll: float
+
+
 class Face(msgspec.Struct):
     """One face of one frame.
 
@@ -102,6 +121,10 @@ class Face(msgspec.Struct):
         relevance: One number per sample of the window, oldest first, sums to 1.
         quality: How good a look it was.
         neutral_shift: By class name, what this person's neutral baseline adds to the logits; null if none does.
+        onset_ns: Capture time, CLOCK_MONOTONIC, of the frame that the present label began with; null without one.
+        eyes: How far they are open; null unless the landmarks were seen in this frame.
+        mouth_open: 0 (shut) to 1; null where it cannot be seen.
+        head: Which way it looks; null unless the landmarks were seen in this frame.
     """
 
     id: str
@@ -124,6 +147,10 @@ class Face(msgspec.Struct):
     relevance: list[float] | None = None
     quality: Quality = Quality()
     neutral_shift: dict[str, float] | None = None
+    onset_ns: int | None = None
+    eyes: Eyes | None = None
+    mouth_open: float | None = None
+    head: Head | None = None
 
 
 class Faces(msgspec.Struct, kw_only=True):
@@ -202,7 +229,11 @@ class Status(msgspec.Struct, kw_only=True):
 
 
 class Event(msgspec.Struct, kw_only=True):
-    """A hint that something changed; always derivable from ``faces``."""
+    """A hint that something changed; always derivable from ``faces``.
+
+    ``t_onset_ns`` is the capture time, CLOCK_MONOTONIC, of the frame in which it changed, and ``delay_ms`` how long
+    after that it was decided; both null where the change and the decision are one.
+    """
 
     source: str
     session: str
@@ -212,6 +243,8 @@ class Event(msgspec.Struct, kw_only=True):
     event: str
     face: str | None = None
     frame_id: int | None = None
+    t_onset_ns: int | None = None
+    delay_ms: float | None = None
     schema: str = EVENT_SCHEMA
 
 

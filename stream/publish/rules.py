@@ -46,8 +46,10 @@ def check(message: Message) -> None:
         _check_faces(message)
     elif isinstance(message, Status):
         _check_status(message)
-    elif message.event not in EVENTS:
-        raise MessageError(f"event must be one of {EVENTS}, not {message.event!r}")
+    else:
+        if message.event not in EVENTS:
+            raise MessageError(f"event must be one of {EVENTS}, not {message.event!r}")
+        _finite("delay_ms", (message.delay_ms,))
 
 
 def _check_faces(message: Faces) -> None:
@@ -78,6 +80,11 @@ def _check_face(face: Face) -> None:
     _finite(where, (face.score, face.confidence, face.score_age_ms, face.window.span_ms))
     look = face.quality
     _finite(f"{where}.quality", (look.size_px, look.blur, look.yaw_deg, look.pitch_deg))
+    _shares(where, (face.mouth_open, *((face.eyes.left, face.eyes.right) if face.eyes is not None else ())))
+    if face.head is not None:
+        _finite(f"{where}.head", (face.head.yaw, face.head.pitch, face.head.roll))
+    if face.onset_ns is not None and face.label is None:
+        raise MessageError(f"{where} has an onset and no label")
     for name in ("logits", "probs", "smoothed", "now", "neutral_shift"):
         values: dict[str, float] | None = getattr(face, name)
         if values is not None:
@@ -94,6 +101,11 @@ def _check_status(message: Status) -> None:
     for name, stage in message.latency_ms.items():
         _finite(f"latency_ms.{name}", (stage.p50, stage.p99))
     _finite("temperature_c", (message.temperature_c or {}).values())
+
+
+def _shares(where: str, values: Iterable[float | None]) -> None:
+    if not all(0 <= value <= 1 for value in values if value is not None):
+        raise MessageError(f"{where}.eyes and .mouth_open lie between 0 and 1")
 
 
 def _finite(where: str, values: Iterable[float | None]) -> None:

@@ -276,7 +276,7 @@ def test_an_unplugged_camera_is_published_as_such_and_comes_back(
     steered = [sys.executable, "-c", STEERED, "run", *map(str, flags)]
     with subprocess.Popen(steered, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
         try:
-            absent = wait_for(process, lambda m: m["schema"] == "dfer.faces/1.0")
+            absent = wait_for(process, lambda m: m["schema"] == "dfer.faces/1.1")
             assert (absent["valid"], absent["reason"], absent["faces"]) == (False, "no_camera", [])
             for round_ in range(2):
                 steer(script, "ok")

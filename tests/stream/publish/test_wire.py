@@ -216,13 +216,13 @@ def test_keys_an_older_publisher_does_not_send_take_defaults() -> None:
     ],
 )
 def test_another_major_version_is_refused(schema: str, words: str) -> None:
-    body = wire.encode(plain_faces()).replace(b"dfer.faces/1.0", schema.encode())
+    body = wire.encode(plain_faces()).replace(b"dfer.faces/1.1", schema.encode())
     with pytest.raises(m.MessageError, match=words):
         wire.decode(body, m.Faces)
     assert not VALIDATORS["faces"].is_valid(json.loads(body))
 
 
-@pytest.mark.parametrize("body", [b"", b"{", b"[]", b'{"schema":"dfer.faces/1.0"}', b'{"schema":1}', b"\xff"])
+@pytest.mark.parametrize("body", [b"", b"{", b"[]", b'{"schema":"dfer.faces/1.1"}', b'{"schema":1}', b"\xff"])
 def test_what_is_no_message_is_refused(body: bytes) -> None:
     with pytest.raises(m.MessageError, match="not a faces message"):
         wire.decode(body, m.Faces)

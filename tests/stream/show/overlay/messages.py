@@ -54,7 +54,7 @@ def warming_body(n: int = 7, **changes: Any) -> dict[str, Any]:
 def faces_body(faces: list[dict[str, Any]], number: int = 0, **changes: Any) -> dict[str, Any]:
     t_ns = 5_000_000_000 + number * 33_333_333
     body: dict[str, Any] = {
-        "schema": "dfer.faces/1.0",
+        "schema": "dfer.faces/1.1",
         "source": "cam0",
         "session": "d1f6a2c0-0000-4000-8000-000000000001",
         "seq": number,

@@ -69,7 +69,7 @@ def test_annotated_file_has_every_frame_and_replaces_nothing_on_failure(tmp_path
 
 def test_files_that_are_none_are_refused_by_name(tmp_path: Path) -> None:
     bad = tmp_path / "run.jsonl"
-    bad.write_text('{"schema": "dfer.faces/1.0"}\n{"schema":\n')
+    bad.write_text('{"schema": "dfer.faces/1.1"}\n{"schema":\n')
     with pytest.raises(OverlayError, match=r"run\.jsonl:2"):
         read_messages(bad)
     bad.write_text('{"schema": "dfer.status/1.0"}\n')
