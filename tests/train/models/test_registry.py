@@ -164,7 +164,7 @@ def test_merged_lora_computes_the_same_and_too_high_a_rank_is_refused() -> None:
 def test_published_weights_fill_the_model_and_leave_exchange_modules(tmp_path: Path) -> None:
     text = {
         "vocab_size": 300, "hidden_size": 64, "intermediate_size": 256, "num_hidden_layers": 2,
-        "num_attention_heads": 1,
+        "num_attention_heads": 1, "bos_token_id": 298, "eos_token_id": 299, "pad_token_id": 0,
     }  # fmt: skip
     vision = {
         "hidden_size": 64, "intermediate_size": 256, "num_hidden_layers": 2, "num_attention_heads": 1, "image_size": 32,
