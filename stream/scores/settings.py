@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 
-from calibration.neutral import NeutralSettings
+from calibration.settings import NeutralSettings
 from engine.settings import SettingsError
 
 
