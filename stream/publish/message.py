@@ -29,7 +29,21 @@ FACE_STATES = ("new", "tracked", "coasting", "lost")
 FACE_REASONS = ("ok", "warming", "starved", "occluded")
 """``Face.reason``; anything but ``ok`` means not ready."""
 
-EVENTS = ("face_new", "face_lost", "camera_lost", "camera_ok")
+EXPRESSION_EVENTS = {
+    "happiness": "smile",
+    "surprise": "surprise",
+    "anger": "anger",
+    "sadness": "sadness",
+    "fear": "fear",
+    "disgust": "disgust",
+}
+"""Classes whose beginning and end are events, and what they are called there: ``smile_started``, ``smile_ended``."""
+
+EVENTS = (
+    "face_new", "face_lost", "camera_lost", "camera_ok",
+    *(f"{name}_{end}" for name in EXPRESSION_EVENTS.values() for end in ("started", "ended")),
+    "attention_gained", "attention_lost", "eyes_closed", "eyes_opened",
+)  # fmt: skip
 """``Event.event``."""
 
 CAPTURE_CLOCKS = ("driver", "arrival", "file")

@@ -85,7 +85,7 @@ def test_c_reads_every_message(tmp_path: Path, feed: Feed, c_subscriber: str, tr
     check(hear([c_subscriber, endpoint], COUNT))
 
 
-@pytest.mark.parametrize("kind", ["faces", "status", "event"])
+@pytest.mark.parametrize("kind", ["faces", "status", "event", "driver"])
 def test_node_compiles_every_schema(node: str, kind: str) -> None:
     command = [node, str(HERE / "validate.mjs"), str(schema_path(kind))]
     done = subprocess.run(command, input="", capture_output=True, text=True, timeout=120)
