@@ -68,7 +68,7 @@ def test_a_driver_too_old_for_cuda_13_is_named() -> None:
     assert wrong is not None
     assert "580 or newer, this is 535" in wrong.found
     assert mismatch(None, 580, installed.get) is None
-    assert mismatch(None, 535, {}.get) is None
+    assert mismatch(None, 535, lambda name: None) is None
     assert mismatch(None, None, installed.get) is None
 
 
