@@ -18,10 +18,12 @@ from engine.backends import Backend, BackendError
 from engine.preprocess import stack_units
 from engine.spec import CropGeometry
 from stream.assemble import LoadedModel
+from stream.camera.video.still import decode_image
 from stream.faces import FaceTracker
 from stream.faces.tracking.turns import tiles
 from stream.offline.align import CropAligner
-from stream.offline.inputs import ImageFile, Item, Problem, read_images
+from stream.offline.images import ImageFile, read_images
+from stream.offline.inputs import Item, Problem
 from stream.offline.rows import StillRow
 from stream.publish.message import scores
 from stream.scores.settings import ScoreSettings
@@ -56,15 +58,6 @@ class FoundFace:
     face: str | None = None
     box: tuple[float, float, float, float] | None = None
     score: float | None = None
-
-
-def decode_image(data: bytes) -> Image | None:
-    """Decode a file's bytes to ``(H, W, 3)`` uint8 RGB, grey and transparent ones too; None if it is no image."""
-    try:
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if data else None
-    except (cv2.error, MemoryError):
-        return None
-    return None if image is None else np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), np.uint8)
 
 
 def resize_crop(image: Image, size_px: int) -> Image:
