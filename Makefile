@@ -24,9 +24,10 @@ help:
 	@test -n "$(PYTHON)" || { echo "Python 3.10 or newer with venv is needed (Debian, Ubuntu: apt-get install python3 python3-venv)."; exit 1; }
 	$(PYTHON) -m venv .venv
 
+# Not compiled ahead: of 35 MB of byte code the program ever reads 5, which its first start writes.
 $(RUN_STAMP): pyproject.toml installation/face_nets.py .ci/system-libraries.py | .venv/bin/python
 	.venv/bin/python .ci/system-libraries.py
-	$(PIP) install --quiet --editable .
+	$(PIP) install --quiet --no-compile --editable .
 	@touch $@
 
 # torch first and by itself: a range in `.[dev]` would otherwise pull the newest build with several GB of CUDA libraries.

@@ -22,6 +22,9 @@ PROGRAM = Program(
             "judge a driver's attention and drowsiness from the messages",
             "dfer-stream driver --replay drive.jsonl --timeline drive.png",
         ),
+        "bridge": Command(
+            "stream.apps.bridge.command", "carry messages on to other systems", "dfer-stream bridge mqtt"
+        ),
         "capture": Command(
             "stream.commands.capture",
             "keep aligned crops of your own face, after asking",

@@ -64,6 +64,18 @@ def classwise_ece(probs: Floats, labels: Labels, bins: int = BINS) -> float:
     return float(np.mean(gaps))
 
 
+def overconfidence(probs: Floats, labels: Labels) -> npt.NDArray[np.float64]:
+    """(C,) by how much the answers of each class are surer than right: mean confidence less share right, -1 to 1.
+
+    NaN for a class that is never the answer.
+    """
+    check(probs, labels)
+    confidence, correct = top_label(probs, labels)
+    answers, gap = np.asarray(probs).argmax(1), np.asarray(confidence, np.float64) - correct
+    classes = range(np.shape(probs)[1])
+    return np.array([gap[answers == c].mean() if (answers == c).any() else np.nan for c in classes])
+
+
 def brier(probs: Floats, labels: Labels) -> float:
     """Mean squared distance to the true class's corner, 0 to 2 (Brier 1950)."""
     truth = np.eye(probs.shape[1])[labels]

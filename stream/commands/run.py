@@ -71,6 +71,7 @@ def _loop(settings: Settings, args: argparse.Namespace, stack: contextlib.ExitSt
     from stream.faces import FaceTracker
     from stream.health.notify import Notifier
     from stream.loop import Loop
+    from stream.publish.limits import SubscriberLimits
     from stream.publish.publisher import Publisher
     from stream.show.outputs import Outputs
 
@@ -82,7 +83,14 @@ def _loop(settings: Settings, args: argparse.Namespace, stack: contextlib.ExitSt
     # Bound before the model loads: an endpoint in use is known at once, and subscribers can connect meanwhile.
     publish, source = settings.publish, settings.source.name
     publisher = stack.enter_context(
-        Publisher(source, publish.bind, publish.secret_key, publish.allowed_keys, publish.with_frames)
+        Publisher(
+            source,
+            publish.bind,
+            publish.secret_key,
+            publish.allowed_keys,
+            publish.with_frames,
+            SubscriberLimits(publish.max_subscribers, publish.max_topics),
+        )
     )
     # A file's time line starts when someone is ready to look at it.
     if not camera.uri.is_file:

@@ -74,7 +74,7 @@ def jetpack(release: Path = TEGRA_RELEASE) -> JetPack | None:
 def driver(version: Path = DRIVER) -> int | None:
     """Major version of the NVIDIA driver, or None."""
     try:
-        found = re.search(r"Kernel Module\D*?(\d+)\.\d", version.read_text("utf-8", "replace"))
+        found = re.search(r"Kernel Module(?:\s+for\s+\S+)?\s+(\d+)\.\d", version.read_text("utf-8", "replace"))
     except OSError:
         return None
     return int(found[1]) if found else None

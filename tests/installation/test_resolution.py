@@ -77,9 +77,9 @@ def test_every_extra_resolves_everywhere(extra: str, python: str, machine: str) 
     ],
 )
 def test_the_tensorrt_extra_leaves_a_jetson_its_own(kernel: str, python: str, wanted: set[str]) -> None:
-    machine = {**default_environment(), "platform_release": kernel, "python_version": python}
+    machine: dict[str, str] = {**default_environment(), "platform_release": kernel, "python_version": python}  # type: ignore[dict-item]
     needed = [Requirement(line) for line in PROJECT["optional-dependencies"]["tensorrt"]]
-    taken = [one for one in needed if (one.marker or Marker("python_version > '3'")).evaluate(dict(machine))]
+    taken = [one for one in needed if (one.marker or Marker("python_version > '3'")).evaluate(machine)]
     names = {"tensorrt-cu13"} & {one.name for one in taken}
     for one in taken:
         if one.name == "cuda-bindings":

@@ -128,6 +128,7 @@ class DkClipConfig(ModelOptions):
         local_fusion: ``probabilities``, eq. 10 with weights that sum to 1, or ``logits``, as the public code
             has it.
         heads: Heads of MSIM and CMAM.
+        outer_residual: Whether MSIM adds the snippets outside its layer, as X-CLIP does; eq. 6 as printed does not.
     """
 
     frames: int = 16
@@ -142,6 +143,7 @@ class DkClipConfig(ModelOptions):
     threshold: float = 0.15
     local_fusion: Literal["probabilities", "logits"] = "probabilities"
     heads: int = 8
+    outer_residual: bool = True
 
     def __post_init__(self) -> None:
         super().__post_init__()

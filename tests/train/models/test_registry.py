@@ -111,8 +111,9 @@ def test_frozen_and_trained_parameters_by_full_name(name: str, mode: str) -> Non
 def test_lora_trains_updates_beside_a_frozen_encoder(name: str) -> None:
     vision, _, rest = CASES[name]
     # Wide enough that a rank of 2 stays under the limit.
-    small = {"text_width": 32, "text_layers": 2, "text_heads": 2}
-    size = ClipSize(image_px=32, patch_px=16, width=256, layers=2, heads=4, joint=32, **small)
+    size = ClipSize(
+        image_px=32, patch_px=16, width=256, layers=2, heads=4, joint=32, text_width=32, text_layers=2, text_heads=2
+    )
     model = build(name, size, {"image_encoder": "lora", "lora_rank": 2})
     root = next(iter(vision)).split(".")[1]
     linears = [f"attention.{x}" for x in ("q", "k", "v", "out")] + ["mlp.up", "mlp.down"]

@@ -19,7 +19,8 @@ from torch import Tensor, nn
 
 from train.models.clip.layouts import infer_size, to_project_names
 from train.models.clip.size import ClipSize
-from train.models.clip.stated import ClipWeightsError, read_stated
+from train.models.clip.stated import ClipWeightsError as ClipWeightsError
+from train.models.clip.stated import read_stated
 from train.models.clip.text import TextTransformer
 from train.models.clip.vision import VisionTransformer
 

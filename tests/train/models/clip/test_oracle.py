@@ -334,7 +334,7 @@ def small_clip(activation: str, **text: Any) -> CLIPConfig:
 def test_what_a_config_says_and_is_not_computed_is_refused(
     change: Callable[[dict[str, Any]], object], told: str, tmp_path: Path
 ) -> None:
-    CLIPModel(small_clip("gelu")).save_pretrained(tmp_path)  # type: ignore[no-untyped-call]
+    CLIPModel(small_clip("gelu")).save_pretrained(tmp_path)
     config = json.loads((tmp_path / "config.json").read_text())
     config.setdefault("projection_dim", 32)
     change(config)
@@ -373,7 +373,7 @@ def test_an_open_clip_file_without_config_or_with_another_tower_is_refused(tmp_p
 
 
 def test_positions_that_do_not_count_are_refused(tmp_path: Path) -> None:
-    tensors = {k: v.contiguous().clone() for k, v in CLIPModel(small_clip("gelu")).state_dict().items()}  # type: ignore[no-untyped-call]
+    tensors = {k: v.contiguous().clone() for k, v in CLIPModel(small_clip("gelu")).state_dict().items()}
     tensors["text_model.embeddings.position_ids"] = torch.arange(16).flip(0)[None]
     save_file(tensors, tmp_path / "alone.safetensors")
     with pytest.raises(ClipWeightsError, match="position_ids"):
