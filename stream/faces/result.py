@@ -28,7 +28,7 @@ class TrackedFace:
         score: Detector score of the last detection that confirmed the face, 0..1.
         landmarks: ``(468, 2)`` float32 px, FaceMesh order; None unless seen in this frame.
         points5: ``(5, 2)`` float32 px, the crop's points (see ``stream.window.crop``); None unless seen in this frame.
-        presence: The landmark net's face presence in this frame, 0..1; 0 where it did not run.
+        presence: The landmark net's face presence at its last look, 0..1; 0 where it saw none.
         yaw_deg: Turn of the head, positive towards the image's right; None unless seen in this frame.
         pitch_deg: Nod of the head, positive upwards; None unless seen in this frame.
         size_px: Square root of the box's area, px.
