@@ -20,7 +20,7 @@ from engine.backends import Backend
 from stream.camera.frame import Frame
 from stream.faces import FacesResult, TrackedFace
 from stream.faces.primary import Box, primary_face
-from stream.publish.message import Face, Quality, Window
+from stream.publish.message import Eyes, Face, Head, Quality, Window
 from stream.scores.scorer import Scorer
 from stream.window.clock import SampleClock
 from stream.window.crop import crop_face
@@ -247,7 +247,11 @@ class Pipeline:
                 yaw_deg=_round(face.yaw_deg, 1),
                 pitch_deg=_round(face.pitch_deg, 1),
             ),
+            head=_head(face),
         )
+        if face.signals is not None:
+            described.eyes = Eyes(_round(face.signals.left_eye, 3), _round(face.signals.right_eye, 3))
+            described.mouth_open = _round(face.signals.mouth, 3)
         if scored is not None:
             described.logits, described.probs, described.now = scored.logits, scored.probs, scored.now
             described.smoothed, described.relevance = scored.smoothed, scored.relevance
@@ -269,6 +273,12 @@ def _reason(face: TrackedFace, window: WindowReport) -> str:
     if not window.full or window.score is None or not window.score.full:
         return "warming"
     return "starved" if window.starved else "ok"
+
+
+def _head(face: TrackedFace) -> Head | None:
+    if face.yaw_deg is None or face.pitch_deg is None or face.roll_deg is None:
+        return None
+    return Head(round(face.yaw_deg, 1), round(face.pitch_deg, 1), round(face.roll_deg, 1))
 
 
 def _blur(sharpness: float | None) -> float | None:
