@@ -20,7 +20,7 @@ from engine.backends import Backend
 from stream.camera.frame import Frame
 from stream.faces import FacesResult, TrackedFace
 from stream.faces.primary import Box, primary_face
-from stream.publish.message import Face, Window
+from stream.publish.message import Eyes, Face, Head, Window
 from stream.scores.held import HeldFaces
 from stream.scores.look import describe
 from stream.scores.scorer import FaceScores, Scorer
@@ -251,7 +251,11 @@ class Pipeline:
             reason=reason,
             window=Window(window.n, window.need, round(window.span_ms, 1), window.gaps),
             quality=describe(face.size_px, face.sharpness, face.yaw_deg, face.pitch_deg),
+            head=_head(face),
         )
+        if face.signals is not None:
+            described.eyes = Eyes(_round(face.signals.left_eye, 3), _round(face.signals.right_eye, 3))
+            described.mouth_open = _round(face.signals.mouth, 3)
         if scored is not None:
             described.logits, described.probs, described.now = scored.logits, scored.probs, scored.now
             described.smoothed, described.relevance = scored.smoothed, scored.relevance
@@ -276,6 +280,16 @@ def _reason(face: TrackedFace, window: WindowReport, scored: FaceScores | None, 
     if scored.moment == "now":
         return "ok" if t_ns - scored.t_ns <= STALE_NS else "starved"
     return "starved" if window.starved else "ok"
+
+
+def _head(face: TrackedFace) -> Head | None:
+    if face.yaw_deg is None or face.pitch_deg is None or face.roll_deg is None:
+        return None
+    return Head(round(face.yaw_deg, 1), round(face.pitch_deg, 1), round(face.roll_deg, 1))
+
+
+def _round(value: float | None, digits: int) -> float | None:
+    return None if value is None else round(float(value), digits)
 
 
 def _rounded(box: Box) -> Box:
