@@ -135,6 +135,7 @@ class Daemon:
             behind = now_ns - self._next_status_ns >= self._status_ns
             self._next_status_ns = (now_ns if behind else self._next_status_ns) + self._status_ns
         health, stale = self._health, self._hearts.stale(now_ns)
+        self._envelope.unix_error_ns = machine.unix_error_ns
         return Status(
             source=self._envelope.source,
             session=self._envelope.session,
@@ -161,6 +162,9 @@ class Daemon:
             latency_ms=health.latency_ms(),
             temperature_c=machine.temperature_c,
             memory_mb=machine.memory_mb,
+            t_unix_error_ns=machine.unix_error_ns,
+            subscribers=counts.gate.connected,
+            sent_away_total=counts.gate.refused + counts.gate.expelled,
             model=self._envelope.model,
             note=self._note or (printable(camera.message) or None if camera.state not in ("ok", "ended") else None),
         )

@@ -58,6 +58,7 @@ VARIANTS = [
     # Fig. 3
     *({"snippets": n} for n in (1, 2, 8, 16)),
     {"local_fusion": "logits"},
+    {"outer_residual": False},
 ]
 
 
@@ -176,3 +177,18 @@ def test_consistency_without_snippets_is_refused_with_the_remedy() -> None:
         DkClipConfig(temporal="mean")
     with pytest.raises(SettingsError, match="do not divide into 3 snippets"):
         DkClipConfig(snippets=3)
+
+
+def test_msim_adds_the_snippets_outside_its_layer_unless_read_as_printed() -> None:
+    ours, printed = tiny(), tiny(outer_residual=False)
+    printed.load_state_dict(ours.state_dict())
+    snippets = torch.randn(3, ours.spec().window, ours.window_head.width)
+    inner = ours.window_head.temporal, printed.window_head.temporal
+    assert inner[0] is not None
+    assert inner[1] is not None
+    # What both share is the mean of the layer; outside it, ours adds the mean of the snippets.
+    torch.testing.assert_close(inner[0](snippets) - snippets.mean(dim=1), inner[1](snippets))
+    features = torch.randn(3, ours.spec().window, ours.spec().feature)
+    constants = ours.fold_text()
+    answers = [model.window_head(features, **constants).logits for model in (ours, printed)]
+    assert (answers[0] - answers[1]).abs().max() > 1e-3
