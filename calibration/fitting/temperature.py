@@ -102,7 +102,7 @@ def fit_classwise(logits: Floats, labels: Labels, ridge: float = CLASSWISE_RIDGE
 
         def loss(log_t: float, own: Floats = own, right: int = right) -> float:
             gap = float(softmax(own / np.exp(log_t)).max(1).sum()) - right
-            return 4 * gap * gap / len(own) + ridge * (log_t - common) ** 2
+            return float(4 * gap * gap / len(own) + ridge * (log_t - common) ** 2)
 
         found = minimize_scalar(loss, bounds=(common - 3, common + 3), method="bounded", options={"xatol": 1e-6})
         temperatures[answer] = np.exp(found.x)
