@@ -9,6 +9,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+from stream.faces.signals import Signals
+
 State = Literal["new", "tracked", "coasting", "lost"]
 Box = tuple[float, float, float, float]
 """x, y, width, height, px."""
@@ -34,6 +36,8 @@ class TrackedFace:
         size_px: Square root of the box's area, px.
         sharpness: Of the aligned face, see :func:`stream.faces.quality.sharpness`; small is blurred. None unless seen
             in this frame.
+        roll_deg: Lean of the head, positive clockwise in the image; None unless seen in this frame.
+        signals: How far eyes and mouth are open; None unless seen in this frame.
     """
 
     id: str
@@ -48,6 +52,8 @@ class TrackedFace:
     pitch_deg: float | None
     size_px: float
     sharpness: float | None
+    roll_deg: float | None = None
+    signals: Signals | None = None
 
 
 @dataclass(frozen=True)

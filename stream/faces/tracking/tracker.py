@@ -16,6 +16,7 @@ from stream.faces.pose import head_pose
 from stream.faces.quality import sharpness
 from stream.faces.result import FacesResult, State, TrackedFace
 from stream.faces.settings import FaceSettings
+from stream.faces.signals import SignalReader
 from stream.faces.tracking.associate import Place, place_of
 from stream.faces.tracking.cut import CutDetector, differs, thumbnail
 from stream.faces.tracking.policy import Tracks
@@ -46,6 +47,7 @@ class FaceTracker:
             detectors = {kind: beside.submit(Detector, kind) for kind in ("full", "short")}
             self._landmarks = beside.submit(LandmarkNet).result()
             self._detectors = {kind: loading.result() for kind, loading in detectors.items()}
+        self._signals = SignalReader()
         self._turns = Turns()
         self.reset()
 
@@ -252,6 +254,10 @@ class FaceTracker:
             pitch_deg=None if pose is None else pose.pitch_deg,
             size_px=math.sqrt(max(box[2] * box[3], 0.0)),
             sharpness=None if seen is None else track.sharpness,
+            roll_deg=None if pose is None else pose.roll_deg,
+            signals=None
+            if seen is None or pose is None
+            else self._signals.read(image, seen.points, pose, seen.presence),
         )
 
 
