@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from calibration.settings import CalibrationError
 from engine.bundle import softmax
-from engine.errors import DferError
 
 FORMAT = "dferstream.calibration"
 FORMAT_VERSION = 1
@@ -25,10 +25,6 @@ FILE = "calibration.json"
 METHODS = ("none", "temperature", "vector")
 
 Floats = npt.NDArray[np.floating]
-
-
-class CalibrationError(DferError):
-    """A calibration that cannot be used, or answers that none can be made or measured from; which field or row."""
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from calibration.apply import CalibrationError
 from calibration.data.truth import TruthIndex, TruthTable, class_index, read_truth
+from calibration.settings import CalibrationError
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ import msgspec
 from engine.errors import DferError
 
 FACES_SCHEMA = "dfer.faces/1.1"
-STATUS_SCHEMA = "dfer.status/1.0"
+STATUS_SCHEMA = "dfer.status/1.1"
 EVENT_SCHEMA = "dfer.event/1.1"
 
 REASONS = ("ok", "no_camera", "stalled", "frozen", "ended")
@@ -29,7 +29,21 @@ FACE_STATES = ("new", "tracked", "coasting", "lost")
 FACE_REASONS = ("ok", "warming", "starved", "occluded")
 """``Face.reason``; anything but ``ok`` means not ready."""
 
-EVENTS = ("face_new", "face_lost", "camera_lost", "camera_ok")
+EXPRESSION_EVENTS = {
+    "happiness": "smile",
+    "surprise": "surprise",
+    "anger": "anger",
+    "sadness": "sadness",
+    "fear": "fear",
+    "disgust": "disgust",
+}
+"""Classes whose beginning and end are events, and what they are called there: ``smile_started``, ``smile_ended``."""
+
+EVENTS = (
+    "face_new", "face_lost", "camera_lost", "camera_ok",
+    *(f"{name}_{end}" for name in EXPRESSION_EVENTS.values() for end in ("started", "ended")),
+    "attention_gained", "attention_lost", "eyes_closed", "eyes_opened",
+)  # fmt: skip
 """``Event.event``."""
 
 CAPTURE_CLOCKS = ("driver", "arrival", "file")
@@ -161,7 +175,8 @@ class Faces(msgspec.Struct, kw_only=True):
     """What one processed frame showed; also sent, twice a second and with no faces, while there is no camera.
 
     ``rate_hz`` is the rate at which the publisher means to send right now, so that a subscriber of this topic alone can
-    judge freshness. ``t_capture_ns`` and ``t_publish_ns`` are CLOCK_MONOTONIC, comparable within one ``boot_id``.
+    judge freshness. ``t_capture_ns`` and ``t_publish_ns`` are CLOCK_MONOTONIC, comparable within one ``boot_id``;
+    ``t_capture_unix_error_ns`` is how far ``t_capture_unix_ns`` may be off, null where the system does not know.
     """
 
     source: str
@@ -176,6 +191,7 @@ class Faces(msgspec.Struct, kw_only=True):
     rate_hz: float | None = None
     t_capture_ns: int | None = None
     t_capture_unix_ns: int | None = None
+    t_capture_unix_error_ns: int | None = None
     t_capture_src: str | None = None
     degraded: list[str] = []
     width: int | None = None
@@ -200,6 +216,8 @@ class Status(msgspec.Struct, kw_only=True):
     ``state`` is ``ok``, ``degraded`` or ``starting``; ``camera`` is one of :data:`REASONS`. ``stale`` lists stages
     whose heartbeat is overdue. ``rate_hz`` is the rate of these messages themselves, so that a subscriber of this topic
     alone can judge freshness. ``temperature_c`` maps a thermal zone to °C, null where the machine shows none.
+    ``t_unix_error_ns`` is how far the wall clock may be off, null where the system does not know. ``subscribers`` are
+    connected now; ``sent_away_total`` counts those that were refused or disconnected because they exceeded the limits.
     """
 
     source: str
@@ -227,6 +245,9 @@ class Status(msgspec.Struct, kw_only=True):
     latency_ms: dict[str, StageMs] = {}
     temperature_c: dict[str, float] | None = None
     memory_mb: float | None = None
+    t_unix_error_ns: int | None = None
+    subscribers: int | None = None
+    sent_away_total: int = 0
     model: Model | None = None
     note: str | None = None
     schema: str = STATUS_SCHEMA

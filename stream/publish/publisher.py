@@ -1,8 +1,9 @@
 """The publisher: one XPUB socket that never waits for anyone.
 
 Every message is one frame, topic and body. A subscriber that stops reading loses messages beyond its mark of eight and
-small kernel buffers, and nobody else notices; the daemon's rate and memory stay what they were. A new subscriber of
-``status/<source>`` gets the last status at once: the same bytes, the same ``seq``.
+small kernel buffers, and nobody else notices; the daemon's rate and memory stay what they were. So it is with one that
+asks for too much: connections pass a gate (``gate.py``), and who exceeds :class:`SubscriberLimits` is disconnected. A
+new subscriber of ``status/<source>`` gets the last status at once: the same bytes, the same ``seq``.
 
 One thread owns a :class:`Publisher`. Sending also serves subscriptions, so a caller that sends nothing for long
 should call :meth:`Publisher.serve` now and then.
@@ -10,11 +11,9 @@ should call :meth:`Publisher.serve` now and then.
 
 from __future__ import annotations
 
-import contextlib
 import os
-import threading
-import time
-from dataclasses import dataclass
+import socket
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import zmq
@@ -23,6 +22,9 @@ import zmq.auth.thread
 from stream.publish import endpoint as endpoints
 from stream.publish import keys
 from stream.publish.endpoint import EndpointError
+from stream.publish.gate import Gate, GateCounts, Inside
+from stream.publish.limits import SubscriberLimits
+from stream.publish.listening import Listening
 from stream.publish.rules import check_source
 from stream.publish.wire import topic
 
@@ -32,8 +34,10 @@ SEND_MARK = 8
 SEND_BUFFER_BYTES = 16 * 1024
 # All that a subscriber ever sends is a topic.
 _MOST_INBOUND_BYTES = 1024
-_MOST_PER_SERVE = 256
-_REBIND_NS = 2_000_000_000
+_MOST_PER_SERVE = 1024
+_HANDSHAKE_MS = 10_000
+# Subscriptions that wait inside for one subscriber; the others wait in its connection.
+_RECEIVE_MARK = 64
 
 
 @dataclass
@@ -45,12 +49,14 @@ class PublishCounts:
         refused: Frames ZeroMQ would not take without waiting.
         subscriptions: Subscriptions seen.
         resent: Status messages sent again for new subscribers.
+        gate: Who came, and who was sent away.
     """
 
     published: int = 0
     refused: int = 0
     subscriptions: int = 0
     resent: int = 0
+    gate: GateCounts = field(default_factory=GateCounts)
 
 
 class Publisher:
@@ -63,10 +69,11 @@ class Publisher:
         secret_key: Secret CURVE key file; turns on encryption.
         allowed_keys: Folder of public keys that may connect; needed with `secret_key`.
         with_frames: Allow :meth:`picture`.
+        limits: What subscribers may take.
 
     Raises:
         EndpointError: If the endpoint is malformed, in use, or reaches beyond this machine without both key arguments;
-            if a key cannot be used.
+            if one is given without the other, or a key cannot be used.
         MessageError: If the source's name cannot be used.
     """
 
@@ -77,13 +84,13 @@ class Publisher:
         secret_key: Path | None = None,
         allowed_keys: Path | None = None,
         with_frames: bool = False,
+        limits: SubscriberLimits | None = None,
     ) -> None:
         self.source = check_source(source)
         self.counts = PublishCounts()
         self._with_frames = with_frames
         self._topics = {kind: topic(kind, source) for kind in ("faces", "status", "event", "frames")}
         self._status: bytes | None = None
-        self._file: tuple[Path, tuple[int, int]] | None = None
         where = endpoints.parse(bind or endpoints.default_endpoint(source))
         if not where.local and (secret_key is None or allowed_keys is None):
             raise EndpointError(
@@ -91,17 +98,25 @@ class Publisher:
                 "make them with `dfer-stream keys` and set publish.secret_key and publish.allowed_keys; or bind to "
                 "127.0.0.1",
             )
+        if (secret_key is None) != (allowed_keys is None):
+            raise EndpointError("one of secret_key and allowed_keys alone encrypts nothing", "give both, or neither")
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context(io_threads=1)
         self._authenticator: zmq.auth.thread.ThreadAuthenticator | None = None
         self._allowed: keys.AllowedKeys | None = None
         self._admitted: frozenset[bytes] = frozenset()
         self._pair: keys.KeyPair | None = None
-        self._socket = self._context.socket(zmq.XPUB)
+        self._socket: zmq.Socket[bytes] | None = None
+        self._listening: Listening | None = None
+        self._gate: Gate | None = None
+        self._inside = Inside()
         try:
-            self._set_options()
             if secret_key is not None and allowed_keys is not None:
-                self._encrypt(secret_key, allowed_keys)
-            self.endpoint = self._bind(where)
+                self._authenticate(secret_key, allowed_keys)
+            self._open()
+            self._listening = Listening(where)
+            self.endpoint = self._listening.uri
+            self._gate = Gate(self._listening.socket, self._inside, limits or SubscriberLimits(), SEND_BUFFER_BYTES)
+            self.counts.gate = self._gate.counts
         except BaseException:
             self.close()
             raise
@@ -119,6 +134,13 @@ class Publisher:
         self._status = self._topics["status"] + body
         return self._send("status", body)
 
+    def send(self, kind: str, body: bytes) -> bool:
+        """Send a body of an application's own kind on ``<kind>/<source>``; false if it was refused. Never waits."""
+        if kind == "frames":
+            return self.picture(body)
+        self._topics.setdefault(kind, topic(kind, self.source))
+        return self._send(kind, body)
+
     def picture(self, jpeg: bytes) -> bool:
         """Send a JPEG on ``frames/<source>``, if that was asked for by name.
 
@@ -132,12 +154,18 @@ class Publisher:
     def serve(self) -> int:
         """Take new subscriptions and answer those for the status; returns how many came. Never waits."""
         self._expel_revoked()
+        assert self._socket is not None
+        assert self._gate is not None
         came, wants_status = 0, False
         while came < _MOST_PER_SERVE:
             try:
-                request = self._socket.recv(zmq.NOBLOCK)
+                frame = self._socket.recv(zmq.NOBLOCK, copy=False)
             except zmq.Again:
                 break
+            request = frame.bytes
+            name = _sender(frame)
+            if name is not None:
+                self._gate.subscribed(name, request)
             if request[:1] == b"\x01":
                 came += 1
                 wants_status |= self._topics["status"].startswith(request[1:])
@@ -148,18 +176,22 @@ class Publisher:
 
     def close(self) -> None:
         """Close the socket, dropping what was not yet sent."""
-        self._socket.close(linger=0)
+        if self._listening is not None:
+            self._listening.remove()
+        if self._gate is not None:
+            self._gate.close()
+            self._gate = None
+        elif self._listening is not None:
+            self._listening.socket.close()
+        self._listening = None
+        if self._socket is not None:
+            self._socket.close(linger=0)
+            self._socket = None
+        self._inside.close()
         if self._authenticator is not None:
             self._authenticator.stop()
             self._authenticator = None
         self._context.term()
-        if self._file is not None:
-            path, made = self._file
-            self._file = None
-            # Another daemon may have made its own file there since.
-            with contextlib.suppress(OSError, EndpointError), endpoints.claimed(path):
-                if _identity(path) == made:
-                    path.unlink()
 
     def __enter__(self) -> Publisher:
         return self
@@ -176,6 +208,7 @@ class Publisher:
         return False
 
     def _put(self, data: bytes) -> bool:
+        assert self._socket is not None
         try:
             self._socket.send(data, zmq.NOBLOCK)
         except zmq.Again:
@@ -192,94 +225,44 @@ class Publisher:
         before, self._admitted = self._admitted, self._allowed.now()
         if before <= self._admitted:
             return
+        assert self._socket is not None
         self._socket.close(linger=0)
-        self._socket = self._context.socket(zmq.XPUB)
-        self._set_options()
-        self._lock()
-        where = endpoints.parse(self.endpoint)
-        # ZeroMQ's own thread gives the address back a moment later; a socket file it deletes itself, and so would a new
-        # one that is there before.
-        deadline_ns = time.monotonic_ns() + _REBIND_NS
-        while True:
-            late = time.monotonic_ns() > deadline_ns
-            try:
-                if late or where.path is None or not where.path.exists():
-                    self._bind(where)
-                    return
-            except EndpointError:
-                if late:
-                    raise
-            time.sleep(0.002)
+        self._open()
 
-    def _set_options(self) -> None:
-        self._socket.setsockopt(zmq.XPUB_VERBOSE, 1)
-        self._socket.setsockopt(zmq.SNDHWM, SEND_MARK)
-        self._socket.setsockopt(zmq.SNDBUF, SEND_BUFFER_BYTES)
-        self._socket.setsockopt(zmq.MAXMSGSIZE, _MOST_INBOUND_BYTES)
-        self._socket.setsockopt(zmq.LINGER, 0)
-        # A peer that vanished without a word is noticed and its queue freed.
-        self._socket.setsockopt(zmq.HEARTBEAT_IVL, 5000)
-        self._socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, 15000)
+    def _open(self) -> None:
+        """Open the socket inside; everyone who was connected to the one before is disconnected."""
+        made = self._socket = self._context.socket(zmq.XPUB)
+        made.setsockopt(zmq.XPUB_VERBOSER, 1)
+        made.setsockopt(zmq.SNDHWM, SEND_MARK)
+        made.setsockopt(zmq.RCVHWM, _RECEIVE_MARK)
+        made.setsockopt(zmq.SNDBUF, SEND_BUFFER_BYTES)
+        made.setsockopt(zmq.MAXMSGSIZE, _MOST_INBOUND_BYTES)
+        made.setsockopt(zmq.LINGER, 0)
+        # A peer that never says who it is, or vanished without a word, is noticed and its seat freed.
+        made.setsockopt(zmq.HANDSHAKE_IVL, _HANDSHAKE_MS)
+        made.setsockopt(zmq.HEARTBEAT_IVL, 5000)
+        made.setsockopt(zmq.HEARTBEAT_TIMEOUT, 15000)
+        if self._pair is not None:
+            made.curve_server = True
+            made.curve_publickey, made.curve_secretkey = self._pair.public, self._pair.secret
+            made.zap_domain = b"dferstream"
+        made.setsockopt(zmq.USE_FD, self._inside.listening())
+        made.bind("ipc:///inside")  # only a name: the descriptor is what it accepts from
 
-    def _encrypt(self, secret_key: Path, allowed_keys: Path) -> None:
-        pair, self._allowed = keys.load_pair(secret_key), keys.AllowedKeys(allowed_keys)
+    def _authenticate(self, secret_key: Path, allowed_keys: Path) -> None:
+        self._pair, self._allowed = keys.load_pair(secret_key), keys.AllowedKeys(allowed_keys)
         self._admitted = self._allowed.now()
         # The handler must run before the bind, or the first client slips in.
         self._authenticator = zmq.auth.thread.ThreadAuthenticator(self._context)
         self._authenticator.start()
         self._authenticator.configure_curve_callback(domain="dferstream", credentials_provider=self._allowed)
-        self._pair = pair
-        self._lock()
-
-    def _lock(self) -> None:
-        pair = self._pair
-        assert pair is not None
-        self._socket.curve_server = True
-        self._socket.curve_publickey = pair.public
-        self._socket.curve_secretkey = pair.secret
-        self._socket.zap_domain = b"dferstream"
-
-    def _bind(self, where: endpoints.Endpoint) -> str:
-        with contextlib.ExitStack() as held:
-            if where.path is not None:
-                held.enter_context(endpoints.claimed(where.path))
-                endpoints.clear_stale(where.path)
-            held.enter_context(_GROUP_UMASK)
-            self._socket.setsockopt(zmq.IPV6, int("[" in where.uri))
-            try:
-                self._socket.bind(where.uri)
-            except zmq.ZMQError as error:
-                if error.errno == zmq.EADDRINUSE:
-                    raise endpoints.in_use(where.uri) from error
-                raise EndpointError(f"cannot bind {where.uri}: {error}", "choose another --bind") from error
-            if where.path is not None:
-                self._file = (where.path, _identity(where.path))
-        return str(self._socket.getsockopt_string(zmq.LAST_ENDPOINT))
 
 
-def _identity(path: Path) -> tuple[int, int]:
-    """Tells a socket file from another one made later at the same path, whose inode may have the same number."""
-    found = path.lstat()
-    return found.st_ino, found.st_mtime_ns
-
-
-class _GroupUmask:
-    """Lets owner and group, and nobody else, connect to a socket file made meanwhile.
-
-    The umask belongs to the whole process, so one thread at a time.
-    """
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._before = 0
-
-    def __enter__(self) -> None:
-        self._lock.acquire()
-        self._before = os.umask(0o007)
-
-    def __exit__(self, *exc: object) -> None:
-        os.umask(self._before)
-        self._lock.release()
-
-
-_GROUP_UMASK = _GroupUmask()
+def _sender(frame: zmq.Frame) -> bytes | None:
+    """The name of the inner connection that a subscription came by; None where that is gone."""
+    try:
+        with socket.socket(fileno=os.dup(int(frame.get(zmq.SRCFD)))) as connection:
+            name = connection.getpeername()
+    except (zmq.ZMQError, OSError, ValueError):
+        return None
+    return name if isinstance(name, bytes) else None

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Literal
 
-from calibration.neutral import NeutralSettings
+from calibration.settings import NeutralSettings
 from engine.settings import SettingsError
 
 Moment = Literal["now", "window"]

@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from calibration.apply import Calibration, CalibrationError, load
-from calibration.neutral import NeutralBaseline, NeutralSettings
+from calibration.apply import Calibration, load
+from calibration.neutral import NeutralBaseline
+from calibration.settings import CalibrationError, NeutralSettings
 from engine.bundle import softmax
 from engine.spec import SEVEN_CLASSES
 

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from calibration import cli, data
-from calibration.apply import METHODS, CalibrationError, load
+from calibration.apply import METHODS, load
 from calibration.commands.fit import FitSettings
+from calibration.settings import CalibrationError
 from engine.bundle import Bundle, BundleError, softmax, write_bundle
 from engine.settings import entries
 from engine.spec import SEVEN_CLASSES, ModelSpec

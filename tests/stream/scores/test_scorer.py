@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from calibration.apply import Calibration, CalibrationError
-from calibration.neutral import NeutralSettings
+from calibration.apply import Calibration
+from calibration.settings import CalibrationError, NeutralSettings
 from engine.bundle import softmax
 from engine.spec import SEVEN_CLASSES
 from stream.scores.scorer import FaceScores, Scorer
