@@ -9,10 +9,10 @@ import math
 from pathlib import Path
 from typing import Any
 
-from calibration.apply import CalibrationError
 from calibration.data.segments import read_segments, read_shown
 from calibration.metrics import dynamics
 from calibration.metrics.dynamics import Segment, Traced
+from calibration.settings import CalibrationError
 from engine.console import Exit
 
 _FIELDS = ("label", "now", "probs", "smoothed")

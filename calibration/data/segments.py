@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 from typing import Any
 
-from calibration.apply import CalibrationError
 from calibration.metrics.dynamics import Segment, Shown
+from calibration.settings import CalibrationError
 
 _COLUMNS = ("clip", "t0", "t1", "expression")
 
@@ -87,9 +87,11 @@ def read_shown(file: Path, what: str = "label") -> dict[str, ClipRows]:
         CalibrationError: Naming the line that cannot be used.
     """
     clips: dict[str, ClipRows] = {}
+    number = 0
     try:
         with file.open(encoding="utf-8") as lines:
-            for number, line in enumerate(lines, start=1):
+            for line in lines:
+                number += 1
                 row = json.loads(line)
                 name = PurePath(str(row["path"])).name
                 moment = FaceMoment(_box(row), Shown(float(row["t_s"]), _said(row, what)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -136,7 +137,7 @@ def trace(segment: Segment, shown: Sequence[Shown], warm_s: float = SETTLED_S) -
     right = labels.count(segment.expression)
     none = labels.count(None)
     other = len(labels) - right - (none if rest else 0)
-    switches = sum(a != b for a, b in zip(labels, labels[1:], strict=False))
+    switches = sum(a != b for a, b in itertools.pairwise(labels))
     length_s = inside[-1].t_s - inside[0].t_s if inside else 0.0
     return Traced(segment, onset_s, release_s, right, other, none, len(labels), switches, length_s)
 

@@ -62,7 +62,7 @@ class SmoothSettings:
         abstain_margin: How far above the threshold the confidence must rise to end an abstention, 0 to 1.
         abstain_dwell_s: For how long it must be under the threshold, half of that for an expression; unset is 0 for the
             window, 0.25 for now.
-        restless_s: What each recent change beyond the first adds to the dwell of another expression, so that a grimacing
+        restless_s: What each recent change beyond the first adds to the dwell of another expression, so that a wild
             face does not flicker; from one back to rest nothing waits; unset is 0 for the window, 1.5 for now.
     """
 

@@ -198,8 +198,6 @@ class Smoother:
 
     def _patience_s(self, state: TrackState, target: int) -> float:
         """How much longer a restless face's next label must lead; from an expression back to rest nothing waits."""
-        return (
-            0.0
-            if target == self._rest and not state.abstaining
-            else self.rates.restless_s * max(state.changes - FREE_CHANGES, 0.0)
-        )
+        if target == self._rest and not state.abstaining:
+            return 0.0
+        return self.rates.restless_s * max(state.changes - FREE_CHANGES, 0.0)

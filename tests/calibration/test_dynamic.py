@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from calibration import cli
-from calibration.apply import CalibrationError
 from calibration.data.segments import read_segments, read_shown
+from calibration.settings import CalibrationError
 
 SEGMENTS = """clip,t0,t1,expression,part,person,x,y
 one,0,1.9,neutral,choose,ann,,

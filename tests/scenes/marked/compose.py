@@ -1,10 +1,10 @@
 """Marked sequences composed from faces that no choice has seen: rest, an expression, rest, another one, rest.
 
-``python -m tests.scenes.marked.compose DATA OUT`` reads ``DATA/muxspace`` (photographs of one person, at rest and not, as
-looked at by hand: ``pairs.csv``) and ``DATA/ferplus/dev`` (faces that most of ten voters agreed on) and writes videos and
-``segments.csv``. A face turns into the next one by a cut or by a warp of its landmarks; half of the videos are dim or
-noisy copies. Whose rest it is decides whether a sequence is for choosing or for checking. The same seed gives the same
-videos. They are composed: what is measured on them is called so.
+``python -m tests.scenes.marked.compose DATA OUT`` reads ``DATA/muxspace`` (photographs of one person, at rest and not,
+as looked at by hand: ``pairs.csv``) and ``DATA/ferplus/dev`` (faces that most of ten voters agreed on) and writes
+videos and ``segments.csv``. A face turns into the next one by a cut or by a warp of its landmarks; half of the videos
+are dim, noisy, blurred or badly compressed copies. Whose rest it is decides whether a sequence is for choosing or for
+checking. The same seed gives the same videos. They are composed: what is measured on them is called so.
 """
 
 from __future__ import annotations
@@ -72,23 +72,24 @@ class Stills:
     def place(self, picture: Image) -> Still | None:
         """The face of a picture that it fills, or None where none is found."""
         grey = cv2.cvtColor(cv2.resize(picture, (FACE_PX, FACE_PX), interpolation=cv2.INTER_CUBIC), cv2.COLOR_BGR2GRAY)
-        rgb = np.ascontiguousarray(np.repeat(grey[..., None], 3, 2))
+        rgb = np.asarray(cv2.cvtColor(grey, cv2.COLOR_GRAY2RGB), np.uint8)
         found = self._net.run(rgb, Region(FACE_PX / 2, FACE_PX / 2, 1.25 * FACE_PX))
         found = self._net.run(rgb, region_of_landmarks(found.points, 1.5))
         if found.presence < 0.97:
             return None
         at = found.points[_HANDLES, :2].astype(np.float64)
         # Eyes and mouth to one place, so that a face does not jump where it turns into the next.
-        source = np.float32([at[14:18].mean(0), at[[32, 33]].mean(0)])
+        source = np.stack([at[14:18].mean(0), at[[32, 33]].mean(0)])
         middle, eyes = SIZE[0] / 2, SIZE[1] * 0.42
-        matrix = _similarity(source, np.float32([[middle, eyes], [middle, eyes + 0.33 * FACE_PX]]))
+        matrix = _similarity(source, np.array([[middle, eyes], [middle, eyes + 0.33 * FACE_PX]]))
         canvas = cv2.warpAffine(
             grey.astype(np.float32), matrix, SIZE, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
         )
-        inside = cv2.warpAffine(np.ones_like(grey, np.float32), matrix, SIZE)
+        inside = cv2.warpAffine(np.ones(grey.shape, np.float32), matrix, SIZE)
         soft = cv2.GaussianBlur(cv2.erode(inside, np.ones((9, 9))), (0, 0), 4)
         around = cv2.GaussianBlur(canvas, (0, 0), 25)
-        return Still(canvas * soft + around * (1 - soft), at @ matrix[:, :2].T + matrix[:, 2])
+        mixed = np.asarray(canvas * soft + around * (1 - soft), np.float32)
+        return Still(mixed, at @ matrix[:, :2].T + matrix[:, 2])
 
 
 def frames(stretches: Sequence[Stretch], rng: np.random.Generator) -> Iterator[Image]:
@@ -114,9 +115,8 @@ def morph(before: Still, after: Still, share: float) -> NDArray[np.float32]:
     at = (1 - share) * before.points + share * after.points
     mixed = np.zeros(before.canvas.shape, np.float32)
     for still, weight in ((before, 1 - share), (after, share)):
-        mixed += weight * cv2.remap(
-            still.canvas, _field(at, still.points), None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
-        )
+        x, y = np.moveaxis(_field(at, still.points), 2, 0)
+        mixed += weight * cv2.remap(still.canvas, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     return mixed
 
 
@@ -274,7 +274,7 @@ class _Pictures:
         return np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR), np.uint8)
 
 
-def _similarity(source: NDArray[np.float32], target: NDArray[np.float32]) -> NDArray[np.float64]:
+def _similarity(source: Points, target: Points) -> NDArray[np.float64]:
     """``(2, 3)`` that takes two points onto two others."""
     a, b = (complex(*each) for each in source.tolist())
     c, d = (complex(*each) for each in target.tolist())
@@ -295,7 +295,7 @@ def _field(target: Points, source: Points, step: int = 8) -> NDArray[np.float32]
     coarse = spline(grid).reshape(len(ys), len(xs), 2).astype(np.float32)
     fine = cv2.resize(coarse, (len(xs) * step, len(ys) * step), interpolation=cv2.INTER_LINEAR)[:height, :width]
     x, y = np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32))
-    return np.stack([x, y], -1) + fine
+    return np.asarray(np.stack([x, y], -1) + fine, np.float32)
 
 
 def main() -> int:
