@@ -107,7 +107,8 @@ def test_one_face_keeps_one_id_and_is_labelled_from_its_first_sample(every_frame
     for _, face in faces:
         assert face["primary"] or face["state"] in ("coasting", "lost")
         # Out of sight for a moment it is still the face that was seen; for longer it is not.
-        assert face["ready"] == (face["state"] != "lost" and face["score_age_ms"] <= 250)
+        age_ms = face["score_age_ms"]
+        assert face["ready"] == (face["state"] != "lost" and age_ms is not None and age_ms <= 250)
         if not face["ready"]:
             assert face["reason"] == "occluded"
             assert face["label"] is None
