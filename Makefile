@@ -16,7 +16,7 @@ help:
 	@echo "make lint       what CI checks          make format     apply the formatter"
 	@echo "make bench      the benchmarks          make gpu        tests and table on an NVIDIA GPU"
 	@echo "make graph      draws who imports whom  make picture    the README's picture"
-	@echo "make mutation   changes that no test notices"
+	@echo "make mutation   changes that no test notices    make ros2   a ROS 2 for the tests of its bridge"
 	@echo "make resolve    every extra for every Python, on x86-64 and Jetson"
 	@echo "make test-random  three random orders, then two processes"
 
@@ -67,6 +67,13 @@ resolve: $(DEV_STAMP)
 
 mutation: $(DEV_STAMP)
 	.venv/bin/python -m tests.mutation --sample 300 --seed 1
+
+# A ROS 2 of wheels (320 MB), with which the tests of its bridge run instead of being skipped. Needs Python 3.11 and a C++ compiler.
+ros2: .cache/ros2/built
+
+.cache/ros2/built: tests/ros2/build.sh $(wildcard tests/ros2/hri_msgs/*.* tests/ros2/hri_msgs/msg/*) | $(DEV_STAMP)
+	tests/ros2/build.sh .cache/ros2
+	@touch $@
 
 # Needs graphviz for the picture; without it the DOT file is left.
 graph: $(DEV_STAMP)
