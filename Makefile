@@ -7,7 +7,7 @@ PIP := .venv/bin/python -m pip --disable-pip-version-check
 RUN_STAMP := .venv/.run
 DEV_STAMP := .venv/.dev
 
-.PHONY: demo test test-full test-random mutation resolve lint format graph picture bench gpu clean help
+.PHONY: bench-peers demo test test-full test-random mutation resolve lint format graph picture bench gpu clean help
 .DEFAULT_GOAL := help
 
 help:
@@ -15,6 +15,7 @@ help:
 	@echo "make test       the test suite          make test-full  full-size models too (minutes)"
 	@echo "make lint       what CI checks          make format     apply the formatter"
 	@echo "make bench      the benchmarks          make gpu        tests and table on an NVIDIA GPU"
+	@echo "make bench-peers  ours beside other packages, each in an environment of its own"
 	@echo "make graph      draws who imports whom  make picture    the README's picture"
 	@echo "make mutation   changes that no test notices    make ros2   a ROS 2 for the tests of its bridge"
 	@echo "make resolve    every extra for every Python, on x86-64 and Jetson"
@@ -106,6 +107,10 @@ bench: $(DEV_STAMP) .cache/vit-b-32/bundle.json
 	.venv/bin/dfer-stream bench
 	.venv/bin/dfer-stream bench --bundle .cache/vit-b-32 --every-frame-encoded
 	.venv/bin/dfer-engine bench .cache/vit-b-32
+
+# Each peer in an environment of its own under .cache/peers: some 4 GB, and half an hour.
+bench-peers: $(DEV_STAMP)
+	.venv/bin/python -m tests.peers
 
 clean:
 	rm -f stream/faces/nets/tflite/*.tflite

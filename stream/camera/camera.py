@@ -13,6 +13,7 @@ from stream.camera.capture.process import CaptureProcess
 from stream.camera.capture.protocol import Event, Resume
 from stream.camera.capture.slot import IDLE_FOR_EVER, SlotMeta
 from stream.camera.capture.watch import Backoff, Watch
+from stream.camera.faults import FAULTS
 from stream.camera.frame import SOURCES_OF_TIME, CameraError, Frame
 from stream.camera.paths import find_file
 from stream.camera.settings import CameraSettings
@@ -202,7 +203,7 @@ class Camera:
                 self._opened += 1
                 self._fps = event.fps
                 self._size = self._size if any(self._size) else (event.width, event.height)
-                self._watch.opened(event.t_ns, event.fps)
+                self._watch.opened(event.t_ns, event.fps, event.predicted)
             elif event.kind == "started":
                 self._resume.start_ns, self._resume.start_unix_ns = event.start_ns, event.start_unix_ns
             elif event.kind == "frame_lost":
@@ -237,6 +238,7 @@ class Camera:
             meta.t_capture_unix_ns,
             SOURCES_OF_TIME[meta.src],
             meta.t_arrival_ns,
+            FAULTS[meta.fault],
         )
 
     def _note(self, meta: SlotMeta) -> None:

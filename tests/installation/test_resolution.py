@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from packaging.markers import Marker, default_environment
+from packaging.markers import Marker
 from packaging.requirements import Requirement
 
 if sys.version_info >= (3, 11):
@@ -41,7 +41,7 @@ def resolve(extra: str, python: str, machine: str) -> dict[str, str]:
     # NVIDIA's main packages are sdists of a few lines that name the wheels.
     command += [word for name in ("tensorrt-cu13", "tensorrt-cu13-libs") for word in ("--no-binary", name)]
     command += ["--extra", extra] if extra else []
-    done = subprocess.run([*command, "pyproject.toml"], cwd=ROOT, capture_output=True, text=True, timeout=280)
+    done = subprocess.run([*command, "pyproject.toml"], cwd=ROOT, capture_output=True, text=True, timeout=800)
     if done.returncode != 0 and any(word in done.stderr for word in _NO_INDEX):
         pytest.skip("the package index is not reachable")
     assert done.returncode == 0, done.stderr
@@ -61,6 +61,7 @@ def test_the_daemon_and_its_gpus_resolve(extra: str, python: str, machine: str) 
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("machine", [DESKTOP, JETSON])
 @pytest.mark.parametrize("python", PYTHONS)
 @pytest.mark.parametrize("extra", EXTRAS)
@@ -77,7 +78,7 @@ def test_every_extra_resolves_everywhere(extra: str, python: str, machine: str) 
     ],
 )
 def test_the_tensorrt_extra_leaves_a_jetson_its_own(kernel: str, python: str, wanted: set[str]) -> None:
-    machine: dict[str, str] = {**default_environment(), "platform_release": kernel, "python_version": python}  # type: ignore[dict-item]
+    machine = {"platform_release": kernel, "python_version": python}
     needed = [Requirement(line) for line in PROJECT["optional-dependencies"]["tensorrt"]]
     taken = [one for one in needed if (one.marker or Marker("python_version > '3'")).evaluate(machine)]
     names = {"tensorrt-cu13"} & {one.name for one in taken}

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from stream.health.nvidia import JETPACKS, driver, jetpack, mismatch, version_of
+from stream.health.nvidia import JETPACKS, JetPack, driver, jetpack, mismatch, version_of
 
 SIX, SEVEN = JETPACKS[36], JETPACKS[38]
 R36 = "# R36 (release), REVISION: 4.3, GCID: 38968081, BOARD: generic, EABI: aarch64, DATE: Wed Jan  8 01:49:37 2025\n"
@@ -51,9 +51,9 @@ def test_the_drivers_major_version(tmp_path: Path, text: str, major: int | None)
     ],
 )
 def test_what_does_not_fit_a_jetpack_is_named(
-    pack: object, python: tuple[int, int], installed: dict[str, str], found: str | None, remedy: str | None
+    pack: JetPack, python: tuple[int, int], installed: dict[str, str], found: str | None, remedy: str | None
 ) -> None:
-    wrong = mismatch(pack, None, installed.get, python)  # type: ignore[arg-type]
+    wrong = mismatch(pack, None, lambda name: installed.get(name), python)
     if found is None or remedy is None:
         assert wrong is None
         return
@@ -64,12 +64,12 @@ def test_what_does_not_fit_a_jetpack_is_named(
 
 def test_a_driver_too_old_for_cuda_13_is_named() -> None:
     installed = {"tensorrt-cu13": "11.4.0"}
-    wrong = mismatch(None, 535, installed.get)
+    wrong = mismatch(None, 535, lambda name: installed.get(name))
     assert wrong is not None
     assert "580 or newer, this is 535" in wrong.found
-    assert mismatch(None, 580, installed.get) is None
-    assert mismatch(None, 535, {}.get) is None
-    assert mismatch(None, None, installed.get) is None
+    assert mismatch(None, 580, lambda name: installed.get(name)) is None
+    assert mismatch(None, 535, lambda _: None) is None
+    assert mismatch(None, None, lambda name: installed.get(name)) is None
 
 
 def test_versions_come_from_installed_packages() -> None:

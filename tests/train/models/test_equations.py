@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import dataclasses
 import re
 from pathlib import Path
 
@@ -42,7 +43,7 @@ def test_what_the_table_names_as_an_option_is_one() -> None:
     from train.models.options import OPTIONS
     from train.settings import ObjectiveSettings
 
-    known = {name for kind in (*OPTIONS.values(), ObjectiveSettings) for name in kind.__dataclass_fields__}
+    known = {field.name for kind in (*OPTIONS.values(), ObjectiveSettings) for field in dataclasses.fields(kind)}
     named = set(re.findall(r"`(\w+)(?:=[\w.]+)?`", TABLE)) - {"overlap_matrix"}
     assert named <= known
     assert {"outer_residual", "visual_softmax", "local_fusion", "pad_second", "kl_direction"} <= named
