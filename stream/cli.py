@@ -22,6 +22,15 @@ PROGRAM = Program(
             "keep aligned crops of your own face, after asking",
             "dfer-stream capture me.npz",
         ),
+        "record": Command("stream.commands.record", "keep messages in MCAP files", "dfer-stream record ride.mcap"),
+        "replay": Command(
+            "stream.commands.replay", "publish a recording again, as it was", "dfer-stream replay ride.mcap --speed 2"
+        ),
+        "export": Command(
+            "stream.commands.export",
+            "turn a recording into a table, or a file for labs",
+            "dfer-stream export ride.mcap scores.csv",
+        ),
         "devices": Command("stream.commands.devices", "list cameras", "dfer-stream devices"),
         "doctor": Command("stream.commands.doctor", "say what is missing on this machine", "dfer-stream doctor"),
         "bench": Command("stream.commands.bench", "measure speed, latency and memory", "dfer-stream bench --json"),
