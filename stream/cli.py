@@ -17,6 +17,14 @@ PROGRAM = Program(
             "stream.commands.score", "score videos, images and zips of faces to rows", "dfer-stream score clips/"
         ),
         "listen": Command("stream.commands.listen", "show what a subscriber receives", "dfer-stream listen"),
+        "driver": Command(
+            "stream.apps.driver.command",
+            "judge a driver's attention and drowsiness from the messages",
+            "dfer-stream driver --replay drive.jsonl --timeline drive.png",
+        ),
+        "bridge": Command(
+            "stream.apps.bridge.command", "carry messages on to other systems", "dfer-stream bridge mqtt"
+        ),
         "capture": Command(
             "stream.commands.capture",
             "keep aligned crops of your own face, after asking",

@@ -105,8 +105,15 @@ class Envelope:
             model=self.model,
         )
 
-    def event(self, event: str, now_ns: int, face: str | None = None) -> Event:
-        """A hint that something changed."""
+    def event(
+        self,
+        event: str,
+        now_ns: int,
+        face: str | None = None,
+        onset_ns: int | None = None,
+        delay_ms: float | None = None,
+    ) -> Event:
+        """A hint that something changed; with an onset where that was before it was decided."""
         return Event(
             source=self.source,
             session=self.session,
@@ -116,4 +123,6 @@ class Envelope:
             event=event,
             face=face,
             frame_id=self._last_frame_id,
+            t_onset_ns=onset_ns,
+            delay_ms=delay_ms,
         )

@@ -20,8 +20,9 @@ from engine.backends import Backend
 from stream.camera.frame import Frame
 from stream.faces import FacesResult, TrackedFace
 from stream.faces.primary import Box, primary_face
-from stream.publish.message import Face, Quality, Window
-from stream.scores.scorer import Scorer
+from stream.publish.message import Face, Window
+from stream.scores.look import describe
+from stream.scores.scorer import FaceScores, Scorer
 from stream.window.clock import SampleClock
 from stream.window.crop import crop_face
 from stream.window.overlap import Overlap, StepResult
@@ -32,10 +33,10 @@ from stream.window.windows import EncodeBatch, FaceWindows
 GAP_MIN_NS = 250_000_000
 GAP_PERIODS = 2.5
 """A window survives this long without an observation of its face: 250 ms or this many frame periods."""
+STALE_NS = 500_000_000
+"""A label of this moment rests on a sample no older than this: an expression is to be left within half a second."""
 FRAMES_PER_STEP = 1.5
 """Frame periods that a step may take before it moves beside the frames."""
-BLURRED = 50.0
-"""Variance of the Laplacian under which a face looks blurred (stream.faces.quality)."""
 
 
 @dataclass(frozen=True)
@@ -128,10 +129,11 @@ class Pipeline:
     def delay_s(self) -> float:
         """Longest time from a lasting change of a face to its label, s: what each block says of itself.
 
-        The sample's tick, a window of samples, smoothing and hysteresis, and the score at which the label then changes.
-        A model that weighs its newest samples follows sooner; time to compute and the camera's period come on top.
+        The sample's tick, a window of samples where the label speaks for it, smoothing and hysteresis, and the score at
+        which the label then changes. Time to compute and the camera's period come on top.
         """
-        return self._clock.delay_s + self._windows.delay_s + self._scorer.delay_s + self._windows.hop_s
+        window_s = 0.0 if self._scorer.moment == "now" else self._windows.delay_s
+        return self._clock.delay_s + window_s + self._scorer.delay_s + self._windows.hop_s
 
     def step(self, frame: Frame) -> FrameResult:
         """Process one frame.
@@ -230,7 +232,7 @@ class Pipeline:
         cut_off = face.id in self._cut_off
         window = WindowReport(0, self._windows.spec.samples, 0.0, 0, None) if cut_off else self._windows.report(face.id)
         scored = None if window.score is None else self._scorer.step(face.id, window.score, window.score.full)
-        reason = _reason(face, window)
+        reason = _reason(face, window, scored, t_ns)
         described = Face(
             id=face.id,
             state=face.state,
@@ -241,12 +243,7 @@ class Pipeline:
             ready=reason == "ok",
             reason=reason,
             window=Window(window.n, window.need, round(window.span_ms, 1), window.gaps),
-            quality=Quality(
-                size_px=_round(face.size_px, 1),
-                blur=_blur(face.sharpness),
-                yaw_deg=_round(face.yaw_deg, 1),
-                pitch_deg=_round(face.pitch_deg, 1),
-            ),
+            quality=describe(face.size_px, face.sharpness, face.yaw_deg, face.pitch_deg),
         )
         if scored is not None:
             described.logits, described.probs, described.now = scored.logits, scored.probs, scored.now
@@ -256,6 +253,7 @@ class Pipeline:
             described.score_age_ms = round((t_ns - scored.t_ns) / 1e6, 1)
             if described.ready:
                 described.label, described.confidence = scored.label, scored.confidence
+                described.onset_ns = scored.onset_ns
         return described
 
 
@@ -263,21 +261,14 @@ def _observed(face: TrackedFace) -> bool:
     return face.state in ("new", "tracked") and face.points5 is not None
 
 
-def _reason(face: TrackedFace, window: WindowReport) -> str:
+def _reason(face: TrackedFace, window: WindowReport, scored: FaceScores | None, t_ns: int) -> str:
     if not _observed(face):
         return "occluded"
-    if not window.full or window.score is None or not window.score.full:
+    if scored is None or not scored.ready:
         return "warming"
+    if scored.moment == "now":
+        return "ok" if t_ns - scored.t_ns <= STALE_NS else "starved"
     return "starved" if window.starved else "ok"
-
-
-def _blur(sharpness: float | None) -> float | None:
-    """0 (sharp) to 1, from the variance of the Laplacian; one half where a face begins to look blurred."""
-    return None if sharpness is None else round(BLURRED / (BLURRED + max(sharpness, 0.0)), 3)
-
-
-def _round(value: float | None, digits: int) -> float | None:
-    return None if value is None else round(float(value), digits)
 
 
 def _rounded(box: Box) -> Box:

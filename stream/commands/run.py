@@ -10,26 +10,19 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-
-import msgspec
+from typing import TYPE_CHECKING
 
 from engine.console import Exit
-from engine.files import write_text
 from engine.settings import SettingsError
 from engine.settings.arguments import count, seconds
-from stream.assemble import build_pipeline, load_model, warm_up
-from stream.camera.camera import Camera
 from stream.config import Settings, add_flags, load_settings
-from stream.daemon import Daemon
-from stream.faces import FaceTracker
-from stream.health.notify import Notifier
-from stream.loop import Limits, Loop
-from stream.publish.limits import SubscriberLimits
-from stream.publish.message import Status
-from stream.publish.publisher import Publisher
-from stream.show.outputs import Outputs
-from stream.show.sinks import JpegFrames, JsonLines, Log, Sink, log_line
-from stream.signals import SignalPolicy, Stopped
+
+# Everything else is imported where it is run: help and a wrong flag are answered without NumPy and a model runtime.
+if TYPE_CHECKING:
+    from stream.loop import Loop
+    from stream.publish.message import Status
+    from stream.publish.publisher import Publisher
+    from stream.show.sinks import Sink
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -57,6 +50,9 @@ def run(args: argparse.Namespace) -> int:
     settings = load_settings(args).settings
     if args.stats is not None and not args.stats.absolute().parent.is_dir():
         raise SettingsError(f"--stats {args.stats}: the folder does not exist", "make it, or name another file")
+    from stream.loop import Limits
+    from stream.signals import SignalPolicy, Stopped
+
     with contextlib.suppress(Stopped), SignalPolicy() as signals:
         with contextlib.ExitStack() as stack:
             loop = _loop(settings, args, stack)
@@ -69,6 +65,16 @@ def run(args: argparse.Namespace) -> int:
 
 def _loop(settings: Settings, args: argparse.Namespace, stack: contextlib.ExitStack) -> Loop:
     """Open everything the loop needs; `stack` closes it."""
+    from stream.assemble import build_pipeline, load_model, warm_up
+    from stream.camera.camera import Camera
+    from stream.daemon import Daemon
+    from stream.faces import FaceTracker
+    from stream.health.notify import Notifier
+    from stream.loop import Loop
+    from stream.publish.limits import SubscriberLimits
+    from stream.publish.publisher import Publisher
+    from stream.show.outputs import Outputs
+
     notifier = Notifier.from_environment()
     stack.callback(notifier.close)
     # The capture child opens the camera while the model loads.
@@ -111,6 +117,8 @@ def _log(args: argparse.Namespace) -> Callable[..., None]:
     def silent(event: str, **values: object) -> None:
         del event, values
 
+    from stream.show.sinks import log_line
+
     return silent if args.quiet or args.json or _interactive() else log_line
 
 
@@ -119,6 +127,8 @@ def _interactive() -> bool:
 
 
 def _sinks(args: argparse.Namespace, settings: Settings, publisher: Publisher) -> list[Sink]:
+    from stream.show.sinks import JpegFrames, JsonLines, Log
+
     sinks: list[Sink] = []
     if args.json:
         sinks.append(JsonLines(every_kind=args.json == "all"))
@@ -138,4 +148,8 @@ def _sinks(args: argparse.Namespace, settings: Settings, publisher: Publisher) -
 
 
 def _write_stats(path: Path, last: Status) -> None:
+    import msgspec
+
+    from engine.files import write_text
+
     write_text(path, json.dumps(msgspec.to_builtins(last), indent=2) + "\n")

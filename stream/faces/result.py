@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-import numpy as np
-from numpy.typing import NDArray
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 State = Literal["new", "tracked", "coasting", "lost"]
 Box = tuple[float, float, float, float]
@@ -31,8 +32,8 @@ class TrackedFace:
         yaw_deg: Turn of the head, positive towards the image's right; None unless seen in this frame.
         pitch_deg: Nod of the head, positive upwards; None unless seen in this frame.
         size_px: Square root of the box's area, px.
-        sharpness: Of the aligned face: variance of its Laplacian, grey levels squared; small is blurred. None unless
-            seen in this frame.
+        sharpness: Of the aligned face, see :func:`stream.faces.quality.sharpness`; small is blurred. None unless seen
+            in this frame.
     """
 
     id: str

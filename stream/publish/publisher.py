@@ -136,6 +136,13 @@ class Publisher:
         self._status[self._topics["status"]] = self._topics["status"] + body
         return self._send("status", body)
 
+    def send(self, kind: str, body: bytes) -> bool:
+        """Send a body of an application's own kind on ``<kind>/<source>``; false if it was refused. Never waits."""
+        if kind == "frames":
+            return self.picture(body)
+        self._topics.setdefault(kind, topic(kind, self.source))
+        return self._send(kind, body)
+
     def picture(self, jpeg: bytes) -> bool:
         """Send a JPEG on ``frames/<source>``, if that was asked for by name.
 

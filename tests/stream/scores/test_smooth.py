@@ -92,7 +92,7 @@ def test_a_label_never_switches_twice_within_the_dwell(
         t = i * S // 8
         label = smoother.step("f", each, t).label
         if held is not None and label != held:
-            assert t - since >= chosen.dwell_s * S
+            assert t - since >= smoother.rates.dwell_s * S
             since = t
         held = label
 
@@ -179,6 +179,32 @@ def test_the_label_follows_a_jump_of_certain_probabilities_after_the_stated_dela
     smoother.step("f", np.eye(7)[NEUTRAL], 0)
     after = next(ms for ms in range(1, 5000) if smoother.step("f", np.eye(7)[HAPPY], ms * 10**6).label == "happiness")
     assert after / 1e3 == pytest.approx(smoother.delay_s, abs=0.003)
+
+
+def test_a_label_of_now_changes_with_the_first_score_that_leads_and_stays_for_less() -> None:
+    smoother = Smoother(SEVEN_CLASSES, SmoothSettings(), threshold=0.3, moment="now")
+    assert smoother.delay_s == 0
+    close = 0.6 * peak(NEUTRAL) + 0.4 * peak(HAPPY)
+    other = 0.4 * peak(NEUTRAL) + 0.6 * peak(HAPPY)  # leads by 0.15
+    series = [peak(NEUTRAL), close, other, peak(HAPPY), other, close, peak(NEUTRAL)]
+    expected = ["neutral"] * 3 + ["happiness"] * 3 + ["neutral"]
+    assert labels(smoother, series, 8) == expected
+    slow = Smoother(SEVEN_CLASSES, SmoothSettings(), threshold=0.3)
+    assert labels(slow, series, 8)[3] == "neutral"
+    # What is set counts for either moment.
+    sure = Smoother(SEVEN_CLASSES, SmoothSettings(margin=0.1, time_constant_s=None), threshold=0.3, moment="now")
+    assert labels(sure, series, 8)[2] == "happiness"
+
+
+def test_the_onset_is_the_score_with_which_the_class_first_led() -> None:
+    chosen = SmoothSettings(smooth=False, margin=0.3, dwell_s=0.25, abstain_margin=0)
+    smoother = Smoother(SEVEN_CLASSES, chosen, threshold=0.5)
+    series = [peak(NEUTRAL), peak(NEUTRAL), *[peak(HAPPY)] * 4, peak(HAPPY, 0.45), peak(HAPPY), peak(HAPPY)]
+    said = [smoother.step("f", each, 10 * S + i * S // 10) for i, each in enumerate(series)]
+    assert [each.label for each in said] == ["neutral"] * 2 + [None] * 3 + ["happiness", None] + ["happiness"] * 2
+    begun = [None if each.onset_ns is None else (each.onset_ns - 10 * S) * 10 // S for each in said]
+    # It led from the third score on; an abstention in between begins it anew.
+    assert begun == [0, 0, None, None, None, 5, None, 7, 7]
 
 
 def test_a_gap_starts_anew() -> None:
