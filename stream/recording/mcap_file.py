@@ -113,7 +113,7 @@ class McapFile:
         kind, _, source = topic.partition("/")
         if kind == "frames":
             body = _picture(body, source, log_ns)
-        self._writer.add_message(self._channel(topic, kind), log_ns, body, log_ns, self.messages & 0xFFFFFFFF)
+        self._writer.add_message(self._channel(topic, kind), log_ns, body, log_ns, self.messages)
         self.messages += 1
         self.first_ns = log_ns if self.first_ns is None else self.first_ns
         self.last_ns = log_ns

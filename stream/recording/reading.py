@@ -1,7 +1,8 @@
 """What a recording holds, up to its last whole chunk, wherever it was cut.
 
 The file may come from anywhere: every length is checked before anything is read or unpacked, every chunk's checksum
-before any of its messages is believed.
+before any of its messages is believed. Messages outside of chunks have no checksum and are not taken. Our own
+recordings number their messages and count them at the end, so a chunk that is gone is noticed too.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ MOST_BYTES = 64 << 20
 """Largest record, and largest chunk when unpacked."""
 _MAGIC = b"\x89MCAP0\r\n"
 _HEAD = struct.Struct("<BQ")
-_FOOTER, _CHANNEL, _MESSAGE, _CHUNK, _DATA_END = 0x02, 0x04, 0x05, 0x06, 0x0F
+_HEADER, _FOOTER, _CHANNEL, _MESSAGE, _CHUNK, _STATISTICS = 0x01, 0x02, 0x04, 0x05, 0x06, 0x0B
+_FOOTER_BYTES = 20
 
 
 @dataclass(frozen=True)
@@ -81,6 +83,8 @@ class McapReader:
         self.cut: str | None = None
         self.chunks = 0
         self._topics: dict[int, str] = {}
+        self._ours = False
+        self._next = 0
         try:
             self._file: BinaryIO = open_file(path)
         except OSError as error:
@@ -98,25 +102,33 @@ class McapReader:
                 while not whole:
                     at = file.tell()
                     opcode, content = _next_record(file)
-                    if opcode == _CHUNK:
-                        for inside, part in self._unpacked(content):
-                            yield from self._messages(inside, part)
+                    if opcode == _HEADER and not self.chunks:
+                        header = self._read(self._records.Header, content)
+                        self._ours = header.library.startswith("dferstream ")
+                    elif opcode == _CHUNK:
+                        yield from self._chunk(content)
                         self.chunks += 1
-                    else:
-                        yield from self._messages(opcode, content)
-                    whole = opcode in (_FOOTER, _DATA_END)
+                    elif opcode == _MESSAGE:
+                        raise _BadRecordError("a message outside of any chunk, which has no checksum,")
+                    elif opcode == _STATISTICS and self._ours:
+                        counted = self._read(self._records.Statistics, content).message_count
+                        if counted != self._next:
+                            raise _BadRecordError(f"{counted} messages were written, {self._next} are there,")
+                    whole = opcode == _FOOTER and len(content) == _FOOTER_BYTES
             except _BadRecordError as error:
                 self.cut = f"{self.path}: {error} at byte {at}; what {self.chunks} whole chunks hold was read"
 
+    def _chunk(self, content: bytes) -> list[Recorded]:
+        """The messages of a chunk, all of them or none."""
+        return [message for opcode, part in self._unpacked(content) for message in self._messages(opcode, part)]
+
     def _unpacked(self, content: bytes) -> list[tuple[int, bytes]]:
-        """The records of a chunk, all of them or none."""
+        """The records of a chunk."""
         chunk = self._read(self._records.Chunk, content)
         if chunk.uncompressed_size > MOST_BYTES:
             raise _BadRecordError(f"a chunk of {chunk.uncompressed_size} bytes, more than {MOST_BYTES},")
         data = _decompress(chunk.compression, chunk.data, chunk.uncompressed_size)
-        if len(data) != chunk.uncompressed_size or (
-            chunk.uncompressed_crc and zlib.crc32(data) != chunk.uncompressed_crc
-        ):
+        if len(data) != chunk.uncompressed_size or zlib.crc32(data) != chunk.uncompressed_crc:
             raise _BadRecordError("a damaged chunk")
         stream, found = BytesIO(data), []
         while stream.tell() < len(data):
@@ -132,7 +144,10 @@ class McapReader:
                     raise _BadRecordError(f"more than {MOST_TOPICS} topics")
                 self._topics[channel.id] = channel.topic
         elif opcode == _MESSAGE and len(content) >= 22:
-            channel_id, _, log_ns, _ = struct.unpack_from("<HIQQ", content)
+            channel_id, number, log_ns, _ = struct.unpack_from("<HIQQ", content)
+            if self._ours and number != self._next:
+                raise _BadRecordError("a chunk is missing")
+            self._next = number + 1
             topic = self._topics.get(channel_id)
             # Others' topics are none of ours.
             if topic is not None:

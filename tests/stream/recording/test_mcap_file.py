@@ -93,18 +93,30 @@ def chunk_ends(data: bytes) -> list[int]:
     return ends
 
 
+def chunk_lengths(data: bytes) -> list[int]:
+    ends, lengths = chunk_ends(data), []
+    for end in ends:
+        begin = next(
+            at for at in range(8, end) if data[at] == 6 and at + 9 + struct.unpack_from("<Q", data, at + 1)[0] == end
+        )
+        lengths.append(end - begin)
+    return lengths
+
+
 def test_a_damaged_byte_is_never_a_wrong_row(recording: tuple[Path, list[Recorded]], tmp_path: Path) -> None:
     path, sent = recording
     data, damaged = path.read_bytes(), tmp_path / "damaged.mcap"
     ends = chunk_ends(data)
     chances = random.Random(7)
-    for _ in range(400):
-        at = chances.randrange(8, ends[-1])
+    heads = [end - length for end, length in zip(ends, chunk_lengths(data), strict=True)]
+    for at in [*heads * 3, *(chances.randrange(8, ends[-1]) for _ in range(400))]:
         changed = bytearray(data)
         changed[at] ^= 1 << chances.randrange(8)
         damaged.write_bytes(changed)
-        found = list(McapReader(damaged))
+        reader = McapReader(damaged)
+        found = list(reader)
         assert found == sent[: len(found)]
+        assert reader.cut is not None or len(found) == len(sent)
 
 
 @settings(max_examples=300, deadline=None)
