@@ -39,6 +39,12 @@ PROGRAM = Program(
             "turn a recording into a table, or a file for labs",
             "dfer-stream export ride.mcap scores.csv",
         ),
+        "broker": Command(
+            "stream.apps.broker.command",
+            "collect the messages of several daemons on one endpoint",
+            "dfer-stream broker ipc:///run/dferstream/cam0.ipc ipc:///run/dferstream/cam1.ipc "
+            "--bind tcp://127.0.0.1:5580",
+        ),
         "devices": Command("stream.commands.devices", "list cameras", "dfer-stream devices"),
         "doctor": Command("stream.commands.doctor", "say what is missing on this machine", "dfer-stream doctor"),
         "bench": Command("stream.commands.bench", "measure speed, latency and memory", "dfer-stream bench --json"),

@@ -72,6 +72,7 @@ class Publisher:
         allowed_keys: Folder of public keys that may connect; needed with `secret_key`.
         with_frames: Allow :meth:`picture`.
         limits: What subscribers may take.
+        send_mark: Messages kept for one that is late.
 
     Raises:
         EndpointError: If the endpoint is malformed, in use, or reaches beyond this machine without both key arguments;
@@ -87,10 +88,11 @@ class Publisher:
         allowed_keys: Path | None = None,
         with_frames: bool = False,
         limits: SubscriberLimits | None = None,
+        send_mark: int = SEND_MARK,
     ) -> None:
         self.source = check_source(source)
         self.counts = PublishCounts()
-        self._with_frames = with_frames
+        self._with_frames, self._mark = with_frames, send_mark
         self._topics = {kind: topic(kind, source) for kind in ("faces", "status", "event", "frames")}
         self._status: dict[bytes, bytes] = {}
         where = endpoints.parse(bind or endpoints.default_endpoint(source))
@@ -250,7 +252,7 @@ class Publisher:
         """Open the socket inside; everyone who was connected to the one before is disconnected."""
         made = self._socket = self._context.socket(zmq.XPUB)
         made.setsockopt(zmq.XPUB_VERBOSER, 1)
-        made.setsockopt(zmq.SNDHWM, SEND_MARK)
+        made.setsockopt(zmq.SNDHWM, self._mark)
         made.setsockopt(zmq.RCVHWM, _RECEIVE_MARK)
         made.setsockopt(zmq.SNDBUF, SEND_BUFFER_BYTES)
         made.setsockopt(zmq.MAXMSGSIZE, _MOST_INBOUND_BYTES)

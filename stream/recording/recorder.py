@@ -13,11 +13,14 @@ from stream.recording.folder import RecordingFolder
 from stream.recording.mcap_file import KINDS, MOST_TOPICS, McapFile, RecordingError
 
 MOST_BODY_BYTES = 8 << 20
+_OLDEST_NS = 60 * 10**9
 
 
 class _Seen(msgspec.Struct):
     session: str = ""
     seq: int = -1
+    boot_id: str = ""
+    t_publish_ns: int = 0
     event: str | None = None
     faces: list[_Label] = []
 
@@ -98,6 +101,8 @@ class Recorder:
         out: Where to.
         triggers: What is worth a moment.
         tell: Takes a line for people.
+        offset_ns: Wall time minus CLOCK_MONOTONIC, as it was when the recorder started, ns.
+        own_boot_id: This machine's; empty to take times of arrival always.
 
     Attributes:
         written: Messages written.
@@ -106,19 +111,27 @@ class Recorder:
     """
 
     def __init__(
-        self, out: RecordingFolder | SingleFile, triggers: tuple[Trigger, ...], tell: Callable[[str], None]
+        self,
+        out: RecordingFolder | SingleFile,
+        triggers: tuple[Trigger, ...],
+        tell: Callable[[str], None],
+        offset_ns: int = 0,
+        own_boot_id: str = "",
     ) -> None:
+        self._offset_ns, self._boot, self._last_ns = offset_ns, own_boot_id, 0
         self._out, self._triggers, self._tell = out, triggers, tell
         self._sequences: dict[str, tuple[str, int]] = {}
         self._labels: dict[str, frozenset[str]] = {}
         self.written = self.lost = self.skipped = 0
 
-    def take(self, frame: bytes, log_ns: int) -> None:
+    def take(self, frame: bytes, now_ns: int) -> None:
         """Write a frame, topic included.
+
+        Its log time is when it was published, where that clock is this machine's, else when it arrived.
 
         Args:
             frame: As it came.
-            log_ns: Wall time, advanced monotonically, ns.
+            now_ns: CLOCK_MONOTONIC.
 
         Raises:
             OSError: If the disk will not take it.
@@ -138,6 +151,7 @@ class Recorder:
         ):
             self.skipped += 1
             return
+        t_ns = now_ns
         if kind == "frames":
             self._sequences.setdefault(topic, ("", 0))
         else:
@@ -148,9 +162,12 @@ class Recorder:
                 return
             if not self._in_order(topic, seen):
                 return
-            if self._fires(topic, kind, seen):
-                self._out.trigger(log_ns)
-        self._out.write(topic, body, log_ns)
+            if self._boot and seen.boot_id == self._boot and 0 <= now_ns - seen.t_publish_ns < _OLDEST_NS:
+                t_ns = seen.t_publish_ns
+        self._last_ns = max(self._last_ns, t_ns + self._offset_ns)
+        if kind != "frames" and self._fires(topic, kind, seen):
+            self._out.trigger(self._last_ns)
+        self._out.write(topic, body, self._last_ns)
         self.written += 1
 
     def _in_order(self, topic: str, seen: _Seen) -> bool:

@@ -12,9 +12,11 @@ class Out:
     def __init__(self) -> None:
         self.written: list[tuple[str, bytes]] = []
         self.triggers: list[int] = []
+        self.times: list[int] = []
 
     def write(self, topic: str, body: bytes, log_ns: int) -> None:
         self.written.append((topic, body))
+        self.times.append(log_ns)
 
     def trigger(self, log_ns: int) -> None:
         self.triggers.append(log_ns)
@@ -67,6 +69,17 @@ def test_topics_without_end_are_not_followed() -> None:
     for number in range(3000):
         one.take(b'event/cam%d {"session": "s", "seq": 1}' % number, 0)
     assert (one.written, one.skipped) == (1024, 1976)
+
+
+def test_the_log_time_is_when_a_message_was_published_where_that_clock_is_ours_and_never_runs_back() -> None:
+    out = Out()
+    one = Recorder(out, (), print, 1000, "b")  # type: ignore[arg-type]
+    published = [faces(seq).t_publish_ns for seq in (1, 2)]
+    one.take(frame(1), published[0] + 70_000_000)
+    one.take(frame(2), published[1] + 20_000_000)
+    one.take(b'event/cam9 {"session": "s", "seq": 1, "boot_id": "other", "t_publish_ns": 5}', published[1] + 25_000_000)
+    one.take(frame(3).replace(b'"boot_id":"b"', b'"boot_id":"c"'), published[1] + 10_000_000)
+    assert out.times == [1000 + t for t in (*published, published[1] + 25_000_000, published[1] + 25_000_000)]
 
 
 def test_an_event_or_a_label_that_begins_is_a_trigger() -> None:
