@@ -215,8 +215,9 @@ def test_a_broker_with_tls_and_a_password(playing: Playing, bridge: Start, tmp_p
     key, certificate, names, secret = (tmp_path / name for name in ("key.pem", "ca.pem", "names", "secret"))
     subprocess.run(
         [
-            openssl, "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2",
-            "-subj", "/CN=test", "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(key), "-out", str(certificate),
+            openssl, "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
+            "-days", "2", "-subj", "/CN=test", "-addext", "subjectAltName=IP:127.0.0.1",
+            "-keyout", str(key), "-out", str(certificate),
         ],
         check=True,
         capture_output=True,
