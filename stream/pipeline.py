@@ -273,12 +273,16 @@ def _observed(face: TrackedFace) -> bool:
 
 
 def _reason(face: TrackedFace, window: WindowReport, scored: FaceScores | None, t_ns: int) -> str:
-    if not _observed(face):
+    observed = _observed(face)
+    if scored is not None and scored.moment == "now" and face.state != "lost":
+        # As with the window, a face that blinks out of sight for a moment is still the one that was seen.
+        if t_ns - scored.t_ns <= (STALE_NS if observed else GAP_MIN_NS):
+            return "ok"
+        return "starved" if observed else "occluded"
+    if not observed:
         return "occluded"
     if scored is None or not scored.ready:
         return "warming"
-    if scored.moment == "now":
-        return "ok" if t_ns - scored.t_ns <= STALE_NS else "starved"
     return "starved" if window.starved else "ok"
 
 

@@ -30,6 +30,8 @@ from stream.publish.wire import topic
 
 # Measured with pyzmq 27.3: a mark of 2 loses half of a four-message burst to a healthy subscriber, 8 loses none.
 SEND_MARK = 8
+MOST_SOURCES = 256
+"""Sources whose newest status :meth:`Publisher.forward` keeps."""
 # A stalled TCP subscriber otherwise holds minutes of backlog in the kernel; Linux doubles the figure.
 SEND_BUFFER_BYTES = 16 * 1024
 # All that a subscriber ever sends is a topic.
@@ -70,6 +72,7 @@ class Publisher:
         allowed_keys: Folder of public keys that may connect; needed with `secret_key`.
         with_frames: Allow :meth:`picture`.
         limits: What subscribers may take.
+        send_mark: Messages kept for one that is late.
 
     Raises:
         EndpointError: If the endpoint is malformed, in use, or reaches beyond this machine without both key arguments;
@@ -85,12 +88,13 @@ class Publisher:
         allowed_keys: Path | None = None,
         with_frames: bool = False,
         limits: SubscriberLimits | None = None,
+        send_mark: int = SEND_MARK,
     ) -> None:
         self.source = check_source(source)
         self.counts = PublishCounts()
-        self._with_frames = with_frames
+        self._with_frames, self._mark = with_frames, send_mark
         self._topics = {kind: topic(kind, source) for kind in ("faces", "status", "event", "frames")}
-        self._status: bytes | None = None
+        self._status: dict[bytes, bytes] = {}
         where = endpoints.parse(bind or endpoints.default_endpoint(source))
         if not where.local and (secret_key is None or allowed_keys is None):
             raise EndpointError(
@@ -131,7 +135,7 @@ class Publisher:
 
     def status(self, body: bytes) -> bool:
         """Send a ``status`` body and keep it for new subscribers; false if it was refused. Never waits."""
-        self._status = self._topics["status"] + body
+        self._status[self._topics["status"]] = self._topics["status"] + body
         return self._send("status", body)
 
     def send(self, kind: str, body: bytes) -> bool:
@@ -151,12 +155,24 @@ class Publisher:
             raise PermissionError("frames stay in the process unless publish.with_frames is set")
         return self._send("frames", jpeg)
 
+    def forward(self, frame: bytes) -> bool:
+        """Send a whole frame of any source, as it was received or recorded; false if it was refused. Never waits.
+
+        Each source's newest status is kept for new subscribers, of :data:`MOST_SOURCES` at most.
+        """
+        self.serve()
+        head, space, _ = frame.partition(b" ")
+        known = head + space in self._status or len(self._status) < MOST_SOURCES
+        if head.startswith(b"status/") and known:
+            self._status[head + space] = frame
+        return self._count(self._put(frame))
+
     def serve(self) -> int:
-        """Take new subscriptions and answer those for the status; returns how many came. Never waits."""
+        """Take new subscriptions and answer those for a status; returns how many came. Never waits."""
         self._expel_revoked()
         assert self._socket is not None
         assert self._gate is not None
-        came, wants_status = 0, False
+        came, wanted = 0, set[bytes]()
         while came < _MOST_PER_SERVE:
             try:
                 frame = self._socket.recv(zmq.NOBLOCK, copy=False)
@@ -168,10 +184,10 @@ class Publisher:
                 self._gate.subscribed(name, request)
             if request[:1] == b"\x01":
                 came += 1
-                wants_status |= self._topics["status"].startswith(request[1:])
+                wanted.update(each for each in self._status if each.startswith(request[1:]))
         self.counts.subscriptions += came
-        if wants_status and self._status is not None and self._put(self._status):
-            self.counts.resent += 1
+        for each in sorted(wanted):
+            self.counts.resent += self._put(self._status[each])
         return came
 
     def close(self) -> None:
@@ -201,11 +217,14 @@ class Publisher:
 
     def _send(self, kind: str, body: bytes) -> bool:
         self.serve()
-        if self._put(self._topics[kind] + body):
+        return self._count(self._put(self._topics[kind] + body))
+
+    def _count(self, sent: bool) -> bool:
+        if sent:
             self.counts.published += 1
-            return True
-        self.counts.refused += 1
-        return False
+        else:
+            self.counts.refused += 1
+        return sent
 
     def _put(self, data: bytes) -> bool:
         assert self._socket is not None
@@ -233,7 +252,7 @@ class Publisher:
         """Open the socket inside; everyone who was connected to the one before is disconnected."""
         made = self._socket = self._context.socket(zmq.XPUB)
         made.setsockopt(zmq.XPUB_VERBOSER, 1)
-        made.setsockopt(zmq.SNDHWM, SEND_MARK)
+        made.setsockopt(zmq.SNDHWM, self._mark)
         made.setsockopt(zmq.RCVHWM, _RECEIVE_MARK)
         made.setsockopt(zmq.SNDBUF, SEND_BUFFER_BYTES)
         made.setsockopt(zmq.MAXMSGSIZE, _MOST_INBOUND_BYTES)

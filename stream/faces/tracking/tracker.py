@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,8 +42,11 @@ class FaceTracker:
         self.settings = settings or FaceSettings()
         self._tracks = Tracks(self.settings)
         self._cuts = CutDetector(self.settings.cut_similarity)
-        self._detectors = {"full": Detector("full"), "short": Detector("short")}
-        self._landmarks = LandmarkNet()
+        # Side by side: where nothing is in the cache, compiling them takes a second.
+        with ThreadPoolExecutor(3, "load") as beside:
+            detectors = {kind: beside.submit(Detector, kind) for kind in ("full", "short")}
+            self._landmarks = beside.submit(LandmarkNet).result()
+            self._detectors = {kind: loading.result() for kind, loading in detectors.items()}
         self._signals = SignalReader()
         self._turns = Turns()
         self.reset()
