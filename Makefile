@@ -17,7 +17,7 @@ help:
 	@echo "make bench      the benchmarks          make gpu        tests and table on an NVIDIA GPU"
 	@echo "make bench-peers  ours beside other packages, each in an environment of its own"
 	@echo "make graph      draws who imports whom  make picture    the README's picture"
-	@echo "make mutation   changes that no test notices"
+	@echo "make mutation   changes that no test notices    make ros2   a ROS 2 for the tests of its bridge"
 	@echo "make resolve    every extra for every Python, on x86-64 and Jetson"
 	@echo "make test-random  three random orders, then two processes"
 
@@ -68,6 +68,13 @@ resolve: $(DEV_STAMP)
 
 mutation: $(DEV_STAMP)
 	.venv/bin/python -m tests.mutation --sample 300 --seed 1
+
+# A ROS 2 of wheels (320 MB), with which the tests of its bridge run instead of being skipped. Needs Python 3.11 and a C++ compiler.
+ros2: .cache/ros2/built
+
+.cache/ros2/built: tests/ros2/build.sh $(wildcard tests/ros2/hri_msgs/*.* tests/ros2/hri_msgs/msg/*) | $(DEV_STAMP)
+	tests/ros2/build.sh .cache/ros2
+	@touch $@
 
 # Needs graphviz for the picture; without it the DOT file is left.
 graph: $(DEV_STAMP)

@@ -2,6 +2,7 @@
 
 The order is fixed: logits, plus a person's neutral shift, times a scale per class plus a bias, softmax. Temperature
 scaling (Guo et al. 2017, eq. 9) is the case of one scale 1/T and no bias; vector scaling (ibid., section 4.2) has both.
+Classwise temperature takes the leading class's scale for all: what is answered stays, how surely depends on it.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ FORMAT = "dferstream.calibration"
 FORMAT_VERSION = 1
 FILE = "calibration.json"
 """Its name in a bundle."""
-METHODS = ("none", "temperature", "vector")
+METHODS = ("none", "temperature", "classwise", "vector")
 
 Floats = npt.NDArray[np.floating]
 
@@ -34,7 +35,7 @@ class Calibration:
     Attributes:
         labels: C class names, the bundle's.
         method: One of :data:`METHODS`.
-        scale: (C,) factors on the logits, above 0.
+        scale: (C,) factors on the logits, above 0; with ``classwise`` the leading class's is the factor of all.
         bias: (C,) added after the factor.
         threshold: Confidence under which to abstain, chosen for ``risk``; None for no abstention.
         risk: The share of errors among kept answers that the threshold was chosen for, 0 to 1.
@@ -99,7 +100,10 @@ class Calibration:
             raise CalibrationError(f"logits must end in {len(self.labels)} classes, not shape {scores.shape}")
         if shift is not None:
             scores = scores + shift
-        return softmax(scores * np.asarray(self.scale) + np.asarray(self.bias))
+        scale = np.asarray(self.scale)
+        if self.method == "classwise":
+            scale = scale[scores.argmax(-1)][..., None]
+        return softmax(scores * scale + np.asarray(self.bias))
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready values, format and version included."""

@@ -47,7 +47,11 @@ PROGRAM = Program(
         ),
         "devices": Command("stream.commands.devices", "list cameras", "dfer-stream devices"),
         "doctor": Command("stream.commands.doctor", "say what is missing on this machine", "dfer-stream doctor"),
-        "bench": Command("stream.commands.bench", "measure speed, latency and memory", "dfer-stream bench --json"),
+        "bench": Command(
+            "stream.commands.bench",
+            "measure speed, latency and memory",
+            "dfer-stream bench --json\ndfer-stream bench --source file:///path/to/clip.mp4",
+        ),
         "config": Command("stream.commands.config", "print or check settings", "dfer-stream config show"),
         "keys": Command(
             "stream.commands.keys", "make CURVE keys for publishing beyond this machine", "dfer-stream keys robot1"

@@ -20,7 +20,8 @@ from engine.backends import Backend
 from stream.camera.frame import Frame
 from stream.faces import FacesResult, TrackedFace
 from stream.faces.primary import Box, primary_face
-from stream.publish.message import Face, Window
+from stream.publish.message import Eyes, Face, Head, Window
+from stream.scores.held import HeldFaces
 from stream.scores.look import describe
 from stream.scores.scorer import FaceScores, Scorer
 from stream.window.clock import SampleClock
@@ -124,6 +125,7 @@ class Pipeline:
         self._period = FramePeriod()
         # Faces of the shot before a cut: their windows wait one frame, in case that it was none.
         self._cut_off: list[str] = []
+        self._held = HeldFaces()
 
     @property
     def delay_s(self) -> float:
@@ -146,6 +148,8 @@ class Pipeline:
         """
         started = time.monotonic_ns()
         t_ns = frame.t_capture_ns
+        if (held := self._held.hold(t_ns, frame.fault)) is not None:
+            return FrameResult(held, time.monotonic_ns() - started, 0.0, None, [frame.fault])
         period_ns = self._period.step(t_ns)
         gap_limit_ns = max(GAP_MIN_NS, int(GAP_PERIODS * period_ns))
         tracked = self._tracker.step(frame.image, t_ns)
@@ -173,6 +177,8 @@ class Pipeline:
             if face_id not in self._cut_off:
                 self._forget(face_id)
         new = [face.id for face in tracked.faces if face.state == "new"]
+        self._held.keep(faces, t_ns, frame.fault)
+        degraded += [frame.fault] if frame.fault else []
         infer_ms = None if done is None else done.elapsed_ms
         elapsed_ns = time.monotonic_ns() - started
         return FrameResult(faces, elapsed_ns, (detected - started) / 1e6, infer_ms, degraded, new, lost, tracked.cut)
@@ -188,6 +194,7 @@ class Pipeline:
     def reset(self) -> None:
         """Forget every face and the time base: a lost camera or another source."""
         self._cut_off = []
+        self._held.forget()
         self._tracker.reset()
         self._windows.reset_all()
         self._scorer.reset_all()
@@ -244,7 +251,11 @@ class Pipeline:
             reason=reason,
             window=Window(window.n, window.need, round(window.span_ms, 1), window.gaps),
             quality=describe(face.size_px, face.sharpness, face.yaw_deg, face.pitch_deg),
+            head=_head(face),
         )
+        if face.signals is not None:
+            described.eyes = Eyes(_round(face.signals.left_eye, 3), _round(face.signals.right_eye, 3))
+            described.mouth_open = _round(face.signals.mouth, 3)
         if scored is not None:
             described.logits, described.probs, described.now = scored.logits, scored.probs, scored.now
             described.smoothed, described.relevance = scored.smoothed, scored.relevance
@@ -262,13 +273,27 @@ def _observed(face: TrackedFace) -> bool:
 
 
 def _reason(face: TrackedFace, window: WindowReport, scored: FaceScores | None, t_ns: int) -> str:
-    if not _observed(face):
+    observed = _observed(face)
+    if scored is not None and scored.moment == "now" and face.state != "lost":
+        # As with the window, a face that blinks out of sight for a moment is still the one that was seen.
+        if t_ns - scored.t_ns <= (STALE_NS if observed else GAP_MIN_NS):
+            return "ok"
+        return "starved" if observed else "occluded"
+    if not observed:
         return "occluded"
     if scored is None or not scored.ready:
         return "warming"
-    if scored.moment == "now":
-        return "ok" if t_ns - scored.t_ns <= STALE_NS else "starved"
     return "starved" if window.starved else "ok"
+
+
+def _head(face: TrackedFace) -> Head | None:
+    if face.yaw_deg is None or face.pitch_deg is None or face.roll_deg is None:
+        return None
+    return Head(round(face.yaw_deg, 1), round(face.pitch_deg, 1), round(face.roll_deg, 1))
+
+
+def _round(value: float | None, digits: int) -> float | None:
+    return None if value is None else round(float(value), digits)
 
 
 def _rounded(box: Box) -> Box:

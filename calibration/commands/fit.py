@@ -25,7 +25,7 @@ class FitSettings(heldout.MeasureSettings):
         certainty: For example 0.95: the risk's upper bound must hold, not its estimate.
     """
 
-    method: Literal["auto", "none", "temperature", "vector"] = "auto"
+    method: Literal["auto", "none", "temperature", "classwise", "vector"] = "auto"
     risk: float = 0.1
     certainty: float | None = None
 

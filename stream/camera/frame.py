@@ -50,6 +50,7 @@ class Frame:
         t_capture_src: ``"driver"``, ``"arrival"`` or ``"file"``.
         t_arrival_ns: CLOCK_MONOTONIC ns at which the frame was in memory. Latencies of files are measured
             from here.
+        fault: What it suffers from, one of ``stream.camera.faults.FAULTS``; empty where nothing is known to be wrong.
     """
 
     image: NDArray[np.uint8]
@@ -58,3 +59,4 @@ class Frame:
     t_capture_unix_ns: int
     t_capture_src: str
     t_arrival_ns: int
+    fault: str = ""

@@ -9,6 +9,7 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -92,20 +93,20 @@ def _loop(settings: Settings, args: argparse.Namespace, stack: contextlib.ExitSt
             SubscriberLimits(publish.max_subscribers, publish.max_topics),
         )
     )
-    # A file's time line starts when someone is ready to look at it.
-    if not camera.uri.is_file:
-        camera.start()
-    tracker = FaceTracker(settings.faces)
-    model = load_model(settings.model)
-    stack.callback(lambda: model.backend.close())
+    camera.launch()
+    # The nets beside the model. That one stays with this thread: a GPU's context belongs to the one that made it.
+    with ThreadPoolExecutor(1, "load") as beside:
+        tracker_loading = beside.submit(FaceTracker, settings.faces)
+        model = load_model(settings.model)
+        stack.callback(lambda: model.backend.close())
+        tracker = tracker_loading.result()
     log, backend = _log(args), model.backend
     log("model", name=model.spec.name, backend=backend.name, precision=backend.precision, why=backend.reason)
     warm_up(model)
     pipeline = build_pipeline(settings, model, tracker)
     stack.callback(pipeline.close)
     log("publishing", endpoint=publisher.endpoint, source=source)
-    if camera.uri.is_file:
-        camera.start()
+    camera.start()
     sinks = _sinks(args, settings, publisher)
     for sink in sinks:
         stack.callback(sink.close)

@@ -19,13 +19,15 @@ from engine.backends import Backend, BackendError, HeadOutput
 from engine.preprocess import stack_units
 from engine.spec import CropGeometry
 from stream.assemble import LoadedModel
+from stream.camera.video.still import decode_image
 from stream.faces import FaceTracker
 from stream.faces.nets.regions import box_of
 from stream.faces.pose import head_pose
 from stream.faces.quality import sharpness
 from stream.faces.tracking.turns import tiles
 from stream.offline.align import CropAligner, CropPoints
-from stream.offline.inputs import ImageFile, Item, Problem, read_images
+from stream.offline.images import ImageFile, read_images
+from stream.offline.inputs import Item, Problem
 from stream.offline.rows import StillRow
 from stream.publish.message import Quality, scores
 from stream.scores.look import describe
@@ -63,15 +65,6 @@ class FoundFace:
     box: tuple[float, float, float, float] | None = None
     score: float | None = None
     quality: Quality | None = None
-
-
-def decode_image(data: bytes) -> Image | None:
-    """Decode a file's bytes to ``(H, W, 3)`` uint8 RGB, grey and transparent ones too; None if it is no image."""
-    try:
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if data else None
-    except (cv2.error, MemoryError):
-        return None
-    return None if image is None else np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), np.uint8)
 
 
 def resize_crop(image: Image, size_px: int) -> Image:

@@ -20,8 +20,8 @@ EVENT_SCHEMA = "dfer.event/1.1"
 REASONS = ("ok", "no_camera", "stalled", "frozen", "ended")
 """``Faces.reason``. ``frozen`` only for live devices, ``ended`` only in the last message of a file."""
 
-DEGRADED = ("scheduler", "backend", "thermal")
-"""``Faces.degraded``."""
+DEGRADED = ("scheduler", "backend", "thermal", "damaged", "blank")
+"""``Faces.degraded``. The last two are of the frame itself: the decoder met an error in it, or it is of one colour."""
 
 FACE_STATES = ("new", "tracked", "coasting", "lost")
 """``Face.state``."""

@@ -19,9 +19,15 @@ import numpy as np
 import numpy.typing as npt
 
 from engine.errors import DferError
-from stream.scores.settings import LabelRates, Moment, SmoothSettings
+from stream.scores.settings import Moment, SmoothSettings
 
 Floats = npt.NDArray[np.floating]
+
+REST = "neutral"
+FADE_S = 3.0
+"""A change of the label is forgotten at this time constant."""
+FREE_CHANGES = 1.2
+"""So many changes not yet forgotten delay nothing: a smile and its end."""
 
 
 @dataclass
@@ -35,6 +41,8 @@ class TrackState:
         challenger: Index of the class that leads by the margin, and since when; None while none does.
         abstaining: The confidence was under the threshold and has not risen past it and its margin since.
         since_ns: Capture time of the score that the present label, or the present abstention, began with.
+        wavering_ns: Since when the confidence has been on the other side of the threshold; None while it is not.
+        changes: Of what is shown, each fading from 1.
     """
 
     t_ns: int
@@ -43,6 +51,8 @@ class TrackState:
     since_ns: int
     challenger: tuple[int, int] | None = None
     abstaining: bool = False
+    wavering_ns: int | None = None
+    changes: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -87,6 +97,7 @@ class Smoother:
         self.rates = self.settings.rates(moment)
         own = self.settings.abstain_below
         self.threshold = (own if own is not None else threshold or 0.0) if self.settings.abstain else 0.0
+        self._rest = self.labels.index(REST) if REST in self.labels else None
         self._tracks: dict[str, TrackState] = {}
 
     @property
@@ -121,7 +132,7 @@ class Smoother:
             state = TrackState(t_ns, now, held, t_ns, abstaining=bool(now[held] < self.threshold))
             self._tracks[track_id] = state
         elif t_ns > state.t_ns:
-            step(state, now, t_ns, self.rates, self.threshold, self.settings.abstain_margin)
+            self._advance(state, now, t_ns)
         confidence = float(state.smoothed[state.held])
         held_name = self.labels[state.held]
         label, onset_ns = (None, None) if state.abstaining else (held_name, state.since_ns)
@@ -138,40 +149,55 @@ class Smoother:
     def __len__(self) -> int:
         return len(self._tracks)
 
-
-def step(
-    state: TrackState,
-    probs: npt.NDArray[np.float64],
-    t_ns: int,
-    rates: LabelRates,
-    threshold: float,
-    abstain_margin: float,
-) -> None:
-    """Move one face's state on to `probs` (C,) of time `t_ns`, later than the state's."""
-    if rates.time_constant_s > 0:
+    def _advance(self, state: TrackState, probs: npt.NDArray[np.float64], t_ns: int) -> None:
+        """Move one face's state on to `probs` (C,) of time `t_ns`, later than the state's."""
+        passed_s = (t_ns - state.t_ns) / 1e9
+        tau_s = self.rates.time_constant_s
         # The exact answer of a first-order low-pass to a step, whatever the spacing of the scores.
-        weight = -math.expm1(-(t_ns - state.t_ns) / 1e9 / rates.time_constant_s)
+        weight = -math.expm1(-passed_s / tau_s) if tau_s > 0 else 1.0
         state.smoothed = state.smoothed + weight * (probs - state.smoothed)
-    else:
-        state.smoothed = probs
-    state.t_ns = t_ns
-    _hold(state, t_ns, rates)
-    confidence = float(state.smoothed[state.held])
-    # Two thresholds, so that a confidence that lingers at one does not make the label blink.
-    abstaining = confidence < threshold + (abstain_margin if state.abstaining else 0.0)
-    if abstaining != state.abstaining:
-        state.abstaining, state.since_ns = abstaining, t_ns
+        state.changes *= math.exp(-passed_s / FADE_S)
+        state.t_ns = t_ns
+        self._hold(state, t_ns)
+        self._abstain(state, t_ns)
 
+    def _hold(self, state: TrackState, t_ns: int) -> None:
+        """Give the label to the class that has led by the margin for the dwell; remember the one that leads."""
+        best = int(state.smoothed.argmax())
+        leads = best != state.held and state.smoothed[best] - state.smoothed[state.held] > self.rates.margin
+        # Where a label is not withheld at once, one that would be does not take it.
+        sure = self.rates.abstain_dwell_s == 0 or state.abstaining or state.smoothed[best] >= self.threshold
+        if not (leads and sure):
+            state.challenger = None
+            return
+        since = state.challenger[1] if state.challenger is not None and state.challenger[0] == best else t_ns
+        if t_ns - since >= (self.rates.dwell_s + self._patience_s(state, best)) * 1e9:
+            state.held, state.since_ns, state.challenger = best, since, None
+            state.changes += not state.abstaining
+        else:
+            state.challenger = (best, since)
 
-def _hold(state: TrackState, t_ns: int, rates: LabelRates) -> None:
-    """Give the label to the class that has led by the margin for the dwell; remember the one that leads."""
-    best = int(state.smoothed.argmax())
-    leads = best != state.held and state.smoothed[best] - state.smoothed[state.held] > rates.margin
-    if not leads:
-        state.challenger = None
-        return
-    since = state.challenger[1] if state.challenger is not None and state.challenger[0] == best else t_ns
-    if t_ns - since >= rates.dwell_s * 1e9:
-        state.held, state.since_ns, state.challenger = best, since, None
-    else:
-        state.challenger = (best, since)
+    def _abstain(self, state: TrackState, t_ns: int) -> None:
+        """Withhold a label whose confidence is too low, and show it again once that has risen past the margin."""
+        # Two thresholds, so that a confidence that lingers at one does not make the label blink.
+        limit = self.threshold + (self.settings.abstain_margin if state.abstaining else 0.0)
+        low = bool(state.smoothed[state.held] < limit)
+        if low == state.abstaining:
+            state.wavering_ns = None
+            return
+        since = t_ns if state.wavering_ns is None else state.wavering_ns
+        if low:
+            wait_s = self.rates.abstain_dwell_s * (1.0 if state.held == self._rest else 0.5)
+        else:
+            wait_s = self._patience_s(state, state.held)
+        if t_ns - since >= wait_s * 1e9:
+            state.abstaining, state.since_ns, state.wavering_ns = low, t_ns, None
+            state.changes += 1
+        else:
+            state.wavering_ns = since
+
+    def _patience_s(self, state: TrackState, target: int) -> float:
+        """How much longer a restless face's next label must lead; from an expression back to rest nothing waits."""
+        if target == self._rest and not state.abstaining:
+            return 0.0
+        return self.rates.restless_s * max(state.changes - FREE_CHANGES, 0.0)

@@ -47,7 +47,7 @@ def test_fit_stores_a_calibration_and_remove_takes_it_out(
     assert "temperature" in capsys.readouterr().out
     fitted = Bundle.open(bundle.path)
     stored = load(fitted.calibration(), SEVEN_CLASSES)
-    assert stored.method in ("temperature", "vector")
+    assert stored.method in ("temperature", "classwise", "vector")
     assert fitted.sha256 != bundle.sha256
     assert 1 / np.mean(stored.scale) == pytest.approx(2.5, rel=0.1)
     after, before = stored.metrics["after"], stored.metrics["before"]
@@ -128,7 +128,7 @@ def test_the_report_draws_pictures_and_prints_figures_with_intervals(
     report = json.loads(capsys.readouterr().out)
     assert json.loads((tmp_path / "out" / "report.json").read_text()) == report
     figures = report["methods"]
-    assert set(figures) == {"none", "temperature", "vector"}
+    assert set(figures) == {"none", "temperature", "classwise", "vector"}
     assert figures["none"]["war"] == figures["temperature"]["war"]
     for name in ("reliability.png", "risk_coverage.png"):
         assert (tmp_path / "out" / name).read_bytes().startswith(b"\x89PNG")
@@ -146,7 +146,10 @@ def test_fit_is_told_by_flags_over_the_environment(
     known = {entry.key: entry for entry in entries(FitSettings)}["method"].kind
     assert get_args(known) == ("auto", *METHODS)
     assert run("fit", bundle.path, npz, "--method", "platt") == 2
-    assert "method must be 'auto' | 'none' | 'temperature' | 'vector', not 'platt'" in capsys.readouterr().err
+    assert (
+        "method must be 'auto' | 'none' | 'temperature' | 'classwise' | 'vector', not 'platt'"
+        in capsys.readouterr().err
+    )
 
 
 def test_rows_of_the_scorer_are_joined_with_a_csv_of_votes(bundle: Bundle, tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ from stream.camera import demo_clip_path
 from tests.peers.environments import CannotRun, size_mb
 from tests.peers.figures import Row, Segment, row
 from tests.peers.measure import Run, run
-from tests.peers.peers import NOT_HERE, PEERS, Start, ours, start
+from tests.peers.peers import NOT_HERE, PEERS, Start, installed, ours, start
 from tests.peers.report import draw, table
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -42,12 +42,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--peers", nargs="*", default=[peer.name for peer in PEERS], help="which, by name")
     parser.add_argument("--clips", nargs="*", type=Path, help="instead of the demo's and three of the shared data")
     parser.add_argument("--build", action="append", default=[], metavar="NAME=PROGRAM", help="another dfer-stream")
+    parser.add_argument("--here", action="store_true", help="run ours from this environment, not from one of its own")
     parser.add_argument("--out", type=Path, default=ROOT / ".cache" / "peers")
     args = parser.parse_args(argv)
     args.out.mkdir(parents=True, exist_ok=True)
     data = _shared_data()
     clips = args.clips or [demo_clip_path(), *(data / "video" / name for name in _CLIPS if data is not None)]
-    programs = {OURS: [sys.executable, "-m", "stream.cli"]}
+    programs = {OURS: [sys.executable, "-m", "stream.cli"] if args.here else installed(args.out)}
     programs |= {name: [program] for name, _, program in (build.partition("=") for build in args.build)}
     rows: list[Row] = []
     missing: dict[str, str] = {}
@@ -77,7 +78,7 @@ def _starts(
     starts = {}
     for name, program in programs.items():
         made = ours(program, clip, args.frames, endpoint)
-        starts[name] = Start(made.command, {}, _environment_mb(program[0]))
+        starts[name] = Start(made.command, {} if args.here else {"PYTHONPATH": ""}, _environment_mb(program[0]))
     for peer in PEERS:
         if peer.name in args.peers and peer.name not in missing:
             print(f"{peer.name} …", file=sys.stderr)

@@ -80,8 +80,10 @@ def row(
     """
     first = [run.first_label_s for run in runs if run.first_label_s is not None]
     labels = runs[0].labels
-    delays = None if segments is None else label_delays(labels, segments, clip_fps)
-    known = [delay for delay in delays or [] if delay is not None]
+    # A short run has not seen the clip's later expressions.
+    seen = [segment for segment in segments or [] if segment.end_s * clip_fps <= len(labels) + 1]
+    delays = label_delays(labels, seen, clip_fps)
+    known = [delay for delay in delays if delay is not None]
     return Row(
         name=name,
         clip=clip,

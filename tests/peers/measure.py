@@ -54,12 +54,14 @@ def run(start: Start, frames: int, once: int) -> Run:
         CannotRun: If it fails, with its last line.
     """
     with tempfile.TemporaryFile() as errors:
+        # Byte code is kept: a program's second start is what its users know.
+        kept = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
         begun = time.monotonic()
         process = subprocess.Popen(
             start.command,
             stdout=subprocess.PIPE,
             stderr=errors,
-            env={**os.environ, **start.environment},
+            env={**kept, **start.environment},
         )
         assert process.stdout is not None
         tree = _Tree(process.pid)

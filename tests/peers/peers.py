@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,11 +11,13 @@ from pathlib import Path
 from tests.peers.efficientnet import write_efficientnet_b0
 from tests.peers.environments import OWN, TORCH, WORKERS, CannotRun, Environment, folder, make, python, size_mb
 
+_TREE = Path(__file__).resolve().parents[2]
+_OURS = Environment("dferstream", ((str(_TREE),),))
 _HSEMOTION = Environment("hsemotion", (("hsemotion-onnx==0.3.1", "opencv-python>=4.14,<5"),))
 _ONLINE = Environment(
     "online",
-    ((TORCH,), ("online-emotion-detection[torch,onnx,headless]==0.3.4",)),
-    after="online_emotion_weights.py",
+    ((TORCH, "torchvision==0.28.0", "online-emotion-detection[torch,onnx,headless]==0.3.4"),),
+    after="random_weights.py",
 )
 _NODE = Environment(
     "node",
@@ -29,8 +32,17 @@ _NODE = Environment(
 _FER = Environment(
     "fer",
     (
-        (TORCH, "torchvision", "tensorflow", "opencv-contrib-python<5", "pandas", "requests", "tqdm", "moviepy<2"),
-        ("ffmpeg-python", "matplotlib"),
+        (
+            TORCH,
+            "torchvision==0.28.0",
+            "tensorflow",
+            "opencv-contrib-python<5",
+            "pandas",
+            "requests",
+            "tqdm",
+            "moviepy<2",
+        ),
+        ("ffmpeg-python", "matplotlib", "setuptools<81"),
         ("--no-deps", "fer==25.10.3", "facenet-pytorch==2.6.0"),
     ),
 )
@@ -79,7 +91,7 @@ PEERS = (
     Peer("human", "human.mjs", _NODE, note="@vladmandic/human 3.3.6, WASM"),
     Peer(
         "hsemotion-onnx",
-        "hsemotion.py",
+        "yunet_hsemotion.py",
         _HSEMOTION,
         "yunet_2026may.onnx",
         random=True,
@@ -87,7 +99,7 @@ PEERS = (
     ),
     Peer(
         "online-emotion-detection",
-        "online_emotion.py",
+        "yunet_online.py",
         _ONLINE,
         "yunet_2026may.onnx",
         random=True,
@@ -119,6 +131,18 @@ class Start:
     command: list[str]
     environment: Mapping[str, str] = field(default_factory=dict)
     install_mb: int | None = None
+
+
+def installed(root: Path) -> list[str]:
+    """The program of this tree, installed as a user would, into an environment of its own.
+
+    Raises:
+        CannotRun: If pip refuses.
+    """
+    make(_OURS, root)
+    pip = [python(_OURS, root), "-m", "pip", "--disable-pip-version-check", "install", "--quiet", "--no-compile"]
+    subprocess.run([*pip, "--no-deps", "--force-reinstall", str(_TREE)], check=True)
+    return [str((folder(_OURS, root) / "bin" / "dfer-stream").resolve())]
 
 
 def ours(program: list[str], clip: Path, frames: int, endpoint: Path) -> Start:

@@ -25,7 +25,19 @@ def test_ours_and_a_peer_are_measured_and_the_others_named(
     monkeypatch.setenv("DFER_SHARED_DATA", str(tmp_path / "none"))
     peers = ["mediapipe-efficientnet", "hsemotion-onnx"]
     done = main(
-        ["--rounds", "1", "--frames", "75", "--clips", str(demo_clip_path()), "--out", str(tmp_path), "--peers", *peers]
+        [
+            "--here",
+            "--rounds",
+            "1",
+            "--frames",
+            "75",
+            "--clips",
+            str(demo_clip_path()),
+            "--out",
+            str(tmp_path),
+            "--peers",
+            *peers,
+        ]
     )
     assert done == 0
     report = json.loads((tmp_path / "peers.json").read_text("utf-8"))

@@ -9,6 +9,8 @@ from stream.apps.bridge.feed import add_feed_arguments
 
 BRIDGES = {
     "mqtt": ("stream.apps.bridge.mqtt", "to an MQTT 5 broker, with Home Assistant discovery"),
+    "lsl": ("stream.apps.bridge.lsl", "to Lab Streaming Layer: an outlet for each face, and markers"),
+    "ros2": ("stream.apps.bridge.ros2.node", "to ROS 2: faces and expressions as REP-155 has them, and diagnostics"),
     "prometheus": ("stream.apps.bridge.prometheus", "as an endpoint that Prometheus scrapes"),
 }
 """Module and meaning of each."""

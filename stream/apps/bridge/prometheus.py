@@ -179,8 +179,10 @@ class Health:
                 name, f"{name.replace('_', ' ').capitalize()} since the start.", getattr(status, f"{name}_total"), of
             )
         for stage, late in status.latency_ms.items():
-            for share, value in (("0.5", late.p50), ("0.99", late.p99)):
-                gauge("latency_seconds", "Time of a stage.", value / 1e3, {**of, "stage": stage, "quantile": share})
+            for percentile, value in (("50", late.p50), ("99", late.p99)):
+                gauge(
+                    "latency_seconds", "Time of a stage.", value / 1e3, {**of, "stage": stage, "percentile": percentile}
+                )
         for zone, celsius in (status.temperature_c or {}).items():
             gauge("temperature_celsius", "Of a thermal zone.", celsius, {**of, "zone": zone})
 

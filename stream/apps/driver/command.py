@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import time
 import uuid
@@ -20,6 +21,7 @@ from stream.apps.driver.settings import DriverSettings, table
 from stream.publish.message import Faces
 from stream.publish.publisher import Publisher
 from stream.publish.wire import boot_id
+from stream.signals import SignalPolicy, Stopped
 from stream.subscribe.client import Client
 
 DEFAULT_BIND = "tcp://127.0.0.1:5571"
@@ -129,7 +131,11 @@ def _of(name: str, first: Faces, rest: Iterable[Faces | None]) -> Iterable[Faces
 
 def _live(args: argparse.Namespace, limits: DriverSettings) -> int:
     teller, started_ns = _Teller(args.json), time.monotonic_ns()
-    with Client(args.endpoint, "faces", args.source, key=args.key, server_key=args.server_key) as client:
+    with (
+        contextlib.suppress(Stopped),
+        SignalPolicy(),
+        Client(args.endpoint, "faces", args.source, key=args.key, server_key=args.server_key) as client,
+    ):
         first = _first(client, args, started_ns)
         if first is None:
             return Exit.PARTLY

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import hashlib
 from pathlib import Path
 from typing import Any
@@ -45,12 +44,23 @@ def model_path(name: str) -> Path:
     return path
 
 
-@functools.cache
-def _core() -> Any:
-    """One OpenVINO runtime for all nets: every further one would load its plug-ins anew."""
+def _graph(path: Path, values: tuple[float, float]) -> Any:
+    """OpenVINO's model of a file, taking ``(1, S, S, 3)`` uint8 and mapping 0..255 to a range of values."""
     import openvino as ov
+    from openvino.preprocess import PrePostProcessor
 
-    return ov.Core()
+    from engine.backends.compiled import core
+
+    low, high = values
+    steps = PrePostProcessor(core().read_model(path))
+    steps.input().tensor().set_element_type(ov.Type.u8).set_layout(ov.Layout("NHWC"))
+    # (x - mean) / scale maps 0..255 to low..high.
+    scale = 255.0 / (high - low)
+    convert = steps.input().preprocess().convert_element_type(ov.Type.f32)
+    if low:
+        convert.mean(-low * scale)
+    convert.scale(scale)
+    return steps.build()
 
 
 class Net:
@@ -62,24 +72,15 @@ class Net:
 
     def __init__(self, name: str) -> None:
         import openvino as ov
-        from openvino.preprocess import PrePostProcessor
+
+        from engine.backends.compiled import compile_graph
 
         path = model_path(name)
-        self.side_px, (low, high) = MODELS[name]
-        core = _core()
+        self.side_px, values = MODELS[name]
         try:
-            model = core.read_model(path)
-            steps = PrePostProcessor(model)
-            steps.input().tensor().set_element_type(ov.Type.u8).set_layout(ov.Layout("NHWC"))
-            # (x - mean) / scale maps 0..255 to low..high.
-            scale = 255.0 / (high - low)
-            convert = steps.input().preprocess().convert_element_type(ov.Type.f32)
-            if low:
-                convert.mean(-low * scale)
-            convert.scale(scale)
-            compiled = core.compile_model(
-                steps.build(),
-                "CPU",
+            compiled = compile_graph(
+                lambda: _graph(path, values),
+                f"{FILES[name].sha256} {values}",
                 {
                     "INFERENCE_NUM_THREADS": 1,
                     "NUM_STREAMS": 1,

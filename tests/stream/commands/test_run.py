@@ -106,8 +106,11 @@ def test_one_face_keeps_one_id_and_is_labelled_from_its_first_sample(every_frame
     assert labelled[0] == faces[0][0]
     for _, face in faces:
         assert face["primary"] or face["state"] in ("coasting", "lost")
-        assert face["ready"] == (face["state"] in ("new", "tracked"))
+        # Out of sight for a moment it is still the face that was seen; for longer it is not.
+        age_ms = face["score_age_ms"]
+        assert face["ready"] == (face["state"] != "lost" and age_ms is not None and age_ms <= 250)
         if not face["ready"]:
+            assert face["reason"] == "occluded"
             assert face["label"] is None
         if face["probs"]:
             assert sum(face["probs"].values()) == pytest.approx(1, abs=1e-4)

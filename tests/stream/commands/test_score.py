@@ -116,7 +116,10 @@ def scored(clips: Path, small_bundle: Callable[[str], Path], tmp_path_factory: p
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     assert "3.5" in done.stdout or "real time" in done.stdout
-    assert len(done.stdout.splitlines()) == 1
+    assert done.stdout.splitlines()[1:] == [
+        "not used, or not whole: 1",
+        f"  {clips / 'notes.txt'}: is no video, image or zip",
+    ]
     assert not work_folder(out).exists()
     return out
 

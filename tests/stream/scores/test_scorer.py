@@ -107,9 +107,10 @@ def test_a_model_that_scores_single_samples_is_labelled_by_them_from_the_first_o
     assert first.confidence == pytest.approx(expected[1], abs=1e-6)
     after = scorer.step("f", window(3, S + S // 8, now=0), full=False)
     assert (after.label, after.onset_ns) == (SEVEN_CLASSES[0], S + S // 8)
-    # The threshold is that of single samples.
-    unsure = scorer.step("f", window(3, S + S // 4, height=3.0, now=0), full=True)
-    assert (unsure.label, unsure.onset_ns, unsure.ready) == (None, None, True)
+    # The threshold is that of single samples; the label goes with the second one under it.
+    unsure = [scorer.step("f", window(3, S + k * S // 8, height=3.0, now=0), full=True) for k in (2, 3)]
+    assert [each.label for each in unsure] == [SEVEN_CLASSES[0], None]
+    assert (unsure[1].onset_ns, unsure[1].ready) == (None, True)
     # Whoever asks for the window gets it, as do models that know nothing else.
     for has_now, label in ((True, "window"), (False, "now")):
         slow = Scorer(SEVEN_CLASSES, both, ScoreSettings(label=label), has_now=has_now)  # type: ignore[arg-type]

@@ -196,6 +196,45 @@ def test_a_label_of_now_changes_with_the_first_score_that_leads_and_stays_for_le
     assert labels(sure, series, 8)[2] == "happiness"
 
 
+@given(st.floats(0.05, 0.6), st.integers(0, 1000), st.sampled_from([8, 16, 30]))
+def test_a_grimacing_face_changes_its_label_three_times_in_four_seconds_at_most(
+    hold: float, seed: int, hz: int
+) -> None:
+    # Every so often another class, sure of itself or not: the argmax changes up to twenty times a second.
+    rng, series = np.random.default_rng(seed), list[npt.NDArray[np.float64]]()
+    while len(series) < 30 * hz:
+        series += [peak(int(rng.integers(7)), float(rng.uniform(0.4, 0.95)))] * max(round(hold * hz), 1)
+    out = labels(Smoother(SEVEN_CLASSES, threshold=0.5, moment="now"), series, hz)
+    assert switches(out[5 * hz :]) / 25 <= 0.8
+
+
+def test_an_expression_of_a_calm_face_waits_for_nothing_and_rest_for_nothing_ever() -> None:
+    hz = 8
+    smoother = Smoother(SEVEN_CLASSES, threshold=0.5, moment="now")
+    calm = [*[peak(NEUTRAL)] * 20, *[peak(HAPPY)] * 14] * 3
+    assert labels(smoother, calm, hz) == [*["neutral"] * 20, *["happiness"] * 14] * 3
+    smoother.reset_all()
+    grimaces = [peak(k % 7 if k % 7 != NEUTRAL else HAPPY) for k in range(20)]
+    out = labels(smoother, [*grimaces, *[peak(HAPPY)] * 40, peak(NEUTRAL)], hz)
+    assert out[20] != "happiness"
+    assert out[-2:] == ["happiness", "neutral"]
+
+
+def test_a_label_that_wavers_for_a_moment_stays_and_one_that_would_be_withheld_takes_nothing() -> None:
+    hz, low = 8, 0.45
+    smoother = Smoother(SEVEN_CLASSES, threshold=0.5, moment="now")
+    rest = [peak(NEUTRAL), peak(NEUTRAL, low), peak(NEUTRAL, low), peak(NEUTRAL), *[peak(NEUTRAL, low)] * 3]
+    assert labels(smoother, rest, hz) == ["neutral"] * 6 + [None]
+    smoother.reset_all()
+    smile = [peak(HAPPY), peak(HAPPY, low), peak(HAPPY), peak(HAPPY, low), peak(HAPPY, low)]
+    assert labels(smoother, smile, hz) == ["happiness"] * 4 + [None]
+    smoother.reset_all()
+    assert labels(smoother, [peak(HAPPY), *[peak(NEUTRAL, low)] * 2], hz) == ["happiness", "happiness", None]
+    # At once with each step switched off.
+    quick = SmoothSettings(abstain_dwell_s=0, hysteresis=False)
+    assert labels(Smoother(SEVEN_CLASSES, quick, 0.5, "now"), smile, hz)[1] is None
+
+
 def test_the_onset_is_the_score_with_which_the_class_first_led() -> None:
     chosen = SmoothSettings(smooth=False, margin=0.3, dwell_s=0.25, abstain_margin=0)
     smoother = Smoother(SEVEN_CLASSES, chosen, threshold=0.5)
@@ -241,7 +280,15 @@ def test_every_step_switched_off_gives_the_argmax() -> None:
 
 @pytest.mark.parametrize(
     "bad",
-    [{"time_constant_s": 0}, {"gap_s": float("nan")}, {"dwell_s": -1}, {"margin": 1}, {"abstain_below": -0.1}],
+    [
+        {"time_constant_s": 0},
+        {"gap_s": float("nan")},
+        {"dwell_s": -1},
+        {"restless_s": 11},
+        {"abstain_dwell_s": -1},
+        {"margin": 1},
+        {"abstain_below": -0.1},
+    ],
 )
 def test_settings_out_of_range_are_refused_by_name(bad: dict[str, float]) -> None:
     with pytest.raises(SettingsError, match=next(iter(bad))):

@@ -27,16 +27,21 @@ pytestmark = pytest.mark.skipif(MOSQUITTO is None, reason="no mosquitto (apt-get
 
 
 class Broker:
-    """A mosquitto that keeps retained messages on disk, as a real one is set up."""
+    """A mosquitto that keeps retained messages on disk, as a real one is set up.
 
-    def __init__(self, folder: Path) -> None:
+    Args:
+        folder: For its files.
+        more: Further lines of its configuration.
+    """
+
+    def __init__(self, folder: Path, more: str = "allow_anonymous true") -> None:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port: int = free.getsockname()[1]
         self._config = folder / "mosquitto.conf"
         (folder / "store").mkdir()
         self._config.write_text(
-            f"listener {self.port} 127.0.0.1\nallow_anonymous true\npersistence true\n"
+            f"listener {self.port} 127.0.0.1\n{more}\npersistence true\n"
             f"persistence_location {folder}/store/\nautosave_interval 1\nautosave_on_changes true\nuser root\n"
         )
         self.start()
@@ -65,7 +70,9 @@ class Broker:
 class Subscriber:
     """Another client of the broker, with a library and a thread of its own."""
 
-    def __init__(self, port: int, topic: str = "#") -> None:
+    def __init__(
+        self, port: int, topic: str = "#", ca: Path | None = None, login: tuple[str, str] | None = None
+    ) -> None:
         self.heard: list[mqtt.MQTTMessage] = []
         self._client = mqtt.Client(CallbackAPIVersion.VERSION2, protocol=mqtt.MQTTv5)
         subscribed = threading.Event()
@@ -73,6 +80,10 @@ class Subscriber:
         self._client.on_connect = lambda client, *rest: client.subscribe(topic, 1)
         self._client.on_subscribe = lambda *rest: subscribed.set()
         self._client.reconnect_delay_set(1, 1)
+        if ca is not None:
+            self._client.tls_set(str(ca))
+        if login is not None:
+            self._client.username_pw_set(*login)
         self._client.connect("127.0.0.1", port)
         self._client.loop_start()
         assert subscribed.wait(30)
@@ -195,6 +206,42 @@ def test_a_daemon_that_dies_is_offline_and_comes_back(
     child.terminate()
     assert child.wait(30) == 0
     wait_for(lambda: heard.texts("dferstream/cam1/online")[-1:] == ["offline"])
+
+
+def test_a_broker_with_tls_and_a_password(playing: Playing, bridge: Start, tmp_path: Path) -> None:
+    openssl, passwd = shutil.which("openssl"), shutil.which("mosquitto_passwd")
+    if openssl is None or passwd is None:
+        pytest.skip("no openssl or mosquitto_passwd (apt-get install openssl mosquitto)")
+    key, certificate, names, secret = (tmp_path / name for name in ("key.pem", "ca.pem", "names", "secret"))
+    subprocess.run(
+        [
+            openssl, "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2",
+            "-subj", "/CN=test", "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(key), "-out", str(certificate),
+        ],
+        check=True,
+        capture_output=True,
+    )  # fmt: skip
+    subprocess.run([passwd, "-c", "-b", str(names), "robot", "hush"], check=True, capture_output=True)
+    secret.write_text("hush\n")
+    tls = f"allow_anonymous false\npassword_file {names}\ncertfile {certificate}\nkeyfile {key}"
+    broker = Broker(tmp_path, tls)
+    heard = Subscriber(broker.port, "dferstream/cam1/online", certificate, ("robot", "hush"))
+    try:
+        url = ("--url", f"mqtts://127.0.0.1:{broker.port}", "--username", "robot")
+        told = bridge("mqtt", playing.endpoint, *url, "--password-file", str(secret))
+        assert told.stderr is not None
+        assert "certificate" in told.stderr.readline(), "nobody vouches for it"
+        bridge("mqtt", playing.endpoint, *url, "--password-file", str(secret), "--ca-file", str(certificate))
+        wait_for(lambda: heard.texts("dferstream/cam1/online")[-1:] == ["online"])
+        secret.write_text("wrong\n")
+        child = bridge("mqtt", playing.endpoint, *url, "--password-file", str(secret), "--ca-file", str(certificate))
+        assert child.stderr is not None
+        line = child.stderr.readline()
+        assert "trying again" in line
+        assert "wrong" not in line
+    finally:
+        heard.close()
+        broker.kill()
 
 
 def test_home_assistant_finds_it(playing: Playing, broker: Broker, bridge: Start, listen: Listen) -> None:

@@ -266,6 +266,16 @@ class TestLive:
         assert "nothing heard on ipc://" in error
         assert len(error.splitlines()) == 1
 
+    def test_it_ends_when_told_and_leaves_no_socket(self, road: Road, tmp_path: Path) -> None:
+        with command(road.endpoint, "--bind", f"ipc://{tmp_path}/driver.ipc", "--json") as child:
+            assert child.stdout is not None
+            assert child.stdout.readline()
+            assert (tmp_path / "driver.ipc").exists()
+            child.terminate()
+            child.communicate(timeout=60)
+        assert child.returncode == 0
+        assert not (tmp_path / "driver.ipc").exists()
+
     def test_it_ends_by_itself_and_on_ctrl_c(self, road: Road) -> None:
         with command(road.endpoint, "--bind", "tcp://127.0.0.1:*", "--count", "3") as child:
             child.communicate(timeout=60)

@@ -234,9 +234,9 @@ def head(yaw_deg: float, pitch_deg: float, roll_deg: float) -> NDArray[np.float6
 @settings(max_examples=40)
 def test_pose_recovers_a_known_rotation(yaw: float, pitch: float) -> None:
     # Undoing the roll by the eyes' line is exact where yaw and pitch are not both large.
-    assert astuple(head_pose(head(yaw, 0, 0))) == pytest.approx((yaw, 0), abs=1e-6)
-    assert astuple(head_pose(head(0, pitch, 0))) == pytest.approx((0, pitch), abs=1e-6)
-    assert astuple(head_pose(head(yaw, 0, 30))) == pytest.approx((yaw, 0), abs=1e-6)
+    assert astuple(head_pose(head(yaw, 0, 0))) == pytest.approx((yaw, 0, 0), abs=1e-6)
+    assert astuple(head_pose(head(0, pitch, 0))) == pytest.approx((0, pitch, 0), abs=1e-6)
+    assert astuple(head_pose(head(yaw, 0, 30))) == pytest.approx((yaw, 0, 30), abs=1e-6)
     both = astuple(head_pose(head(yaw, pitch, 0)))
     assert both[0] == pytest.approx(yaw, abs=12)
     assert both[1] == pytest.approx(pitch, abs=12)
@@ -245,11 +245,12 @@ def test_pose_recovers_a_known_rotation(yaw: float, pitch: float) -> None:
 def test_a_mirrored_portrait_looks_the_other_way(landmark_net: LandmarkNet) -> None:
     image = picture(320, 240, 150)
     region = Region(320, 240, 240)
-    yaw, pitch = astuple(head_pose(landmark_net.run(image, region).points))
+    yaw, pitch, roll = astuple(head_pose(landmark_net.run(image, region).points))
     mirrored = np.ascontiguousarray(image[:, ::-1])
-    other_yaw, other_pitch = astuple(head_pose(landmark_net.run(mirrored, region).points))
+    other_yaw, other_pitch, other_roll = astuple(head_pose(landmark_net.run(mirrored, region).points))
     assert other_yaw == pytest.approx(-yaw, abs=4)
     assert other_pitch == pytest.approx(pitch, abs=4)
+    assert other_roll == pytest.approx(-roll, abs=4)
     assert abs(yaw) < 15
     assert abs(pitch) < 20
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+import cpu_torchvision  # noqa: F401  # first
 import timm
 import torch
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 
+import cpu_torchvision  # noqa: F401  # first
 import numpy as np
 from clip import frames, say
 from online_emotion import EmotionRecognizer
