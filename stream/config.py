@@ -106,6 +106,8 @@ class PublishSettings:
         allowed_keys: Folder of public keys (`*.key`) of the subscribers that may connect.
         with_frames: Also publish small JPEG frames, on a topic of their own. Off: no image leaves the process.
         status_hz: Health messages per second.
+        max_subscribers: Connections at once, 1..1024; three quarters of them from one user or address.
+        max_topics: Topics one of them may be subscribed to at once, 1..1024; one that exceeds it is disconnected.
     """
 
     bind: str | None = None
@@ -113,6 +115,8 @@ class PublishSettings:
     allowed_keys: Path | None = None
     with_frames: bool = False
     status_hz: float = 1.0
+    max_subscribers: int = 64
+    max_topics: int = 64
 
     def __post_init__(self) -> None:
         if (self.secret_key is None) != (self.allowed_keys is None):
@@ -122,6 +126,9 @@ class PublishSettings:
             )
         if not 0.1 <= self.status_hz <= 10:
             raise SettingsError(f"status_hz must be 0.1..10, not {self.status_hz}")
+        for name in ("max_subscribers", "max_topics"):
+            if not 1 <= getattr(self, name) <= 1024:
+                raise SettingsError(f"{name} must be 1..1024, not {getattr(self, name)}")
 
 
 @dataclass(frozen=True)

@@ -77,7 +77,7 @@ class Camera:
         self._leaving: list[subprocess.Popen[bytes]] = []
         self._resume = Resume()
         self._spawn_ns = 0
-        self._started = self._closed = False
+        self._launched = self._started = self._closed = False
         self._end: Event | None = None
         self._captured = self._delivered = self._repeated = self._next_seq = 0
         self._opened = self._restarts = self._file_restarts = 0
@@ -105,6 +105,15 @@ class Camera:
             message=self._message,
         )
 
+    def launch(self) -> None:
+        """Start the capture process and do not wait for it; :meth:`start` then does. A file plays from its first read.
+
+        Raises:
+            CameraError: If the system refuses the process.
+        """
+        self._launched = True
+        self._spawn()
+
     def start(self) -> None:
         """Start capturing. A live source may be absent and come later; a file is waited for.
 
@@ -114,7 +123,8 @@ class Camera:
         if self._started:
             raise CameraError("this camera was started before", "make a new one")
         self._started = True
-        self._spawn()
+        if not self._launched:
+            self.launch()
         if not self.uri.is_file:
             return
         limit_ns = time.monotonic_ns() + self.settings.open_timeout_ms * 1_000_000

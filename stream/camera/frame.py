@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING
 
 from engine.errors import DferError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 SOURCES_OF_TIME = ("driver", "arrival", "file")
 """Where ``t_capture_ns`` comes from: the driver's own stamp, the return of ``read``, the file's time line."""

@@ -18,16 +18,13 @@ from types import TracebackType
 import zmq
 
 from stream.publish import endpoint as endpoints
-from stream.publish import keys
-from stream.publish.endpoint import EndpointError
 from stream.publish.message import Event, Message, MessageError, Status
 from stream.publish.wire import boot_id, decode_frame, split
+from stream.subscribe.connect import connect
 from stream.subscribe.freshness import Freshness, FreshnessReport
 
 STATUS_HZ = 1.0
 """Rate of the status messages of a publisher that does not declare it."""
-_RECEIVE_BUFFER_BYTES = 16 * 1024
-_RECEIVE_MARK = 16
 
 
 class Client:
@@ -54,35 +51,17 @@ class Client:
         key: Path | None = None,
         server_key: Path | None = None,
     ) -> None:
-        if (key is None) != (server_key is None):
-            raise EndpointError(
-                "an encrypted connection needs both keys", "give your own secret one and the publisher's public one"
-            )
         self.endpoint = endpoints.parse(endpoint or endpoints.default_connect(source)).uri
         self.bad = 0
         self._body = b""
         self._own_boot = boot_id()
         self._freshness: dict[str, Freshness] = {}
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context(io_threads=1)
-        self._socket = self._context.socket(zmq.SUB)
+        topic = f"{kind}/{source} " if source else f"{kind}/"
         try:
-            self._socket.setsockopt(zmq.RCVHWM, _RECEIVE_MARK)
-            self._socket.setsockopt(zmq.RCVBUF, _RECEIVE_BUFFER_BYTES)
-            self._socket.setsockopt(zmq.LINGER, 0)
-            self._socket.setsockopt(zmq.CONFLATE, int(newest))
-            self._socket.setsockopt(zmq.RECONNECT_IVL_MAX, 1000)
-            self._socket.setsockopt(zmq.IPV6, int("[" in self.endpoint))
-            if key is not None and server_key is not None:
-                pair = keys.load_pair(key)
-                self._socket.curve_publickey, self._socket.curve_secretkey = pair.public, pair.secret
-                self._socket.curve_serverkey = keys.load_public(server_key)
-            self._socket.subscribe(f"{kind}/{source} ".encode() if source else f"{kind}/".encode())
-            self._socket.connect(self.endpoint)
-        except zmq.ZMQError as error:
-            self.close()
-            raise EndpointError(f"cannot connect to {self.endpoint}: {error}") from error
+            self._socket = connect(self._context, self.endpoint, [topic.encode()], key, server_key, newest=newest)
         except BaseException:
-            self.close()
+            self._context.term()
             raise
 
     @property

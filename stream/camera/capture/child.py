@@ -52,6 +52,7 @@ class Capture:
         self._published, self._lost_frame = False, ""
         # Real time: media time 0 is shown when the monotonic clock reads this.
         self._play_ns: int | None = None
+        self._first_ns = 0
 
     def run(self) -> int:
         """Capture until the source ends (0) or cannot work (3)."""
@@ -141,17 +142,23 @@ class Capture:
         return resume.start_ns + media_ns, resume.start_unix_ns + media_ns
 
     def _hold(self, media_ns: int) -> None:
-        """Files: wait until the frame is due, or, for every frame, until the one before it has been taken."""
-        if self._settings.every_frame:
+        """Files: wait until the frame is due, or, for every frame, until the one before it has been taken.
+
+        Playing begins when the first frame is taken: whoever reads may still be loading its model.
+        """
+        if self._settings.every_frame or self._play_ns is None:
             if self._slot.full:
                 self._slot.idle_until_ns = IDLE_FOR_EVER
                 while self._slot.full:
                     os.eventfd_read(self._taken_fd)
                 self._slot.idle_until_ns = time.monotonic_ns()
-            return
+            if self._settings.every_frame:
+                return
+            if not self._published:
+                self._first_ns = media_ns
+                return
+            self._play_ns = time.monotonic_ns() - self._first_ns
         now_ns = time.monotonic_ns()
-        if self._play_ns is None:
-            self._play_ns = now_ns - media_ns
         due_ns = self._play_ns + media_ns
         if due_ns > now_ns:
             self._slot.idle_until_ns = due_ns
