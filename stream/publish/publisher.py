@@ -24,7 +24,7 @@ from stream.publish import endpoint as endpoints
 from stream.publish import keys
 from stream.publish.endpoint import EndpointError
 from stream.publish.rules import check_source
-from stream.publish.wire import topic
+from stream.publish.wire import encode_picture, topic
 
 # Measured with pyzmq 27.3: a mark of 2 loses half of a four-message burst to a healthy subscriber, 8 loses none.
 SEND_MARK = 8
@@ -119,15 +119,19 @@ class Publisher:
         self._status = self._topics["status"] + body
         return self._send("status", body)
 
-    def picture(self, jpeg: bytes) -> bool:
+    def picture(self, jpeg: bytes, frame_id: int) -> bool:
         """Send a JPEG on ``frames/<source>``, if that was asked for by name.
+
+        Args:
+            jpeg: A JPEG file.
+            frame_id: Which frame it is.
 
         Raises:
             PermissionError: If it was not.
         """
         if not self._with_frames:
             raise PermissionError("frames stay in the process unless publish.with_frames is set")
-        return self._send("frames", jpeg)
+        return self._send("frames", encode_picture(jpeg, frame_id))
 
     def serve(self) -> int:
         """Take new subscriptions and answer those for the status; returns how many came. Never waits."""
