@@ -2,6 +2,7 @@
 
 The order is fixed: logits, plus a person's neutral shift, times a scale per class plus a bias, softmax. Temperature
 scaling (Guo et al. 2017, eq. 9) is the case of one scale 1/T and no bias; vector scaling (ibid., section 4.2) has both.
+Classwise temperature takes the leading class's scale for all: what is answered stays, how surely depends on it.
 """
 
 from __future__ import annotations
@@ -15,20 +16,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from calibration.settings import CalibrationError
 from engine.bundle import softmax
-from engine.errors import DferError
 
 FORMAT = "dferstream.calibration"
 FORMAT_VERSION = 1
 FILE = "calibration.json"
 """Its name in a bundle."""
-METHODS = ("none", "temperature", "vector")
+METHODS = ("none", "temperature", "classwise", "vector")
 
 Floats = npt.NDArray[np.floating]
-
-
-class CalibrationError(DferError):
-    """A calibration that cannot be used, or answers that none can be made or measured from; which field or row."""
 
 
 @dataclass(frozen=True)
@@ -38,13 +35,14 @@ class Calibration:
     Attributes:
         labels: C class names, the bundle's.
         method: One of :data:`METHODS`.
-        scale: (C,) factors on the logits, above 0.
+        scale: (C,) factors on the logits, above 0; with ``classwise`` the leading class's is the factor of all.
         bias: (C,) added after the factor.
         threshold: Confidence under which to abstain, chosen for ``risk``; None for no abstention.
         risk: The share of errors among kept answers that the threshold was chosen for, 0 to 1.
         neutral_logits: (C,) mean logits of held-out neutral faces, the reference of the neutral shift; None if unknown.
         metrics: Measured before and after, cross-fitted, as the report shows them.
         provenance: What it was fitted on: counts, folds, seed, sha256 of the logits.
+        now: The same for logits of single samples; None where none were fitted, and the window's serves both.
     """
 
     labels: tuple[str, ...]
@@ -56,6 +54,7 @@ class Calibration:
     neutral_logits: tuple[float, ...] | None = None
     metrics: Mapping[str, Any] = field(default_factory=dict)
     provenance: Mapping[str, Any] = field(default_factory=dict)
+    now: Calibration | None = None
 
     def __post_init__(self) -> None:
         count = len(self.labels)
@@ -78,6 +77,11 @@ class Calibration:
         """What the message shows: the method, None for plain softmax."""
         return None if self.method == "none" else self.method
 
+    @property
+    def of_now(self) -> Calibration:
+        """How logits of single samples become probabilities."""
+        return self if self.now is None else self.now
+
     def probs(self, logits: Floats, shift: Floats | None = None) -> npt.NDArray[np.float64]:
         """Calibrated probabilities.
 
@@ -96,7 +100,10 @@ class Calibration:
             raise CalibrationError(f"logits must end in {len(self.labels)} classes, not shape {scores.shape}")
         if shift is not None:
             scores = scores + shift
-        return softmax(scores * np.asarray(self.scale) + np.asarray(self.bias))
+        scale = np.asarray(self.scale)
+        if self.method == "classwise":
+            scale = scale[scores.argmax(-1)][..., None]
+        return softmax(scores * scale + np.asarray(self.bias))
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready values, format and version included."""
@@ -112,7 +119,7 @@ class Calibration:
             "neutral_logits": None if self.neutral_logits is None else list(self.neutral_logits),
             "metrics": dict(self.metrics),
             "provenance": dict(self.provenance),
-        }
+        } | ({} if self.now is None else {"now": self.now.to_dict()})
 
     def to_json(self) -> bytes:
         """The file ``calibration.json``."""
@@ -147,6 +154,7 @@ class Calibration:
                 neutral_logits=None if values.get("neutral_logits") is None else tuple(values["neutral_logits"]),
                 metrics=values.get("metrics", {}),
                 provenance=values.get("provenance", {}),
+                now=None if values.get("now") is None else cls.from_dict({**values["now"], "now": None}, labels),
             )
         except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise CalibrationError(f"calibration is incomplete or of the wrong type: {error!r}") from error

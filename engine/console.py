@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from engine.errors import DferError
+from engine.errors import DferError, missing_extra
 from engine.text import say
 
 
@@ -98,7 +98,13 @@ class Program:
                 allow_abbrev=False,
             )
             if name == wanted:
-                loaded = importlib.import_module(command.module)
+                try:
+                    loaded = importlib.import_module(command.module)
+                except ModuleNotFoundError as error:
+                    if (missing := missing_extra(error)) is None:
+                        raise
+                    _tell(f"{self.name} {name}: {missing}")
+                    return Exit.REFUSED
                 loaded.add_arguments(sub)
                 runners[name] = loaded.run
         args, unknown = parser.parse_known_args(arguments)
@@ -123,6 +129,11 @@ def guarded(name: str, command: Callable[[], int]) -> int:
         return code
     except DferError as error:
         _tell(f"{name}: {error}")
+        return Exit.REFUSED
+    except ModuleNotFoundError as error:
+        if (missing := missing_extra(error)) is None:
+            raise
+        _tell(f"{name}: {missing}")
         return Exit.REFUSED
     except KeyboardInterrupt as stopped:
         if sys.stderr.isatty():

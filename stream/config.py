@@ -109,6 +109,8 @@ class PublishSettings:
         frames_width: Most width of those frames, px, 32..1920.
         frames_hz: Most of those frames per second, 0.1..60.
         status_hz: Health messages per second.
+        max_subscribers: Connections at once, 1..1024; three quarters of them from one user or address.
+        max_topics: Topics one of them may be subscribed to at once, 1..1024; one that exceeds it is disconnected.
     """
 
     bind: str | None = None
@@ -118,6 +120,8 @@ class PublishSettings:
     frames_width: int = 640
     frames_hz: float = 15.0
     status_hz: float = 1.0
+    max_subscribers: int = 64
+    max_topics: int = 64
 
     def __post_init__(self) -> None:
         if (self.secret_key is None) != (self.allowed_keys is None):
@@ -131,6 +135,9 @@ class PublishSettings:
             raise SettingsError(f"frames_hz must be 0.1..60, not {self.frames_hz}")
         if not 0.1 <= self.status_hz <= 10:
             raise SettingsError(f"status_hz must be 0.1..10, not {self.status_hz}")
+        for name in ("max_subscribers", "max_topics"):
+            if not 1 <= getattr(self, name) <= 1024:
+                raise SettingsError(f"{name} must be 1..1024, not {getattr(self, name)}")
 
 
 @dataclass(frozen=True)

@@ -20,8 +20,9 @@ from stream.envelope import Envelope
 from stream.health.health import Health, Heartbeats, rounded
 from stream.health.machine import Machine
 from stream.pipeline import Pipeline
-from stream.publish.message import Message, Status
+from stream.publish.message import Event, Faces, Message, Status
 from stream.publish.publisher import PublishCounts
+from stream.reactions.reactions import Reactions
 from stream.show.sinks import log_line
 
 NO_FRAME_HZ = 2.0
@@ -84,6 +85,7 @@ class Daemon:
         self._envelope = Envelope(source, model.identity())
         self._health = Health(now_ns)
         self._hearts = Heartbeats(dict.fromkeys(("camera", "pipeline", "publish"), STAGE_LIMIT_S), now_ns)
+        self._reactions = Reactions()
         self._status_ns = int(1e9 / status_hz)
         self._next_status_ns = self._next_no_frame_ns = now_ns
         self._live = False
@@ -133,6 +135,7 @@ class Daemon:
             behind = now_ns - self._next_status_ns >= self._status_ns
             self._next_status_ns = (now_ns if behind else self._next_status_ns) + self._status_ns
         health, stale = self._health, self._hearts.stale(now_ns)
+        self._envelope.unix_error_ns = machine.unix_error_ns
         return Status(
             source=self._envelope.source,
             session=self._envelope.session,
@@ -159,6 +162,9 @@ class Daemon:
             latency_ms=health.latency_ms(),
             temperature_c=machine.temperature_c,
             memory_mb=machine.memory_mb,
+            t_unix_error_ns=machine.unix_error_ns,
+            subscribers=counts.gate.connected,
+            sent_away_total=counts.gate.refused + counts.gate.expelled,
             model=self._envelope.model,
             note=self._note or (printable(camera.message) or None if camera.state not in ("ok", "ended") else None),
         )
@@ -199,6 +205,7 @@ class Daemon:
         )
         self._health.published(faces)
         messages.append(faces)
+        messages += self._reactions_to(faces)
         messages += [self._envelope.event("face_lost", done_ns, face_id) for face_id in result.lost]
         return messages
 
@@ -218,8 +225,15 @@ class Daemon:
             faces = self._envelope.no_frame(camera.state, now_ns, camera.dropped, NO_FRAME_HZ, degraded)
             self._health.published(faces)
             messages.append(faces)
+            messages += self._reactions_to(faces)
         self._hearts.beat("pipeline", now_ns)
         return messages
+
+    def _reactions_to(self, faces: Faces) -> list[Event]:
+        return [
+            self._envelope.event(each.event, faces.t_publish_ns, each.face, each.onset_ns, each.delay_ms)
+            for each in self._reactions.step(faces)
+        ]
 
     def _fall_back(self, error: BackendError) -> None:
         """The back end failed: this frame is lost, the next one runs on another."""

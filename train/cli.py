@@ -31,6 +31,11 @@ PROGRAM = Program(
             "make the model that stands in the package, from its data to its bundle",
             "dfer-train default-model --data FER+ --pretrained human-models/models",
         ),
+        "probes": Command(
+            "train.commands.probes",
+            "figures of a bundle on faces as they are, masked, blurred, badly lit: the protocol's table",
+            "dfer-train probes stream/default_model --data FER+ --part choose",
+        ),
         "inspect": Command(
             "train.commands.inspect",
             "parameters, multiply-adds, shapes and memory of a configuration",

@@ -1,4 +1,4 @@
-"""Fitting temperature and vector scaling to held-out logits, and judging them cross-fitted. NumPy and SciPy."""
+"""Fitting temperatures and vector scaling to held-out logits, and judging them cross-fitted. NumPy and SciPy."""
 
 from __future__ import annotations
 
@@ -8,12 +8,17 @@ import numpy as np
 import numpy.typing as npt
 from scipy.optimize import minimize, minimize_scalar
 
-from calibration.apply import Calibration, CalibrationError, Floats
+from calibration.apply import Calibration, Floats
 from calibration.metrics import Labels, check, nll, nll_of_logits
+from calibration.settings import CalibrationError
 from engine.bundle import softmax
 
 # Vector scaling moves the ranking; pulled to plain temperature it may do so only as far as the data insist.
 RIDGE = 1e-2
+CLASSWISE_RIDGE = 1.0
+"""Pull of each class's temperature to the common one, in squared standard deviations per unit of log T: many answers
+move theirs, a few hardly do. Chosen of 0 to 5 on 1,678 faces of FER+, cross-fitted (2026-11-28): at 1 no class is surer
+than right by more than 8 points (31 with one temperature), at 5 by 20."""
 _LOG_T = (np.log(0.05), np.log(20.0))
 
 
@@ -72,11 +77,43 @@ def fit_vector(
     return np.exp(found.x[:classes]), found.x[classes:]
 
 
+def fit_classwise(logits: Floats, labels: Labels, ridge: float = CLASSWISE_RIDGE) -> npt.NDArray[np.float64]:
+    """A temperature for the answers of each class, so that they are as sure as right; the ranking stays.
+
+    Minimised over log T of a class is the squared gap between the sum of its answers' confidences and the number of
+    right ones, over its largest variance n / 4, plus `ridge` times the squared distance to the common log T.
+
+    Args:
+        logits: (n, C).
+        labels: (n,) class indices.
+        ridge: See above.
+
+    Returns:
+        (C,) temperatures above 0; the common one for classes that are never the answer.
+
+    Raises:
+        CalibrationError: If shapes do not fit or a logit is not finite.
+    """
+    scores, common = _checked(logits, labels), np.log(fit_temperature(logits, labels))
+    answers, temperatures = scores.argmax(1), np.full(scores.shape[1], np.exp(common))
+    for answer in np.unique(answers):
+        own = scores[answers == answer]
+        right = int((labels[answers == answer] == answer).sum())
+
+        def loss(log_t: float, own: Floats = own, right: int = right) -> float:
+            gap = float(softmax(own / np.exp(log_t)).max(1).sum()) - right
+            return float(4 * gap * gap / len(own) + ridge * (log_t - common) ** 2)
+
+        found = minimize_scalar(loss, bounds=(common - 3, common + 3), method="bounded", options={"xatol": 1e-6})
+        temperatures[answer] = np.exp(found.x)
+    return temperatures
+
+
 def fit(method: str, logits: Floats, labels: Labels, names: Sequence[str]) -> Calibration:
     """Fit a method to held-out logits.
 
     Args:
-        method: ``"none"``, ``"temperature"`` or ``"vector"``.
+        method: ``"none"``, ``"temperature"``, ``"classwise"`` or ``"vector"``.
         logits: (n, C).
         labels: (n,) class indices.
         names: C class names.
@@ -86,6 +123,8 @@ def fit(method: str, logits: Floats, labels: Labels, names: Sequence[str]) -> Ca
     """
     if method == "temperature":
         return Calibration(tuple(names), method, (1 / fit_temperature(logits, labels),) * len(names))
+    if method == "classwise":
+        return Calibration(tuple(names), method, tuple(1 / fit_classwise(logits, labels)))
     if method == "vector":
         scale, bias = fit_vector(logits, labels)
         return Calibration(tuple(names), method, tuple(scale), tuple(bias))

@@ -12,6 +12,7 @@ from calibration.metrics.calibration_error import (
     ece,
     nll,
     nll_of_logits,
+    overconfidence,
     reliability,
     top_label,
 )
@@ -28,11 +29,12 @@ from calibration.metrics.recognition import (
     uar,
     war,
 )
-from calibration.metrics.selective import errors_removed, risk_coverage
+from calibration.metrics.selective import coverage_at, errors_removed, risk_coverage
+from calibration.metrics.votes import vote_share, vote_weighted_uar
 
 __all__ = [
-    "BINS", "Interval", "Labels", "MeanSd", "Scores", "auroc", "bootstrap",
-    "brier", "check", "classwise_ece", "clip_auroc", "confusion_matrix", "ece", "errors_removed", "mean_and_sd", "nll",
-    "nll_of_logits", "paired_uar_gain", "reliability", "risk_coverage", "score", "score_confusion", "top_label", "uar",
-    "war", "war_and_uar_intervals",
+    "BINS", "Interval", "Labels", "MeanSd", "Scores", "auroc", "bootstrap", "brier", "check", "classwise_ece",
+    "clip_auroc", "confusion_matrix", "coverage_at", "ece", "errors_removed", "mean_and_sd", "nll", "nll_of_logits",
+    "overconfidence", "paired_uar_gain", "reliability", "risk_coverage", "score", "score_confusion", "top_label",
+    "uar", "vote_share", "vote_weighted_uar", "war", "war_and_uar_intervals",
 ]  # fmt: skip

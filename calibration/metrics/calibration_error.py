@@ -8,9 +8,10 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from calibration.apply import CalibrationError, Floats
+from calibration.apply import Floats
 from calibration.metrics.recognition import Labels
 from calibration.metrics.selective import Steps
+from calibration.settings import CalibrationError
 
 BINS = 15
 """Bins of a calibration error, as in Guo et al. 2017."""
@@ -61,6 +62,18 @@ def classwise_ece(probs: Floats, labels: Labels, bins: int = BINS) -> float:
     """Mean over classes of the calibration error of that class's probability (Kull et al. 2019), 0 to 1."""
     gaps = [_gap(reliability(probs[:, c], labels == c, bins), len(labels)) for c in range(probs.shape[1])]
     return float(np.mean(gaps))
+
+
+def overconfidence(probs: Floats, labels: Labels) -> npt.NDArray[np.float64]:
+    """(C,) by how much the answers of each class are surer than right: mean confidence less share right, -1 to 1.
+
+    NaN for a class that is never the answer.
+    """
+    check(probs, labels)
+    confidence, correct = top_label(probs, labels)
+    answers, gap = np.asarray(probs).argmax(1), np.asarray(confidence, np.float64) - correct
+    classes = range(np.shape(probs)[1])
+    return np.array([gap[answers == c].mean() if (answers == c).any() else np.nan for c in classes])
 
 
 def brier(probs: Floats, labels: Labels) -> float:

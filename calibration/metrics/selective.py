@@ -64,6 +64,15 @@ def risk_coverage(confidence: Floats, correct: npt.NDArray[np.bool_]) -> RiskCov
     return RiskCoverage(kept / len(kept), errors / kept, np.repeat(steps.confidence[::-1], count))
 
 
+def coverage_at(confidence: Floats, correct: npt.NDArray[np.bool_], precision: float = 0.95) -> float:
+    """The largest share of answers, most confident first, of which so many are right; 0 where none is."""
+    curve = risk_coverage(confidence, correct)
+    # A group of equal confidence is kept whole or not at all.
+    ends = np.append(curve.threshold[1:] != curve.threshold[:-1], True)
+    kept = curve.coverage[ends & (curve.risk <= 1 - precision + 1e-12)]
+    return float(kept.max(initial=0.0))
+
+
 def errors_removed(confidence: Floats, correct: npt.NDArray[np.bool_], abstained: float = 0.1) -> float:
     """Share of the errors among the `abstained` share of least confident answers; 0 where there are no errors.
 

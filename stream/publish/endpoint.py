@@ -36,11 +36,15 @@ class Endpoint:
         uri: As ZeroMQ takes it.
         path: The socket's file, for ipc.
         local: Only this machine can reach it.
+        host: For tcp: an address, ``*`` or an interface's name; IPv6 without brackets.
+        port: For tcp; 0 for a free one.
     """
 
     uri: str
     path: Path | None
     local: bool
+    host: str = ""
+    port: int = 0
 
 
 def default_endpoint(source: str, directory: Path = RUNTIME_DIRECTORY) -> str:
@@ -98,7 +102,8 @@ def parse(uri: str) -> Endpoint:
         raise EndpointError(f"{uri} is no endpoint", "an endpoint is ipc:///absolute/path or tcp://host:port")
     if match["port"] != "*" and int(match["port"]) > 65535:
         raise EndpointError(f"{uri}: ports end at 65535")
-    return Endpoint(uri, None, _loopback(match["host"].strip("[]")))
+    host = match["host"].strip("[]")
+    return Endpoint(uri, None, _loopback(host), host, 0 if match["port"] == "*" else int(match["port"]))
 
 
 def clear_stale(path: Path) -> None:

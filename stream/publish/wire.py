@@ -89,7 +89,7 @@ def topic(kind: str, source: str) -> bytes:
 
 
 def schema_path(kind: str) -> Path:
-    """Where the JSON Schema of ``"faces"``, ``"status"`` or ``"event"`` lies."""
+    """Where the JSON Schema of ``"faces"``, ``"status"``, ``"event"`` or ``"driver"`` lies."""
     return Path(__file__).parent / "schema" / f"dfer.{kind}-1.json"
 
 

@@ -135,6 +135,8 @@ class Log:
                     fps_out=message.rate_out_hz,
                     dropped=message.dropped_total,
                     memory_mb=message.memory_mb,
+                    subscribers=message.subscribers,
+                    sent_away=message.sent_away_total or None,
                     degraded=",".join(message.degraded) or None,
                     note=message.note,
                 )

@@ -10,7 +10,6 @@ One socket listens to one topic, because keeping only the newest message (``newe
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,72 +18,13 @@ from types import TracebackType
 import zmq
 
 from stream.publish import endpoint as endpoints
-from stream.publish import keys
-from stream.publish.endpoint import EndpointError
 from stream.publish.message import Event, Message, MessageError, Status
 from stream.publish.wire import boot_id, decode_frame, split
+from stream.subscribe.connect import connect
 from stream.subscribe.freshness import Freshness, FreshnessReport
 
 STATUS_HZ = 1.0
 """Rate of the status messages of a publisher that does not declare it."""
-_RECEIVE_BUFFER_BYTES = 16 * 1024
-_RECEIVE_MARK = 16
-
-
-class Subscription:
-    """One socket that listens to one topic; the frames of it as they come.
-
-    Args:
-        endpoint: As for :class:`Client`.
-        kind: First part of the topic.
-        source: Second part; empty for all.
-        newest: Keep only the newest frame.
-        key: As for :class:`Client`.
-        server_key: Likewise.
-
-    Raises:
-        EndpointError: As :class:`Client`.
-    """
-
-    def __init__(
-        self, endpoint: str | None, kind: str, source: str, newest: bool, key: Path | None, server_key: Path | None
-    ) -> None:
-        if (key is None) != (server_key is None):
-            raise EndpointError(
-                "an encrypted connection needs both keys", "give your own secret one and the publisher's public one"
-            )
-        self.endpoint = endpoints.parse(endpoint or endpoints.default_connect(source)).uri
-        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context(io_threads=1)
-        self._socket = self._context.socket(zmq.SUB)
-        try:
-            self._socket.setsockopt(zmq.RCVHWM, _RECEIVE_MARK)
-            self._socket.setsockopt(zmq.RCVBUF, _RECEIVE_BUFFER_BYTES)
-            self._socket.setsockopt(zmq.LINGER, 0)
-            self._socket.setsockopt(zmq.CONFLATE, int(newest))
-            self._socket.setsockopt(zmq.RECONNECT_IVL_MAX, 1000)
-            self._socket.setsockopt(zmq.IPV6, int("[" in self.endpoint))
-            if key is not None and server_key is not None:
-                pair = keys.load_pair(key)
-                self._socket.curve_publickey, self._socket.curve_secretkey = pair.public, pair.secret
-                self._socket.curve_serverkey = keys.load_public(server_key)
-            self._socket.subscribe(f"{kind}/{source} ".encode() if source else f"{kind}/".encode())
-            self._socket.connect(self.endpoint)
-        except zmq.ZMQError as error:
-            self.close()
-            raise EndpointError(f"cannot connect to {self.endpoint}: {error}") from error
-        except BaseException:
-            self.close()
-            raise
-
-    def receive(self, timeout_s: float | None = None) -> bytes | None:
-        """The next frame, topic included, or None if none came within `timeout_s` (None: wait for ever)."""
-        left_ms = None if timeout_s is None else max(0, math.ceil(timeout_s * 1e3))
-        return self._socket.recv(zmq.NOBLOCK) if self._socket.poll(left_ms) else None
-
-    def close(self) -> None:
-        """Disconnect."""
-        self._socket.close(linger=0)
-        self._context.term()
 
 
 class Client:
@@ -111,12 +51,18 @@ class Client:
         key: Path | None = None,
         server_key: Path | None = None,
     ) -> None:
+        self.endpoint = endpoints.parse(endpoint or endpoints.default_connect(source)).uri
         self.bad = 0
         self._body = b""
         self._own_boot = boot_id()
         self._freshness: dict[str, Freshness] = {}
-        self._subscription = Subscription(endpoint, kind, source, newest, key, server_key)
-        self.endpoint = self._subscription.endpoint
+        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context(io_threads=1)
+        topic = f"{kind}/{source} " if source else f"{kind}/"
+        try:
+            self._socket = connect(self._context, self.endpoint, [topic.encode()], key, server_key, newest=newest)
+        except BaseException:
+            self._context.term()
+            raise
 
     @property
     def body(self) -> bytes:
@@ -133,11 +79,10 @@ class Client:
         """
         deadline_ns = None if timeout_s is None else time.monotonic_ns() + int(timeout_s * 1e9)
         while True:
-            data = self._subscription.receive(
-                None if deadline_ns is None else max(0.0, (deadline_ns - time.monotonic_ns()) / 1e9)
-            )
-            if data is None:
+            left_ms = None if deadline_ns is None else max(0, -(-(deadline_ns - time.monotonic_ns()) // 1_000_000))
+            if not self._socket.poll(left_ms):
                 return None
+            data = self._socket.recv(zmq.NOBLOCK)
             try:
                 message = decode_frame(data)
             except MessageError:
@@ -154,7 +99,8 @@ class Client:
 
     def close(self) -> None:
         """Disconnect."""
-        self._subscription.close()
+        self._socket.close(linger=0)
+        self._context.term()
 
     def __iter__(self) -> Iterator[Message]:
         while True:

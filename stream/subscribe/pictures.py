@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from types import TracebackType
 
+import zmq
+
+from stream.publish import endpoint as endpoints
 from stream.publish.message import MessageError
 from stream.publish.wire import Picture, decode_picture
-from stream.subscribe.client import Subscription
-
-_TOPIC = "frames"
+from stream.subscribe.connect import connect
 
 
 class Pictures:
@@ -28,18 +30,24 @@ class Pictures:
     def __init__(
         self, endpoint: str | None = None, key: Path | None = None, server_key: Path | None = None, source: str = ""
     ) -> None:
+        self.endpoint = endpoints.parse(endpoint or endpoints.default_connect(source)).uri
         self.bad = 0
-        self._subscription = Subscription(endpoint, _TOPIC, source, True, key, server_key)
+        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context(io_threads=1)
+        topic = f"frames/{source} " if source else "frames/"
+        try:
+            self._socket = connect(self._context, self.endpoint, [topic.encode()], key, server_key, newest=True)
+        except BaseException:
+            self._context.term()
+            raise
 
     def receive(self, timeout_s: float | None = None) -> tuple[str, Picture] | None:
         """The newest picture with its source's name, or None if none came in time.
 
         What is no picture is counted in ``bad`` and passed over.
         """
-        data = self._subscription.receive(timeout_s)
-        if data is None:
+        if not self._socket.poll(None if timeout_s is None else max(0, math.ceil(timeout_s * 1e3))):
             return None
-        head, _, body = data.partition(b" ")
+        head, _, body = self._socket.recv(zmq.NOBLOCK).partition(b" ")
         try:
             return head.decode("utf-8", "replace").partition("/")[2], decode_picture(body)
         except MessageError:
@@ -48,7 +56,8 @@ class Pictures:
 
     def close(self) -> None:
         """Disconnect."""
-        self._subscription.close()
+        self._socket.close(linger=0)
+        self._context.term()
 
     def __enter__(self) -> Pictures:
         return self

@@ -28,6 +28,7 @@ from stream.publish.wire import encode
 MS = 1_000_000
 START_NS = 1_000 * 1_000 * MS
 SAMPLE_MS = 125
+LIFE_EVENTS = ("face_new", "face_lost", "camera_lost", "camera_ok")
 OK = CameraReport("ok", fps=8.0)
 GONE = CameraReport("no_camera", message="/dev/video0 is not there")
 MACHINE = Machine(1_700_000_000 * 10**9, {"cpu": 45.5}, 512.0)
@@ -120,7 +121,8 @@ class Life:
         for message in messages:
             encode(message)  # the schema's rules hold for every one
         self.published += messages
-        return messages
+        # What the noise of a random model seems to express is for the tests of the reactions.
+        return [each for each in messages if not isinstance(each, Event) or each.event in LIFE_EVENTS]
 
     def of(self, kind: type[Any]) -> list[Any]:
         return [message for message in self.published if isinstance(message, kind)]
@@ -162,7 +164,9 @@ def test_a_camera_comes_goes_and_comes_back(life: Life) -> None:
     # Nobody knows what happened meanwhile: the face is new and its window starts anew.
     back = life.frame("ann")
     assert names(back) == ["camera_ok", "face_new", "Faces"]
-    assert (back[-1].faces[0].window.n, back[-1].faces[0].label) == (1, None)
+    # This model scores single samples, so the first one is labelled, and as begun just now.
+    (again,) = back[-1].faces
+    assert (again.window.n, again.ready, again.onset_ns) == (1, True, back[-1].t_capture_ns)
     last = life.status(CameraReport("ended"))
     assert (last.state, last.frames_total, last.published_total, last.refused_total) == ("ok", 17, 7, 1)
     for kind in (Faces, Event, Status):
@@ -303,8 +307,9 @@ def test_a_back_end_that_fails_costs_one_frame_and_is_said(model: LoadedModel) -
     assert {m.model.backend for m in before if m.model} == {"openvino"}
     assert {m.model.backend for m in after if m.model} == {"onnxruntime"}
     assert all(m.degraded == ["backend"] for m in after)
-    # Features of two back ends never mix: the window starts anew and no label is given before it is full.
-    assert (after[0].faces[0].window.n, after[0].faces[0].ready) == (1, False)
+    # Features of two back ends never mix: the window starts anew, and so does the label.
+    (first,) = after[0].faces
+    assert (first.window.n, first.onset_ns) == (1, after[0].t_capture_ns)
     assert after[-1].faces[0].ready
     status = life.status()
     assert (status.state, status.backend_faults_total) == ("degraded", 1)

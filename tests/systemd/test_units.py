@@ -133,6 +133,17 @@ def test_a_dry_run_touches_nothing(tmp_path: Path) -> None:
     assert tree(root) == before
 
 
+@pytest.mark.parametrize("jetson", [False, True])
+def test_a_jetson_is_given_its_own_tensorrt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, jetson: bool) -> None:
+    (tmp_path / "r36").touch()
+    monkeypatch.setenv("DFERSTREAM_TEGRA_RELEASE", str(tmp_path / ("r36" if jetson else "none")))
+    command = ["bash", str(HERE / "install.sh"), "--dry-run", "--nvidia", "--prefix", str(tmp_path / "opt")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert ("-m venv --system-site-packages" in done.stdout) == jetson
+    assert "..\\[tensorrt\\]" in done.stdout
+
+
 def test_uninstalling_leaves_settings_unless_purged(tmp_path: Path) -> None:
     root = tmp_path / "root"
     mine = root / "opt" / "dferstream" / "mine.txt"

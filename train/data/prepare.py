@@ -24,7 +24,8 @@ from numpy.typing import NDArray
 
 from engine.files import write_bytes, write_text
 from engine.spec import CropGeometry
-from train.data.frames import VIDEO_SUFFIXES, iterate_frames
+from stream.camera.kinds import VIDEO, used_as
+from train.data.frames import iterate_frames
 from train.data.layouts.clips import COLUMNS
 from train.data.record import Clip, DataError
 
@@ -72,7 +73,7 @@ def folder_clips(root: Path) -> list[Clip]:
     from engine.spec import SpecError, canonical_class
 
     clips, foreign = [], set()
-    for path in sorted(p for p in root.rglob("*") if p.suffix.lower() in VIDEO_SUFFIXES):
+    for path in sorted(p for p in root.rglob("*") if p.is_file() and used_as(p) == VIDEO):
         try:
             clips.append(Clip(str(path.relative_to(root)), path, canonical_class(path.parent.name)))
         except SpecError:

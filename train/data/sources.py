@@ -8,7 +8,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from train.data.frames import count_decoded, count_frames, read_frames
+from train.data.frames import count_frames, decode_whole, read_frames
 from train.data.layouts import clips, dfew, ferv39k, mafw
 from train.data.record import Clip, DataError, DataReport
 
@@ -111,13 +111,14 @@ class _Probe:
 def _probe(clip: Clip, verify: str) -> _Probe:
     probe = _Probe()
     try:
-        probe.frames = count_frames(clip)
         if clip.path.is_file() and verify != "none":
-            # Packets are a promise; what decodes is what there is. A truncated video is kept for as long as it lasts.
-            decoded = count_decoded(clip)
-            if decoded < probe.frames:
-                probe.problems.append("video is truncated (what decodes is used)")
-                probe.frames = decoded
+            # Packets are a promise; what decodes is what there is. A damaged video is kept for as long as it lasts.
+            whole = decode_whole(clip)
+            probe.frames = whole.frames
+            if whole.problem is not None:
+                probe.problems.append("video is damaged or cut short (what decodes is used)")
+        else:
+            probe.frames = count_frames(clip)
         if probe.frames and verify != "none":
             folder = clip.path.is_dir()
             read_frames(clip, range(probe.frames) if folder and verify == "all" else [0])

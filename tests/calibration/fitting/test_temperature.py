@@ -7,8 +7,9 @@ from hypothesis import strategies as st
 from sklearn.metrics import log_loss
 
 from calibration import metrics
-from calibration.apply import Calibration, CalibrationError
+from calibration.apply import Calibration
 from calibration.fitting import temperature
+from calibration.settings import CalibrationError
 from engine.bundle import softmax
 from tests.calibration.samples import sample
 
@@ -54,6 +55,35 @@ def test_each_method_gives_what_its_name_says() -> None:
     assert (len(set(each.scale)), len(set(each.bias)), each.method) == (3, 3, "vector")
     with pytest.raises(CalibrationError, match="method must be one of"):
         temperature.fit("magic", logits, labels, "abc")
+
+
+def test_classwise_temperatures_cool_the_class_that_is_too_sure_and_change_no_answer() -> None:
+    rng = np.random.default_rng(4)
+    logits = rng.normal(size=(3000, 3)) * 3
+    answers, sure = logits.argmax(1), softmax(logits).max(1)
+    # Answers of the last class are right half as often as they say.
+    right = rng.random(3000) < np.where(answers == 2, sure / 2, sure)
+    labels = np.where(right, answers, (answers + 1) % 3)
+    made = temperature.fit("classwise", logits, labels, "abc")
+    before, after = (np.abs(metrics.overconfidence(p, labels)) for p in (softmax(logits), made.probs(logits)))
+    assert before[2] > 0.3
+    assert after.max() < 0.03
+    assert made.scale[2] < 0.5 * min(made.scale[:2])
+    np.testing.assert_array_equal(made.probs(logits).argmax(1), answers)
+    one = made.probs(logits[0])
+    np.testing.assert_allclose(one, softmax(logits[0] * made.scale[int(answers[0])]))
+
+
+def test_a_class_of_few_answers_keeps_near_the_common_temperature() -> None:
+    logits, labels = sample(3, 500, classes=3, sharpness=2)
+    logits[:, 2] -= 100
+    logits[:2, 2] += 200
+    labels[:2] = 0
+    found = temperature.fit_classwise(logits, labels)
+    common = temperature.fit_temperature(logits, labels)
+    assert found[:2] == pytest.approx([common] * 2, rel=0.5)
+    logits[:2, 2] -= 200
+    assert temperature.fit_classwise(logits, labels)[2] == temperature.fit_temperature(logits, labels)
 
 
 @given(st.lists(st.integers(0, 40), min_size=30, max_size=200), st.integers(2, 6), st.integers(0, 5))

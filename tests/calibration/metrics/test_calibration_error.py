@@ -11,8 +11,8 @@ from sklearn import metrics as oracle
 from sklearn.calibration import calibration_curve
 
 from calibration import metrics
-from calibration.apply import CalibrationError
 from calibration.evaluate import FIGURES
+from calibration.settings import CalibrationError
 from engine.bundle import softmax
 from tests.calibration.samples import sample
 
@@ -142,3 +142,10 @@ def test_what_cannot_be_measured_is_refused(
 ) -> None:
     with pytest.raises(CalibrationError, match=words):
         metrics.check(probs, labels)
+
+
+def test_overconfidence_is_told_by_the_class_that_was_answered() -> None:
+    probs = np.array([[0.9, 0.1, 0.0], [0.7, 0.3, 0.0], [0.2, 0.8, 0.0]])
+    gap = metrics.overconfidence(probs, np.array([0, 1, 1]))
+    assert gap[:2].tolist() == pytest.approx([0.8 - 0.5, 0.8 - 1.0])
+    assert np.isnan(gap[2])

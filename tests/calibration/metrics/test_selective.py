@@ -40,3 +40,17 @@ def test_ties_count_as_the_mean_over_all_orders(rows: list[tuple[int, bool]], ab
     confidence, correct = np.array([c / 3 for c, _ in rows]), np.array([right for _, right in rows])
     assert metrics.risk_coverage(confidence, correct).area == pytest.approx(np.mean(areas))
     assert metrics.errors_removed(confidence, correct, abstained) == pytest.approx(np.mean(removed))
+
+
+def test_coverage_at_a_precision_keeps_as_many_as_it_allows() -> None:
+    confidence = np.linspace(1, 0, 10)
+    correct = np.array([1, 1, 1, 0, 1, 1, 1, 1, 0, 0], np.bool_)
+    assert metrics.coverage_at(confidence, correct, 0.8) == pytest.approx(0.8)
+    assert metrics.coverage_at(confidence, correct, 1.0) == pytest.approx(0.3)
+    assert metrics.coverage_at(confidence, ~correct, 1.0) == 0.0
+
+
+def test_answers_of_one_confidence_are_kept_together() -> None:
+    correct = np.array([1, 1, 0, 1], np.bool_)
+    assert metrics.coverage_at(np.full(4, 0.5), correct, 0.9) == 0.0
+    assert metrics.coverage_at(np.full(4, 0.5), correct, 0.75) == 1.0

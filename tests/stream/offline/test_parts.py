@@ -14,7 +14,9 @@ from hypothesis import strategies as st
 
 from stream.cli import main
 from stream.offline import ScoreError
-from stream.offline.inputs import FACES_PER_ITEM, ImageFile, Item, Problem, escapes, plan, read_images
+from stream.offline.archive import escapes
+from stream.offline.images import ImageFile, read_images
+from stream.offline.inputs import FACES_PER_ITEM, Item, Problem, plan
 from stream.offline.journal import Journal, unfinished, work_folder
 from stream.offline.rows import check_format, columns, finish
 
@@ -51,6 +53,11 @@ def test_a_folder_becomes_videos_frames_and_stills_each_once_in_natural_order(tm
         ("video", "mixed/a.mp4"),
     ]
     assert not made.problems
+    assert [(Path(one.path).name, one.reason) for one in made.left_out] == [
+        (".hidden.mp4", "is hidden"),
+        ("readme.md", "is no video, image or zip"),
+        ("2.mov", "was named before, or is a link to what was"),
+    ]
     # As crops, the same folder holds two images and no video.
     crops = plan([str(tmp_path / "v")], faces=True)
     assert [item.kind for item in crops.items] == ["faces"]
