@@ -73,7 +73,7 @@ def code(transfer: int, nits: float) -> int:
     """The 16 bit code of grey light, by the formulas of ITU-R BT.2100."""
     if transfer == PQ:
         y = (nits / 10000) ** 0.1593017578125
-        return round(65535 * ((0.8359375 + 18.8515625 * y) / (1 + 18.6875 * y)) ** 78.84375)
+        return round(65535 * float(((0.8359375 + 18.8515625 * y) / (1 + 18.6875 * y)) ** 78.84375))
     scene = (nits / 1000) ** (1 / 1.2)
     value = (3 * scene) ** 0.5 if scene <= 1 / 12 else 0.17883277 * np.log(12 * scene - 0.28466892) + 0.55991073
     return round(65535 * float(value))
