@@ -140,7 +140,7 @@ def _sinks(args: argparse.Namespace, settings: Settings, publisher: Publisher) -
 
         sinks.append(FacesTable(publisher.endpoint))
     if settings.publish.with_frames:
-        sinks.append(JpegFrames(publisher))
+        sinks.append(JpegFrames(publisher, settings.publish.frames_width, settings.publish.frames_hz))
     if args.show:
         from stream.show.overlay.window import OverlayWindow
 
