@@ -68,6 +68,10 @@ test-random: $(DEV_STAMP)
 resolve: $(DEV_STAMP)
 	.venv/bin/python -m pytest -p no:randomly -m "" tests/installation/test_resolution.py
 
+# A thousand damaged videos beside FFmpeg's own program: minutes.
+test-damage: $(DEV_STAMP)
+	.venv/bin/python -m pytest -p no:randomly -m slow --timeout 1800 tests/stream/camera/video/test_damage.py
+
 mutation: $(DEV_STAMP)
 	.venv/bin/python -m tests.mutation --sample 300 --seed 1
 

@@ -118,8 +118,7 @@ class Pipeline:
         overlap: bool = False,
     ) -> None:
         self._tracker, self._windows, self._scorer, self._scheduler = tracker, windows, scorer, scheduler
-        self._roi = roi
-        self._overlap = Overlap(windows, overlap)
+        self._roi, self._overlap = roi, Overlap(windows, overlap)
         self._sample_ns = 1e9 / windows.encode_hz
         self._clock = SampleClock(windows.encode_hz)
         self._period = FramePeriod()
