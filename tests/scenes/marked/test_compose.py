@@ -51,7 +51,8 @@ def test_a_sequence_lasts_as_long_as_its_stretches_and_its_marks_say_so() -> Non
 def test_a_degraded_copy_is_another_picture_of_the_same_size(how: str) -> None:
     (frame,) = list(frames([Stretch(still(150), REST, 1 / FPS, 0.0)], RNG))
     copy = degraded(frame, how, RNG)
-    assert (copy.shape, copy.dtype) == (frame.shape, np.uint8)
+    assert copy.shape == frame.shape
+    assert copy.dtype == np.uint8
     assert np.abs(copy.astype(int) - frame).mean() > 0.5
 
 
