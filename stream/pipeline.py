@@ -195,7 +195,7 @@ class Pipeline:
 
     def reset(self) -> None:
         """Forget every face and the time base: a lost camera or another source."""
-        self._cut_off = []
+        self._cut_off, self._looks = [], Looks()
         self._held.forget()
         self._tracker.reset()
         self._windows.reset_all()

@@ -77,9 +77,8 @@ def describe(
 
 def head_of(face: TrackedFace) -> Head | None:
     """Which way a face looks, where its landmarks were seen."""
-    if face.yaw_deg is None or face.pitch_deg is None or face.roll_deg is None:
-        return None
-    return Head(round(face.yaw_deg, 1), round(face.pitch_deg, 1), round(face.roll_deg, 1))
+    angles = [round(angle, 1) for angle in (face.yaw_deg, face.pitch_deg, face.roll_deg) if angle is not None]
+    return Head(*angles) if len(angles) == 3 else None
 
 
 def _degrees(value: float | None) -> float | None:
