@@ -7,11 +7,12 @@ PIP := .venv/bin/python -m pip --disable-pip-version-check
 RUN_STAMP := .venv/.run
 DEV_STAMP := .venv/.dev
 
-.PHONY: bench-peers demo test test-full test-random mutation resolve lint format graph picture bench gpu clean help
+.PHONY: bench-peers view axe screenshots demo test test-full test-random mutation resolve lint format graph picture bench gpu clean help
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo       play the built-in clip: faces and scores in the terminal, published over ZeroMQ"
+	@echo "make view       a live page of it for the browser"
 	@echo "make test       the test suite          make test-full  full-size models too (minutes)"
 	@echo "make lint       what CI checks          make format     apply the formatter"
 	@echo "make bench      the benchmarks          make gpu        tests and table on an NVIDIA GPU"
@@ -39,6 +40,7 @@ $(DEV_STAMP): pyproject.toml installation/face_nets.py .ci/system-libraries.py |
 	@touch $@ $(RUN_STAMP)
 
 demo: $(RUN_STAMP)
+	@echo "In a second terminal: .venv/bin/dfer-stream listen, or a page for the browser: make view"
 	.venv/bin/dfer-stream run --source demo://
 
 # In the order of the files, two processes side by side; `make test-random` shuffles.
@@ -83,10 +85,24 @@ graph: $(DEV_STAMP)
 	@if command -v dot >/dev/null; then dot -Tsvg .cache/imports.dot -o .cache/imports.svg && echo .cache/imports.svg; \
 	else echo ".cache/imports.dot (install graphviz for a picture)"; fi
 
+# The live page with a daemon of its own; PORT=8091 for another port.
+view: $(RUN_STAMP)
+	$(PIP) install --quiet --editable '.[view]'
+	.venv/bin/dfer-stream view --demo --port $(or $(PORT),8090)
+
+# axe-core judges the page's accessibility in the tests; it is fetched, not kept.
+axe: node_modules/axe-core/axe.min.js
+node_modules/axe-core/axe.min.js:
+	npm install --silent --no-save --no-package-lock --prefix . axe-core@4.11.0
+
+# The README's pictures of the live page: the demo clip in dark, light and phone width. Needs Chromium.
+screenshots: $(DEV_STAMP)
+	.venv/bin/python -m tests.stream.apps.view.screenshots tests/scenes
+
 picture: $(DEV_STAMP)
 	@mkdir -p .cache
 	.venv/bin/dfer-stream run --source demo:// --every-frame --json > .cache/demo.jsonl
-	.venv/bin/python -m tests.scenes.picture stream/demo/clip.mp4 .cache/demo.jsonl tests/scenes/demo.png --at 1.5 3.5 6 8.5
+	.venv/bin/python -m tests.scenes.picture stream/demo/clip.mp4 .cache/demo.jsonl tests/scenes/demo.png --at 1.5 3.5 6.5 8.5
 
 lint: $(DEV_STAMP)
 	.venv/bin/ruff check .

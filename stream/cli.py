@@ -16,6 +16,7 @@ PROGRAM = Program(
         "score": Command(
             "stream.commands.score", "score videos, images and zips of faces to rows", "dfer-stream score clips/"
         ),
+        "view": Command("stream.apps.view.command", "serve a live page for the browser", "dfer-stream view --demo"),
         "listen": Command("stream.commands.listen", "show what a subscriber receives", "dfer-stream listen"),
         "driver": Command(
             "stream.apps.driver.command",

@@ -279,17 +279,14 @@ def _reason(face: TrackedFace, window: WindowReport, scored: FaceScores | None, 
         if t_ns - scored.t_ns <= (STALE_NS if observed else GAP_MIN_NS):
             return "ok"
         return "starved" if observed else "occluded"
-    if not observed:
-        return "occluded"
-    if scored is None or not scored.ready:
-        return "warming"
+    if not observed or scored is None or not scored.ready:
+        return "warming" if observed else "occluded"
     return "starved" if window.starved else "ok"
 
 
 def _head(face: TrackedFace) -> Head | None:
-    if face.yaw_deg is None or face.pitch_deg is None or face.roll_deg is None:
-        return None
-    return Head(round(face.yaw_deg, 1), round(face.pitch_deg, 1), round(face.roll_deg, 1))
+    angles = [round(angle, 1) for angle in (face.yaw_deg, face.pitch_deg, face.roll_deg) if angle is not None]
+    return Head(*angles) if len(angles) == 3 else None
 
 
 def _round(value: float | None, digits: int) -> float | None:

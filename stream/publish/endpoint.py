@@ -62,15 +62,24 @@ def default_connect(source: str = "", directory: Path = RUNTIME_DIRECTORY) -> st
     Raises:
         EndpointError: If several sources run and none is named.
     """
-    try:
-        found = sorted(path for path in directory.glob("*.ipc") if stat.S_ISSOCK(path.stat().st_mode))
-    except OSError:
-        found = []
+    found = _sockets(directory)
     named = [path for path in found if path.stem == source] if source else found
     if len(named) > 1:
         names = ", ".join(path.stem for path in named)
         raise EndpointError(f"several sources run here ({names})", f"name one, for example ipc://{named[0]}")
     return f"ipc://{named[0]}" if named else DEFAULT_TCP
+
+
+def local_endpoints(directory: Path = RUNTIME_DIRECTORY) -> list[str]:
+    """Where all publishers of this machine are found: every ipc file, else :data:`DEFAULT_TCP`."""
+    return [f"ipc://{path}" for path in _sockets(directory)] or [DEFAULT_TCP]
+
+
+def _sockets(directory: Path) -> list[Path]:
+    try:
+        return sorted(path for path in directory.glob("*.ipc") if stat.S_ISSOCK(path.stat().st_mode))
+    except OSError:
+        return []
 
 
 def parse(uri: str) -> Endpoint:

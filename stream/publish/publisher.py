@@ -26,7 +26,7 @@ from stream.publish.gate import Gate, GateCounts, Inside
 from stream.publish.limits import SubscriberLimits
 from stream.publish.listening import Listening
 from stream.publish.rules import check_source
-from stream.publish.wire import topic
+from stream.publish.wire import encode_picture, topic
 
 # Measured with pyzmq 27.3: a mark of 2 loses half of a four-message burst to a healthy subscriber, 8 loses none.
 SEND_MARK = 8
@@ -141,19 +141,21 @@ class Publisher:
     def send(self, kind: str, body: bytes) -> bool:
         """Send a body of an application's own kind on ``<kind>/<source>``; false if it was refused. Never waits."""
         if kind == "frames":
-            return self.picture(body)
+            return self._send_picture(body)
         self._topics.setdefault(kind, topic(kind, self.source))
         return self._send(kind, body)
 
-    def picture(self, jpeg: bytes) -> bool:
+    def picture(self, jpeg: bytes, frame_id: int) -> bool:
         """Send a JPEG on ``frames/<source>``, if that was asked for by name.
+
+        Args:
+            jpeg: A JPEG file.
+            frame_id: Which frame it is.
 
         Raises:
             PermissionError: If it was not.
         """
-        if not self._with_frames:
-            raise PermissionError("frames stay in the process unless publish.with_frames is set")
-        return self._send("frames", jpeg)
+        return self._send_picture(encode_picture(jpeg, frame_id))
 
     def forward(self, frame: bytes) -> bool:
         """Send a whole frame of any source, as it was received or recorded; false if it was refused. Never waits.
@@ -214,6 +216,11 @@ class Publisher:
 
     def __exit__(self, *exc: object) -> None:
         self.close()
+
+    def _send_picture(self, body: bytes) -> bool:
+        if not self._with_frames:
+            raise PermissionError("frames stay in the process unless publish.with_frames is set")
+        return self._send("frames", body)
 
     def _send(self, kind: str, body: bytes) -> bool:
         self.serve()

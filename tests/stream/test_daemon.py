@@ -18,7 +18,7 @@ from engine.ring import FeatureRing
 from stream.assemble import LoadedModel, build_pipeline, load_model
 from stream.camera import CameraSettings, Frame
 from stream.config import ModelSettings, Settings
-from stream.daemon import CameraReport, Daemon
+from stream.daemon import NOT_CALIBRATED, CameraReport, Daemon
 from stream.faces import FacesResult, TrackedFace
 from stream.health.machine import Machine
 from stream.publish.message import Event, Faces, Message, Status
@@ -287,7 +287,7 @@ def test_while_the_camera_is_away_the_status_says_why(life: Life) -> None:
     assert life.status(OK).state == "starting"
     life.frame()
     back = life.status(CameraReport("ok", message="opened again"))
-    assert (back.state, back.note) == ("ok", None)
+    assert (back.state, back.note) == ("ok", NOT_CALIBRATED)
 
 
 def test_what_the_camera_says_is_logged_once_until_it_is_lost_anew(life: Life) -> None:
