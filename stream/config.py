@@ -162,6 +162,8 @@ def add_flags(parser: argparse.ArgumentParser, sections: Collection[str] | None 
         sections: Sections the command has a use for; all where not given.
     """
     parser.add_argument("--config", metavar="FILE", help="TOML file of settings (variable DFER_CONFIG)")
+    if sections is None or "model" in sections:
+        parser.add_argument("--model", type=Path, metavar="DIR", help="a bundle or an engine directory, as it is")
     settings.add_flags(parser, Settings, SHORT_FLAGS, sections)
 
 
@@ -173,7 +175,13 @@ def load_settings(args: argparse.Namespace, environ: Mapping[str, str] | None = 
     """
     env = os.environ if environ is None else environ
     file = getattr(args, "config", None) or env.get("DFER_CONFIG")
-    return settings.load(Settings, Path(file) if file else None, env, settings.flags_of(args, Settings))
+    flags = settings.flags_of(args, Settings)
+    if (model := getattr(args, "model", None)) is not None:
+        key = "model.engine" if (model / "engine.json").is_file() else "model.bundle"
+        if key in flags:
+            raise SettingsError(f"--model {model} and another {key} are given", "give one of them")
+        flags = {**flags, key: str(model)}
+    return settings.load(Settings, Path(file) if file else None, env, flags)
 
 
 def public_value(key: str, value: Any) -> Any:

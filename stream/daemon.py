@@ -33,6 +33,10 @@ LONGEST_WAIT_S = 0.25
 """Longest that a frame is waited for before the loop goes round."""
 
 
+NOT_CALIBRATED = "the model was never calibrated: its scores are no probabilities; dfer-calibrate fit"
+"""``Status.note`` of such a model."""
+
+
 @dataclass(frozen=True)
 class CameraReport:
     """What the camera says of itself, as of its last ``read``.
@@ -94,6 +98,10 @@ class Daemon:
         if model.backend.degraded:
             self._health.degraded.add("backend")
             self._note = printable(model.backend.reason)
+
+    @staticmethod
+    def _absence(camera: CameraReport) -> str | None:
+        return printable(camera.message) or None if camera.state not in ("ok", "ended") else None
 
     def step(self, frame: Frame | None, now_ns: int, camera: CameraReport) -> list[Message]:
         """Process what one read of the camera gave.
@@ -166,7 +174,7 @@ class Daemon:
             subscribers=counts.gate.connected,
             sent_away_total=counts.gate.refused + counts.gate.expelled,
             model=self._envelope.model,
-            note=self._note or (printable(camera.message) or None if camera.state not in ("ok", "ended") else None),
+            note=self._note or self._absence(camera) or (None if self._model.calibration.name else NOT_CALIBRATED),
         )
 
     def sent(self, now_ns: int) -> bool:

@@ -279,10 +279,8 @@ def _reason(face: TrackedFace, window: WindowReport, scored: FaceScores | None, 
         if t_ns - scored.t_ns <= (STALE_NS if observed else GAP_MIN_NS):
             return "ok"
         return "starved" if observed else "occluded"
-    if not observed:
-        return "occluded"
-    if scored is None or not scored.ready:
-        return "warming"
+    if not observed or scored is None or not scored.ready:
+        return "warming" if observed else "occluded"
     return "starved" if window.starved else "ok"
 
 

@@ -21,7 +21,7 @@ import openvino as ov
 
 from engine.backends.runtime import cpu_name
 from engine.errors import DferError
-from engine.files import read_file, replace_file
+from engine.files import open_file, replace_file
 
 MOST_BYTES = 64 * 1024 * 1024
 """Largest compiled graph that is kept: beyond, compiling is worth its time and the disk is not."""
@@ -78,11 +78,12 @@ def _load(path: Path) -> bytes | None:
         folder = path.parent.stat()
         if folder.st_uid != os.geteuid() or stat.S_IMODE(folder.st_mode) & 0o022:
             return None
-        data = read_file(path, MOST_BYTES + _DIGEST_BYTES)
-    except (OSError, DferError):
+        with open_file(path) as stream:
+            # In two parts: cut off one whole, the larger would be copied once more.
+            digest, blob = stream.read(_DIGEST_BYTES), stream.read(MOST_BYTES + 1)
+    except OSError:
         return None
-    blob = data[_DIGEST_BYTES:]
-    return blob if hashlib.sha256(blob).digest() == data[:_DIGEST_BYTES] else None
+    return blob if hashlib.sha256(blob).digest() == digest else None
 
 
 def _store(path: Path, compiled: Any) -> None:

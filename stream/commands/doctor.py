@@ -29,7 +29,7 @@ from stream.health.nvidia import driver, jetpack, mismatch
 RUN_DIRECTORY = Path("/run/dferstream")
 NEWEST_PYTHON = (3, 14)
 """The newest that all requirements were resolved for."""
-_PACKAGES = ("numpy", "cv2", "openvino", "zmq", "msgspec", "rich", "psutil")
+_PACKAGES = ("numpy", "cv2", "av", "openvino", "zmq", "msgspec", "rich", "psutil")
 _OWN_PACKAGES = ("stream", "engine", "calibration", "train")
 
 

@@ -101,7 +101,14 @@ def _loop(settings: Settings, args: argparse.Namespace, stack: contextlib.ExitSt
         stack.callback(lambda: model.backend.close())
         tracker = tracker_loading.result()
     log, backend = _log(args), model.backend
-    log("model", name=model.spec.name, backend=backend.name, precision=backend.precision, why=backend.reason)
+    log(
+        "model",
+        name=model.spec.name,
+        backend=backend.name,
+        precision=backend.precision,
+        calibration=model.calibration.name or "none, its scores are no probabilities",
+        why=backend.reason,
+    )
     warm_up(model)
     pipeline = build_pipeline(settings, model, tracker)
     stack.callback(pipeline.close)

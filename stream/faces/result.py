@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-from stream.faces.signals import Signals
+    from stream.faces.signals import Signals
 
 State = Literal["new", "tracked", "coasting", "lost"]
 Box = tuple[float, float, float, float]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import resource
 from collections import Counter
 from collections.abc import Hashable
@@ -106,8 +107,10 @@ def affordable(wanted: int) -> int:
     kept = len(list(Path("/proc/self/fd").iterdir())) + RESERVED_DESCRIPTORS
     needed = kept + _DESCRIPTORS_EACH * wanted
     if soft != resource.RLIM_INFINITY and soft < needed:
-        soft = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        raised = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
+        with contextlib.suppress(OSError, ValueError):  # a sandbox may forbid it
+            resource.setrlimit(resource.RLIMIT_NOFILE, (raised, hard))
+            soft = raised
     if soft == resource.RLIM_INFINITY:
         return wanted
     return min(wanted, max(1, (soft - kept) // _DESCRIPTORS_EACH))

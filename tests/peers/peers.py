@@ -142,6 +142,7 @@ def installed(root: Path) -> list[str]:
     make(_OURS, root)
     pip = [python(_OURS, root), "-m", "pip", "--disable-pip-version-check", "install", "--quiet", "--no-compile"]
     subprocess.run([*pip, "--no-deps", "--force-reinstall", str(_TREE)], check=True)
+    subprocess.run([*pip, "dferstream"], check=True)  # what it needs since it was first installed
     return [str((folder(_OURS, root) / "bin" / "dfer-stream").resolve())]
 
 

@@ -18,7 +18,7 @@ from engine.ring import FeatureRing
 from stream.assemble import LoadedModel, build_pipeline, load_model
 from stream.camera import CameraSettings, Frame
 from stream.config import ModelSettings, Settings
-from stream.daemon import CameraReport, Daemon
+from stream.daemon import NOT_CALIBRATED, CameraReport, Daemon
 from stream.faces import FacesResult, TrackedFace
 from stream.health.machine import Machine
 from stream.publish.message import Event, Faces, Message, Status
@@ -84,6 +84,14 @@ class Failing:
     def close(self) -> None:
         self.closed = True
         self._backend.close()
+
+
+class Senseless(Failing):
+    """One whose head answers with NaN."""
+
+    def head(self, ring_flat: Any, index: NDArray[np.int32]) -> HeadOutput:
+        said = super().head(ring_flat, index)
+        return said._replace(logits=np.full_like(said.logits, np.nan))
 
 
 class Life:
@@ -279,7 +287,7 @@ def test_while_the_camera_is_away_the_status_says_why(life: Life) -> None:
     assert life.status(OK).state == "starting"
     life.frame()
     back = life.status(CameraReport("ok", message="opened again"))
-    assert (back.state, back.note) == ("ok", None)
+    assert (back.state, back.note) == ("ok", NOT_CALIBRATED)
 
 
 def test_what_the_camera_says_is_logged_once_until_it_is_lost_anew(life: Life) -> None:
@@ -316,6 +324,21 @@ def test_a_back_end_that_fails_costs_one_frame_and_is_said(model: LoadedModel) -
     assert status.note == "openvino failed (the device is gone); running on onnxruntime"
     assert life.logged == ["backend_failed", "backend_changed"]
     assert failing.closed
+
+
+def test_a_back_end_whose_scores_are_no_numbers_gives_way_to_the_next(model: LoadedModel) -> None:
+    model.backend = Senseless(model.backend, after=1000)
+    life = Life(model)
+    for _ in range(40):
+        life.frame("ann")
+    faces: list[Faces] = life.of(Faces)
+    assert len(faces) == 39
+    assert faces[-1].model is not None
+    assert (faces[-1].model.backend, faces[-1].faces[0].ready) == ("onnxruntime", True)
+    assert life.status().note == (
+        "openvino failed (its scores are not finite numbers; dfer-engine verify says whether the model is whole); "
+        "running on onnxruntime"
+    )
 
 
 def test_when_the_last_back_end_fails_the_daemon_ends_with_the_reason(model: LoadedModel) -> None:

@@ -13,7 +13,7 @@ import zmq
 
 VIEW_DEG = (60.0, 45.0)  # what the camera sees, across and down
 STEP_DEG = 2.0  # most that the neck turns at once
-DEAD_DEG = 3.0  # nearer than this it rests: a head that trembles looks nervous
+DEAD_DEG = 1.0  # nearer than this it rests: a head that trembles looks nervous
 ACTS = {
     "smile_started": "smile_back",
     "surprise_started": "raise_brows",

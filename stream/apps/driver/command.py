@@ -46,7 +46,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--key", type=Path, help="own secret key file, for a publisher beyond this machine")
     parser.add_argument("--server-key", type=Path, help="the publisher's public key file")
     parser.add_argument(
-        "--replay", type=Path, metavar="FILE", help="judge a log of `dfer-stream run --json`, or `score` rows"
+        "--replay",
+        type=Path,
+        metavar="FILE",
+        help="judge a recording (.mcap), a log of `dfer-stream run --json`, or `score` rows",
     )
     parser.add_argument("--timeline", type=Path, metavar="PNG", help="with --replay: draw the run as a picture")
     parser.add_argument("--thresholds", action="store_true", help="print every threshold with its source, and end")

@@ -10,6 +10,7 @@ import msgspec
 
 from engine.errors import DferError
 from engine.files import open_file
+from engine.text import say
 from stream.apps.driver.message import DriverState
 from stream.apps.driver.policy import DriverPolicy
 from stream.publish.message import Face, Faces, MessageError, Window
@@ -49,12 +50,16 @@ def read_log(path: Path) -> Iterator[Faces | None]:
     """The ``faces`` messages of a log in order, None for a line that cannot be read as one.
 
     Args:
-        path: What ``dfer-stream run --json`` or ``listen --json`` printed, or the rows of ``dfer-stream score`` of one
-            video; other kinds of messages are passed over.
+        path: A recording, what ``dfer-stream run --json`` or ``listen --json`` printed, or the rows of ``dfer-stream
+            score`` of one video; other kinds of messages are passed over.
 
     Raises:
         ReplayError: If no line of it is a message.
+        RecordingError: If it is a recording and the extra is missing, or it cannot be read.
     """
+    if path.suffix == ".mcap":
+        yield from _recording(path)
+        return
     with open_file(path, pipes=True) as lines:
         first = lines.readline(_MOST_LINE_BYTES)
         body = _lines(first, lines)
@@ -98,6 +103,20 @@ def replay(messages: Iterable[Faces | None], policy: DriverPolicy) -> Iterator[D
                 yield from policy.step(None, now_ns + k * _TICK_NS - 1)
         now_ns = t_ns
         yield from policy.step(message, now_ns)
+
+
+def _recording(path: Path) -> Iterator[Faces | None]:
+    from stream.recording.reading import McapReader
+
+    reader = McapReader(path)
+    for recorded in reader:
+        if recorded.kind == "faces":
+            try:
+                yield decode(recorded.body, Faces)
+            except MessageError:
+                yield None
+    if reader.cut is not None:
+        say(reader.cut)
 
 
 def _lines(first: bytes, rest: Iterable[bytes]) -> Iterator[bytes]:

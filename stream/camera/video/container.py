@@ -7,6 +7,7 @@ import os
 from collections.abc import Mapping
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import av.logging
@@ -24,6 +25,8 @@ _FILE_OPTIONS = {"protocol_whitelist": "file"}
 _NO_VIDEO = ("hls", "dash", "concat", "tty", "sdp", "rtsp", "imf", "image2")
 """What FFmpeg would play, and is no video file: lists of other files, and text drawn as a picture."""
 _FALLBACK_FPS = 25.0
+_LENIENT: dict[str, Any] = {"metadata_errors": "ignore"} if int(av.__version__.split(".")[0]) < 19 else {}
+"""Titles in no known encoding are no reason to refuse a file; PyAV 19 takes them as they come."""
 
 
 def open_file(path: Path) -> av.container.InputContainer:
@@ -36,7 +39,7 @@ def open_file(path: Path) -> av.container.InputContainer:
     target = os.path.abspath(path)  # noqa: PTH100 (follows no link)
     try:
         with av.logging.Capture() as said:
-            container = av.open(target, metadata_errors="ignore", options=dict(_FILE_OPTIONS))
+            container: av.container.InputContainer = av.open(target, options=dict(_FILE_OPTIONS), **_LENIENT)
     except FileNotFoundError as error:
         raise CameraError(f"{path} does not exist") from error
     except (av.FFmpegError, OSError, ValueError) as error:
@@ -63,7 +66,10 @@ def open_stream(url: str, options: Mapping[str, str], open_s: float, read_s: flo
         av.FFmpegError: If it does not open; likewise OSError and ValueError.
     """
     with av.logging.Capture():
-        return av.open(url, metadata_errors="ignore", options=dict(options), timeout=(open_s, read_s))
+        container: av.container.InputContainer = av.open(
+            url, options=dict(options), timeout=(open_s, read_s), **_LENIENT
+        )
+        return container
 
 
 def picture_stream(container: av.container.InputContainer, shown: str) -> av.VideoStream:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import cast
@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from av.sidedata.sidedata import SideData
 from av.sidedata.sidedata import Type as SideDataType
-from av.video.reformatter import Colorspace, Interpolation, VideoReformatter
+from av.video.reformatter import Colorspace, VideoReformatter
 from numpy.typing import NDArray
 
 from stream.camera.frame import check_size
@@ -20,6 +20,8 @@ from stream.camera.video.orientation import Orientation, read_matrix
 from stream.camera.video.tone import HLG, PQ, to_sdr
 
 _UNSPECIFIED = 2
+_BILINEAR, _WHOLE_COLOUR = 0x2, 0x2000 | 0x40000
+"""Flags of swscale: bilinear; colour at full width, rounded (PyAV 17 has no names for the last two)."""
 _HD_WIDTH, _SD_HEIGHT = 1280, 576
 """Where nothing says which matrix: BT.709 from this width or above this height, else BT.601, as players do."""
 
@@ -79,11 +81,11 @@ class PictureMaker:
         if frame.colorspace == _UNSPECIFIED and not frame.format.is_rgb:
             high = frame.width >= _HD_WIDTH or frame.height > _SD_HEIGHT
             matrix = Colorspace.ITU709 if high else Colorspace.ITU601
-        how = Interpolation.BILINEAR
+        how = _BILINEAR
         if not frame.format.is_rgb and frame.format.name not in ("yuv420p", "yuvj420p", "nv12"):
             # Without it colour is halved in width even where the source has it whole.
-            how |= Interpolation.FULL_CHR_H_INT | Interpolation.ACCURATE_RND
-        return self._reformatter.reformat(frame, format=to, src_colorspace=matrix, interpolation=int(how), threads=1)
+            how |= _WHOLE_COLOUR
+        return self._reformatter.reformat(frame, format=to, src_colorspace=matrix, interpolation=how, threads=1)
 
 
 def square(width: int, height: int, aspect: Fraction) -> tuple[int, int]:
@@ -95,11 +97,9 @@ def square(width: int, height: int, aspect: Fraction) -> tuple[int, int]:
 
 def orientation(frame: av.VideoFrame) -> Orientation:
     """How a frame lies, by its display matrix."""
-    # Its stubs say a dict, and it is a sequence.
-    for data in cast("Iterable[SideData]", frame.side_data):
-        if data.type == SideDataType.DISPLAYMATRIX:
-            return read_matrix(bytes(data))
-    return Orientation()
+    # By its key: what iterating gives differs between versions, and the stubs name other keys.
+    data = cast("Mapping[SideDataType, SideData]", frame.side_data).get(SideDataType.DISPLAYMATRIX)
+    return Orientation() if data is None else read_matrix(bytes(data))
 
 
 def _pixels(frame: av.VideoFrame, channels: int) -> NDArray[np.uint8]:

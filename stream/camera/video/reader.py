@@ -146,6 +146,9 @@ class VideoReader:
                 with av.logging.Capture() as said:
                     try:
                         packet = next(packets, None)
+                    except IndexError:
+                        # PyAV empties decoders of streams that were not there when it began (a damaged program table).
+                        packet = self._empty()
                     except (av.FFmpegError, OSError, ValueError) as error:
                         faults += 1
                         self.damage.broken += 1
@@ -153,8 +156,10 @@ class VideoReader:
                         break
                 if packet is None:
                     return
-                faults = 0 if packet.size else faults
                 yield packet
+                if not packet.size:
+                    return
+                faults = 0
             if faults >= _MOST_FAULTS:
                 yield self._empty()
                 return

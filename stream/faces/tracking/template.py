@@ -18,7 +18,9 @@ from numpy.typing import NDArray
 from stream.faces.nets.regions import Region
 
 SIDE = 32
-_BLOCKS, _CELL = 4, SIDE // 4
+_BLOCKS = 4
+# Means of 8 px; two products with it are several times faster than a mean over two axes.
+_CELLS = np.kron(np.eye(_BLOCKS), np.full(SIDE // _BLOCKS, _BLOCKS / SIDE)).astype(np.float32)
 _STEPS = 4
 _STILL = 0.01
 """Half sides of the patch: an alignment that moves less is done."""
@@ -97,7 +99,7 @@ class Template:
             if abs(step) < _STILL and abs(complex(a, b)) < _STILL:
                 break
         squares = error * error
-        blocks = squares.reshape(_BLOCKS, _CELL, _BLOCKS, _CELL).mean((1, 3))
+        blocks = _CELLS @ squares.reshape(SIDE, SIDE) @ _CELLS.T
         residual, worst = math.sqrt(float(squares @ _WEIGHT)), math.sqrt(float(blocks.max()))
         return Alignment(half / self._half, centre, residual, worst)
 

@@ -10,12 +10,15 @@ from numpy.typing import NDArray
 
 from stream.faces.nets.regions import Region
 from stream.faces.result import Box
+from stream.faces.signals import Signals
 from stream.faces.tracking.associate import Place
 from stream.faces.tracking.motion import SPAN_S, MotionState, TrajectoryPoint, extrapolate
 from stream.faces.tracking.template import Alignment, Template
 
 _LOST = 0.15
 """Residual of an alignment beyond which it found something else than the face."""
+_ALIKE = 0.2
+"""Residual of the worst block up to which no lid and no lip moved."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,7 +96,8 @@ class Track:
         trajectory: Earlier observations.
         look: The landmark net's last run on it, from which its landmarks are moved on; None where it must look anew.
         alignment: How the face moved since then, found in this frame.
-        sharpness: Measured at that look.
+        sharpness: Measured when the face last changed, or was looked at.
+        signals: Likewise.
     """
 
     number: int
@@ -110,11 +114,16 @@ class Track:
     look: Look | None = None
     alignment: Alignment | None = None
     sharpness: float | None = None
+    signals: Signals | None = None
 
     @property
     def id(self) -> str:
         """The id that is published."""
         return f"f{self.number}"
+
+    def changed(self, now_ns: int) -> bool:
+        """Whether it looks other than at the last look, or was looked at in this frame."""
+        return self.look is None or self.look.t_ns == now_ns or self.alignment is None or self.alignment.worst > _ALIKE
 
     @property
     def place(self) -> Place:

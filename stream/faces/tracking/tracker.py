@@ -239,8 +239,9 @@ class FaceTracker:
             state = "coasting" if seen is None else ("new" if track.born == self._tracks.frame else "tracked")
         box = track.motion.box
         pose = None if seen is None else head_pose(seen.points)
-        if seen is not None and (track.look is None or track.look.t_ns == self._tracks.now_ns):
+        if seen is not None and pose is not None and track.changed(self._tracks.now_ns):
             track.sharpness = sharpness(image, seen.points5)
+            track.signals = self._signals.read(image, seen.points, pose, seen.presence)
         return TrackedFace(
             id=track.id,
             state=state,
@@ -255,9 +256,7 @@ class FaceTracker:
             size_px=math.sqrt(max(box[2] * box[3], 0.0)),
             sharpness=None if seen is None else track.sharpness,
             roll_deg=None if pose is None else pose.roll_deg,
-            signals=None
-            if seen is None or pose is None
-            else self._signals.read(image, seen.points, pose, seen.presence),
+            signals=None if seen is None else track.signals,
         )
 
 

@@ -220,7 +220,7 @@ def compose(data: Path, out: Path, seed: int) -> int:
         how = HOW[number % len(HOW)]
         for name, made in ((f"{source}{number:02}", shot), (f"{source}{number:02}-{how}", None)):
             _write(out / f"{name}.avi", made if made is not None else (degraded(each, how, rng) for each in shot))
-            rows += _segments(name, part, f"{source}-{person}", sequence)
+            rows += segments_of(name, part, f"{source}-{person}", sequence)
             count += 1
     for number, (person, faces) in enumerate(restless(data, stills, rng)):
         part = people.setdefault(person, ("choose", "check")[len(people) % 2])
@@ -244,7 +244,7 @@ def _write(path: Path, shot: Iterable[Image]) -> None:
     writer.release()
 
 
-def _segments(clip: str, part: str, person: str, sequence: Sequence[Stretch]) -> list[list[str]]:
+def segments_of(clip: str, part: str, person: str, sequence: Sequence[Stretch]) -> list[list[str]]:
     """A segment begins and ends where half of the turn is done; rest ends where anything begins to move."""
     starts = [float(at) for at in np.concatenate([[0], np.cumsum([round(e.length_s * FPS) / FPS for e in sequence])])]
     halves = [

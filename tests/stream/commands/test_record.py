@@ -14,6 +14,7 @@ import pytest
 import zmq
 
 from stream.publish.publisher import Publisher
+from stream.publish.wire import decode_picture, encode_picture
 from stream.recording.mcap_file import McapFile
 from stream.recording.reading import McapReader
 from tests.stream.recording.wire import BEGUN_NS, frame
@@ -164,11 +165,11 @@ def test_a_file_with_pictures_ends_at_its_quota_and_says_so(tmp_path: Path, star
     with Publisher("cam1", f"ipc://{tmp_path}/a.ipc", with_frames=True) as publisher:
         quota = ["--quota", "1M", "--with-frames"]
         recorder = start("record", tmp_path / "x.mcap", "--endpoint", publisher.endpoint, *quota)
-        sent = [os.urandom(40_000) for _ in range(8)]
+        sent = [b"\xff\xd8" + os.urandom(40_000) for _ in range(8)]
         wait_for(lambda: publisher.counts.subscriptions + publisher.serve() >= 4)
         count = 0
         while recorder.poll() is None:
-            publisher.picture(sent[count % 8])
+            publisher.picture(sent[count % 8], count)
             count += 1
             threading.Event().wait(0.02)
     code, _, err = done(recorder)
@@ -176,7 +177,8 @@ def test_a_file_with_pictures_ends_at_its_quota_and_says_so(tmp_path: Path, star
     assert "ended at its quota of 1000000 bytes" in err
     assert 1_000_000 <= (tmp_path / "x.mcap").stat().st_size < 6_000_000
     kept = [message.body for message in McapReader(tmp_path / "x.mcap")]
-    assert set(kept) <= set(sent)
+    shown = [decode_picture(body) for body in kept]
+    assert kept == [encode_picture(sent[each.frame_id % 8], each.frame_id) for each in shown]
     assert len(kept) >= 20
 
 

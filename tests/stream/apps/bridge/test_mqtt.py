@@ -213,14 +213,9 @@ def test_a_broker_with_tls_and_a_password(playing: Playing, bridge: Start, tmp_p
     if openssl is None or passwd is None:
         pytest.skip("no openssl or mosquitto_passwd (apt-get install openssl mosquitto)")
     key, certificate, names, secret = (tmp_path / name for name in ("key.pem", "ca.pem", "names", "secret"))
-    subprocess.run(
-        [
-            openssl, "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2",
-            "-subj", "/CN=test", "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(key), "-out", str(certificate),
-        ],
-        check=True,
-        capture_output=True,
-    )  # fmt: skip
+    made = ["-keyout", str(key), "-out", str(certificate), "-addext", "subjectAltName=IP:127.0.0.1"]
+    kind = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2", "-subj", "/CN=test"]
+    subprocess.run([openssl, "req", "-x509", *kind, *made], check=True, capture_output=True)
     subprocess.run([passwd, "-c", "-b", str(names), "robot", "hush"], check=True, capture_output=True)
     secret.write_text("hush\n")
     tls = f"allow_anonymous false\npassword_file {names}\ncertfile {certificate}\nkeyfile {key}"

@@ -23,6 +23,7 @@ from stream.publish import wire
 from stream.publish.message import Faces
 from stream.publish.publisher import Publisher
 from stream.publish.wire import boot_id
+from stream.recording.mcap_file import McapFile
 from tests.stream.apps.driver.drives import BOOT, QUICK, Drive, calm, driver_face, on_the_road
 
 ROOT = Path(__file__).resolve().parents[4]
@@ -87,6 +88,28 @@ class TestReplay:
         path.write_bytes(b"\n".join(lines))
         policy = DriverPolicy("cam0", "s", BOOT, QUICK)
         assert "unreadable" in {state.reason for state in replay(read_log(path), policy)}
+
+    def test_a_recording_gives_what_its_log_gives_and_a_cut_one_what_it_holds(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        log, path = recorded(tmp_path), tmp_path / "drive.mcap"
+        bodies = [line for line in log.read_bytes().splitlines() if b"dfer.faces" in line]
+        begun_ns = 1_790_000_000_000_000_000
+        made = McapFile(path, begun_ns)
+        for k, body in enumerate(bodies):
+            made.write("event/cam0" if k == 3 else "faces/cam0", body, begun_ns + k * 66_000_000)
+        made.close()
+        flags = ["--baseline.seconds", "10", "--baseline.first-s", "2"]
+        assert main(["driver", "--replay", str(path), *flags]) == 0
+        whole = capsys.readouterr().out
+        assert main(["driver", "--replay", str(log), *flags]) == 0
+        assert whole == capsys.readouterr().out
+        cut = tmp_path / "cut.mcap"
+        cut.write_bytes(path.read_bytes()[: path.stat().st_size * 2 // 3])
+        assert main(["driver", "--replay", str(cut), *flags]) == 0
+        told = capsys.readouterr()
+        assert whole.startswith(told.out)
+        assert "the file ends" in told.err
 
     def test_a_file_played_fast_is_judged_by_its_own_time(self) -> None:
         policy = DriverPolicy("cam0", "s", BOOT, QUICK)
