@@ -97,7 +97,7 @@ view: $(RUN_STAMP)
 # axe-core judges the page's accessibility in the tests; it is fetched, not kept.
 axe: node_modules/axe-core/axe.min.js
 node_modules/axe-core/axe.min.js:
-	npm install --silent --no-save --no-package-lock --prefix . axe-core@4.11.0
+	npm install --silent --no-save --no-package-lock --prefix . axe-core@4.14.1
 
 # The README's pictures of the live page: the demo clip in dark, light and phone width. Needs Chromium.
 screenshots: $(DEV_STAMP)

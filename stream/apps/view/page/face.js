@@ -63,7 +63,8 @@ export class FacePanel {
     if (this.label.textContent !== text) this.label.textContent = text;
     this.label.classList.toggle("unsure", unsure);
     for (const [name, bar] of this.scores) {
-      const value = face.probs?.[name];
+      // What the label and its confidence rest on.
+      const value = (face.smoothed ?? face.probs)?.[name];
       bar.show(value ?? null, value == null ? "–" : percent(value));
     }
     this.open(this.left, face.eyes?.left, "open", "shut", 0.5);

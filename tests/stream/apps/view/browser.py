@@ -48,7 +48,11 @@ class Browser:
         self.requests: list[str] = []
         self._ids = itertools.count(1)
         self._answers: dict[int, asyncio.Future[dict[str, Any]]] = {}
-        self._run(self._attach())
+        try:
+            self._run(self._attach())
+        except BaseException:
+            self.process.kill()
+            raise
 
     def __enter__(self) -> Browser:
         return self

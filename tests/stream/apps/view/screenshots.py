@@ -12,7 +12,7 @@ from pathlib import Path
 from tests.stream.apps.view.browser import Browser
 from tests.stream.apps.view.servers import daemon, view
 
-SHOTS = (("dark", 1180, 800, 1.0), ("light", 1180, 800, 1.0), ("phone", 390, 844, 1.5))
+SHOTS = (("dark", 1180, 930, 1.0), ("light", 1180, 930, 1.0), ("phone", 390, 844, 1.5))
 
 
 def main(folder: Path) -> int:
@@ -20,7 +20,7 @@ def main(folder: Path) -> int:
     with tempfile.TemporaryDirectory() as place:
         endpoint = f"ipc://{place}/cam0.ipc"
         with daemon(endpoint, "--with-frames"), view(endpoint) as (address, _), Browser() as browser:
-            browser.emulate(1180, 800, dark=True)
+            browser.emulate(1180, 930, dark=True)
             browser.open(address)
             browser.wait_for("document.querySelector('.face')")
             # A history worth looking at, and a smile.

@@ -133,11 +133,12 @@ def test_bars_label_and_signals_are_the_messages_to_rounding(
     shown = page.evaluate(SHOWN)
     page.wait_until(lambda: shown["frame"] in heard.by_frame)
     face = next(face for face in heard.by_frame[shown["frame"]].faces if face.state != "lost")
-    assert face.probs is not None
-    assert set(shown["bars"]) == set(face.probs)
+    probabilities = face.smoothed
+    assert probabilities is not None
+    assert set(shown["bars"]) == set(probabilities)
     for name, (text, transform) in shown["bars"].items():
-        assert abs(int(text.removesuffix(" %")) - 100 * face.probs[name]) <= 0.5 + 1e-9
-        assert float(transform.removeprefix("scaleX(").removesuffix(")")) == pytest.approx(face.probs[name], abs=1e-3)
+        assert abs(int(text.removesuffix(" %")) - 100 * probabilities[name]) <= 0.5 + 1e-9
+        assert float(transform.removeprefix("scaleX(").removesuffix(")")) == pytest.approx(probabilities[name], abs=1e-3)
     if face.label is not None:
         assert face.confidence is not None
         assert shown["label"] == f"{face.label} {int(100 * face.confidence + 0.5)} %"
