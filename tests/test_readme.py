@@ -10,16 +10,18 @@ from stream.config import Settings
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text("utf-8")
+SETTINGS = (ROOT / "stream" / "SETTINGS.md").read_text("utf-8")
 
 
-def between(name: str) -> str:
-    found = re.search(rf"<!-- {name} -->\n(.*?)\n<!-- /{name} -->", README, re.DOTALL)
-    assert found is not None, f"README.md has lost its <!-- {name} --> marks"
+def between(name: str, page: str = README) -> str:
+    found = re.search(rf"<!-- {name} -->\n(.*?)\n<!-- /{name} -->", page, re.DOTALL)
+    assert found is not None, f"the page has lost its <!-- {name} --> marks"
     return found[1].strip()
 
 
 def test_the_settings_table_is_the_programs_own() -> None:
-    assert between("settings") == table(Settings).strip(), "paste `dfer-stream config table` between the settings marks"
+    found = between("settings", SETTINGS)
+    assert found == table(Settings).strip(), "paste `dfer-stream config table` between the settings marks"
 
 
 def test_the_subscriber_is_the_one_that_is_tested() -> None:
