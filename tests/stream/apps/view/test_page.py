@@ -138,7 +138,8 @@ def test_bars_label_and_signals_are_the_messages_to_rounding(
     assert set(shown["bars"]) == set(probabilities)
     for name, (text, transform) in shown["bars"].items():
         assert abs(int(text.removesuffix(" %")) - 100 * probabilities[name]) <= 0.5 + 1e-9
-        assert float(transform.removeprefix("scaleX(").removesuffix(")")) == pytest.approx(probabilities[name], abs=1e-3)
+        drawn = float(transform.removeprefix("scaleX(").removesuffix(")"))
+        assert drawn == pytest.approx(probabilities[name], abs=1e-3)
     if face.label is not None:
         assert face.confidence is not None
         assert shown["label"] == f"{face.label} {int(100 * face.confidence + 0.5)} %"

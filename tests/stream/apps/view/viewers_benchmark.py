@@ -18,6 +18,7 @@ import sys
 import tempfile
 import time
 from dataclasses import asdict, dataclass
+from typing import Any
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -142,7 +143,7 @@ def _phase(client: Client, process: psutil.Process, address: str, count: int, se
     after, wall = process.cpu_times(), time.monotonic() - start
     assert first is not None
     assert last is not None
-    found = json.loads(healthy.communicate()[0]) if healthy else {"ages": [], "pictures": 0}
+    found: dict[str, Any] = json.loads(healthy.communicate()[0]) if healthy else {"ages": [], "pictures": 0}
     for child in troubled:
         child.kill()
         child.communicate()
