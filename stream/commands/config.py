@@ -1,4 +1,4 @@
-"""``dfer-stream config show | check | table``: the settings as they are, a file's mistakes, the table of SETTINGS.md."""
+"""``dfer-stream config show | check | table``: the settings as they are, a file's mistakes, the page SETTINGS.md."""
 
 from __future__ import annotations
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import signal
 import threading
 from collections.abc import Iterator
@@ -138,9 +137,8 @@ def test_bars_label_and_signals_are_the_messages_to_rounding(
     assert set(shown["bars"]) == set(probabilities)
     for name, (text, transform) in shown["bars"].items():
         assert abs(int(text.removesuffix(" %")) - 100 * probabilities[name]) <= 0.5 + 1e-9
-        assert float(transform.removeprefix("scaleX(").removesuffix(")")) == pytest.approx(
-            probabilities[name], abs=1e-3
-        )
+        drawn = float(transform.removeprefix("scaleX(").removesuffix(")"))
+        assert drawn == pytest.approx(probabilities[name], abs=1e-3)
     if face.label is not None:
         assert face.confidence is not None
         assert shown["label"] == f"{face.label} {int(100 * face.confidence + 0.5)} %"
@@ -248,9 +246,10 @@ def test_scores_only_is_the_default_and_says_so_and_two_sources_share_a_page(tmp
         browser.wait_for("document.querySelector('[data-part=\"boxes\"]').dataset.frame > 0")
         assert browser.evaluate("document.querySelector('[data-part=\"picture\"]').hidden") is True
         assert "Scores only" in browser.evaluate("document.querySelector('[data-part=\"without\"]').innerText")
-        assert browser.evaluate(BOX)["x"][0] > 0
+        browser.wait_until(lambda: (browser.evaluate(BOX)["x"][0] or 0) > 0, what="a box without a picture")
         first.kill()
         browser.wait_for(f"/no message for|is the daemon running/.test({STATE})")
-        assert re.search("messages/s", browser.evaluate("document.querySelectorAll('.source .state')[1].textContent"))
+        # The other one goes on.
+        browser.wait_for("/messages\\/s/.test(document.querySelectorAll('.source .state')[1].textContent)")
         server.send_signal(signal.SIGTERM)
         browser.wait_for("/gone/.test(document.getElementById('connection').textContent)")
