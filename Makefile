@@ -1,40 +1,46 @@
 # Every target sets up what it needs in .venv on first use.
-PYTHON ?= $(shell for p in python3.12 python3.11 python3.10 python3; do \
-	command -v $$p >/dev/null 2>&1 && $$p -c 'import sys, venv, ensurepip; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null && echo $$p && break; done)
+# Up to 3.12 first: there MediaPipe installs, which the face nets are tested against.
+PYTHON ?= $(shell for p in python3.12 python3.11 python3.10 python3.13 python3.14 python3; do \
+	command -v $$p >/dev/null 2>&1 && $$p -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 10))' 2>/dev/null && echo $$p && break; done)
 TORCH ?= torch==2.13.0
 PIP := .venv/bin/python -m pip --disable-pip-version-check
 RUN_STAMP := .venv/.run
 DEV_STAMP := .venv/.dev
 
-.PHONY: demo test test-full test-random mutation lint format graph picture bench gpu clean help
+.PHONY: bench-peers view axe screenshots demo test test-full test-random mutation resolve lint format graph picture bench gpu clean help
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo       play the built-in clip: faces and scores in the terminal, published over ZeroMQ"
+	@echo "make view       a live page of it for the browser"
 	@echo "make test       the test suite          make test-full  full-size models too (minutes)"
 	@echo "make lint       what CI checks          make format     apply the formatter"
 	@echo "make bench      the benchmarks          make gpu        tests and table on an NVIDIA GPU"
+	@echo "make bench-peers  ours beside other packages, each in an environment of its own"
 	@echo "make graph      draws who imports whom  make picture    the README's picture"
-	@echo "make mutation   changes that no test notices"
+	@echo "make mutation   changes that no test notices    make ros2   a ROS 2 for the tests of its bridge"
+	@echo "make resolve    every extra for every Python, on x86-64 and Jetson"
 	@echo "make test-random  three random orders, then two processes"
 
 .venv/bin/python:
-	@test -n "$(PYTHON)" || { echo "Python 3.10, 3.11 or 3.12 with venv is needed (Debian, Ubuntu: apt-get install python3 python3-venv)."; exit 1; }
+	@test -n "$(PYTHON)" || { echo "Python 3.10 or newer with venv is needed (Debian, Ubuntu: apt-get install python3 python3-venv)."; exit 1; }
 	$(PYTHON) -m venv .venv
 
-$(RUN_STAMP): pyproject.toml .ci/system-libraries.py | .venv/bin/python
+# Not compiled ahead: of 35 MB of byte code the program ever reads 5, which its first start writes.
+$(RUN_STAMP): pyproject.toml stream/faces/nets/provide.py .ci/system-libraries.py | .venv/bin/python
 	.venv/bin/python .ci/system-libraries.py
-	$(PIP) install --quiet --editable .
+	$(PIP) install --quiet --no-compile --editable .
 	@touch $@
 
 # torch first and by itself: a range in `.[dev]` would otherwise pull the newest build with several GB of CUDA libraries.
-$(DEV_STAMP): pyproject.toml .ci/system-libraries.py | .venv/bin/python
+$(DEV_STAMP): pyproject.toml stream/faces/nets/provide.py .ci/system-libraries.py | .venv/bin/python
 	.venv/bin/python .ci/system-libraries.py
 	$(PIP) install --quiet "$(TORCH)"
 	$(PIP) install --quiet --editable '.[dev]'
 	@touch $@ $(RUN_STAMP)
 
 demo: $(RUN_STAMP)
+	@echo "In a second terminal: .venv/bin/dfer-stream listen, or a page for the browser: make view"
 	.venv/bin/dfer-stream run --source demo://
 
 # In the order of the files, two processes side by side; `make test-random` shuffles.
@@ -58,8 +64,23 @@ test-random: $(DEV_STAMP)
 	.venv/bin/python -m pytest
 	.venv/bin/python -m pytest -n 2
 
+# Asks the package index, needs no interpreter: minutes.
+resolve: $(DEV_STAMP)
+	.venv/bin/python -m pytest -p no:randomly -m "" tests/installation/test_resolution.py
+
+# A thousand damaged videos beside FFmpeg's own program: minutes.
+test-damage: $(DEV_STAMP)
+	.venv/bin/python -m pytest -p no:randomly -m slow --timeout 1800 tests/stream/camera/video/test_damage.py
+
 mutation: $(DEV_STAMP)
 	.venv/bin/python -m tests.mutation --sample 300 --seed 1
+
+# A ROS 2 of wheels (320 MB), with which the tests of its bridge run instead of being skipped. Needs Python 3.11 and a C++ compiler.
+ros2: .cache/ros2/built
+
+.cache/ros2/built: tests/ros2/build.sh $(wildcard tests/ros2/hri_msgs/*.* tests/ros2/hri_msgs/msg/*) | $(DEV_STAMP)
+	tests/ros2/build.sh .cache/ros2
+	@touch $@
 
 # Needs graphviz for the picture; without it the DOT file is left.
 graph: $(DEV_STAMP)
@@ -68,10 +89,24 @@ graph: $(DEV_STAMP)
 	@if command -v dot >/dev/null; then dot -Tsvg .cache/imports.dot -o .cache/imports.svg && echo .cache/imports.svg; \
 	else echo ".cache/imports.dot (install graphviz for a picture)"; fi
 
+# The live page with a daemon of its own; PORT=8091 for another port.
+view: $(RUN_STAMP)
+	$(PIP) install --quiet --editable '.[view]'
+	.venv/bin/dfer-stream view --demo --port $(or $(PORT),8090)
+
+# axe-core judges the page's accessibility in the tests; it is fetched, not kept.
+axe: node_modules/axe-core/axe.min.js
+node_modules/axe-core/axe.min.js:
+	npm install --silent --no-save --no-package-lock --prefix . axe-core@4.14.1
+
+# The README's pictures of the live page: the demo clip in dark, light and phone width. Needs Chromium.
+screenshots: $(DEV_STAMP)
+	.venv/bin/python -m tests.stream.apps.view.screenshots tests/scenes
+
 picture: $(DEV_STAMP)
 	@mkdir -p .cache
 	.venv/bin/dfer-stream run --source demo:// --every-frame --json > .cache/demo.jsonl
-	.venv/bin/python -m tests.scenes.picture stream/demo/clip.mp4 .cache/demo.jsonl tests/scenes/demo.png --at 1.5 3.5 6 8.5
+	.venv/bin/python -m tests.scenes.picture stream/demo/clip.mp4 .cache/demo.jsonl tests/scenes/demo.png --at 1.5 3.5 6.5 8.5
 
 lint: $(DEV_STAMP)
 	.venv/bin/ruff check .
@@ -93,5 +128,10 @@ bench: $(DEV_STAMP) .cache/vit-b-32/bundle.json
 	.venv/bin/dfer-stream bench --bundle .cache/vit-b-32 --every-frame-encoded
 	.venv/bin/dfer-engine bench .cache/vit-b-32
 
+# Each peer in an environment of its own under .cache/peers: some 4 GB, and half an hour.
+bench-peers: $(DEV_STAMP)
+	.venv/bin/python -m tests.peers
+
 clean:
+	rm -f stream/faces/nets/tflite/*.tflite
 	rm -rf .venv build dist node_modules .mypy_cache .ruff_cache .import_linter_cache .pytest_cache .hypothesis .cache

@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from calibration.settings import CalibrationError
 from engine.bundle import softmax
-from engine.errors import DferError
 
 FORMAT = "dferstream.calibration"
 FORMAT_VERSION = 1
@@ -26,10 +26,6 @@ FILE = "calibration.json"
 METHODS = ("none", "temperature", "classwise", "vector")
 
 Floats = npt.NDArray[np.floating]
-
-
-class CalibrationError(DferError):
-    """A calibration that cannot be used, or answers that none can be made or measured from; which field or row."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +42,7 @@ class Calibration:
         neutral_logits: (C,) mean logits of held-out neutral faces, the reference of the neutral shift; None if unknown.
         metrics: Measured before and after, cross-fitted, as the report shows them.
         provenance: What it was fitted on: counts, folds, seed, sha256 of the logits.
+        now: The same for logits of single samples; None where none were fitted, and the window's serves both.
     """
 
     labels: tuple[str, ...]
@@ -57,6 +54,7 @@ class Calibration:
     neutral_logits: tuple[float, ...] | None = None
     metrics: Mapping[str, Any] = field(default_factory=dict)
     provenance: Mapping[str, Any] = field(default_factory=dict)
+    now: Calibration | None = None
 
     def __post_init__(self) -> None:
         count = len(self.labels)
@@ -78,6 +76,11 @@ class Calibration:
     def name(self) -> str | None:
         """What the message shows: the method, None for plain softmax."""
         return None if self.method == "none" else self.method
+
+    @property
+    def of_now(self) -> Calibration:
+        """How logits of single samples become probabilities."""
+        return self if self.now is None else self.now
 
     def probs(self, logits: Floats, shift: Floats | None = None) -> npt.NDArray[np.float64]:
         """Calibrated probabilities.
@@ -116,7 +119,7 @@ class Calibration:
             "neutral_logits": None if self.neutral_logits is None else list(self.neutral_logits),
             "metrics": dict(self.metrics),
             "provenance": dict(self.provenance),
-        }
+        } | ({} if self.now is None else {"now": self.now.to_dict()})
 
     def to_json(self) -> bytes:
         """The file ``calibration.json``."""
@@ -151,6 +154,7 @@ class Calibration:
                 neutral_logits=None if values.get("neutral_logits") is None else tuple(values["neutral_logits"]),
                 metrics=values.get("metrics", {}),
                 provenance=values.get("provenance", {}),
+                now=None if values.get("now") is None else cls.from_dict({**values["now"], "now": None}, labels),
             )
         except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise CalibrationError(f"calibration is incomplete or of the wrong type: {error!r}") from error

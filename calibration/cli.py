@@ -20,6 +20,11 @@ PROGRAM = Program(
             "measure without changing the bundle, with pictures",
             "dfer-calibrate report model scores.jsonl --truth dev.csv --out report",
         ),
+        "dynamic": Command(
+            "calibration.commands.dynamic",
+            "measure how quick, right and calm labels are on marked clips",
+            "dfer-calibrate dynamic segments.csv scores.jsonl peer.jsonl",
+        ),
         "apply": Command(
             "calibration.commands.apply",
             "store a calibration.json made elsewhere for the same classes",

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from calibration import metrics
-from calibration.apply import CalibrationError
 from calibration.data import Heldout
 from calibration.evaluate import Judged
+from calibration.settings import CalibrationError
 from engine.files import replace_file
 
 

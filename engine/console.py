@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from engine.errors import DferError
+from engine.errors import DferError, missing_extra
 from engine.text import say
 
 
@@ -93,12 +93,18 @@ class Program:
                 name,
                 help=command.summary,
                 description=command.summary[:1].upper() + command.summary[1:] + ".",
-                epilog=_examples(command.examples),
+                epilog=f"example: {command.examples}",
                 formatter_class=argparse.RawDescriptionHelpFormatter,
                 allow_abbrev=False,
             )
             if name == wanted:
-                loaded = importlib.import_module(command.module)
+                try:
+                    loaded = importlib.import_module(command.module)
+                except ModuleNotFoundError as error:
+                    if (missing := missing_extra(error)) is None:
+                        raise
+                    _tell(f"{self.name} {name}: {missing}")
+                    return Exit.REFUSED
                 loaded.add_arguments(sub)
                 runners[name] = loaded.run
         args, unknown = parser.parse_known_args(arguments)
@@ -123,6 +129,11 @@ def guarded(name: str, command: Callable[[], int]) -> int:
         return code
     except DferError as error:
         _tell(f"{name}: {error}")
+        return Exit.REFUSED
+    except ModuleNotFoundError as error:
+        if (missing := missing_extra(error)) is None:
+            raise
+        _tell(f"{name}: {missing}")
         return Exit.REFUSED
     except KeyboardInterrupt as stopped:
         if sys.stderr.isatty():
@@ -201,11 +212,6 @@ def explain(error: OSError) -> str:
         # Files are put in place whole; what is printed ends where the disk did.
         remedy = f"{remedy}; {'nothing was left half-written' if where else 'the last line may be cut off'}"
     return f"{said}; {remedy}" if remedy else said
-
-
-def _examples(text: str) -> str:
-    lines = text.splitlines()
-    return f"example: {text}" if len(lines) == 1 else text
 
 
 def _nearest(argument: str, parser: argparse.ArgumentParser) -> str:

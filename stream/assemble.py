@@ -142,7 +142,7 @@ def build_pipeline(settings: Settings, model: LoadedModel, tracker: Tracker) -> 
         tracker: Finds and follows this source's faces.
     """
     windows = FaceWindows(model.spec, model.backend, settings.faces.max_faces * 2, model.stride)
-    scorer = Scorer(model.spec.labels, model.calibration, settings.scores)
+    scorer = Scorer(model.spec.labels, model.calibration, settings.scores, model.spec.has_now)
     # A file played without waiting has no deadline, and its scores must not depend on how fast this machine is.
     live = not settings.camera.every_frame
     scheduler = Scheduler(BUDGET_SHARE * 1000 / windows.encode_hz if live else None)

@@ -104,15 +104,24 @@ class PublishSettings:
             directory is ours, else `tcp://127.0.0.1:5570`. TCP beyond this machine needs both keys below.
         secret_key: Secret CURVE key of this publisher, made by `dfer-stream keys`.
         allowed_keys: Folder of public keys (`*.key`) of the subscribers that may connect.
-        with_frames: Also publish small JPEG frames, on a topic of their own. Off: no image leaves the process.
+        with_frames: Also publish JPEG frames, each with its number, on a topic of their own. Off: no image leaves the
+            process.
+        frames_width: Most width of those frames, px, 32..1920.
+        frames_hz: Most of those frames per second, 0.1..60.
         status_hz: Health messages per second.
+        max_subscribers: Connections at once, 1..1024; three quarters of them from one user or address.
+        max_topics: Topics one of them may be subscribed to at once, 1..1024; one that exceeds it is disconnected.
     """
 
     bind: str | None = None
     secret_key: Path | None = None
     allowed_keys: Path | None = None
     with_frames: bool = False
+    frames_width: int = 640
+    frames_hz: float = 15.0
     status_hz: float = 1.0
+    max_subscribers: int = 64
+    max_topics: int = 64
 
     def __post_init__(self) -> None:
         if (self.secret_key is None) != (self.allowed_keys is None):
@@ -120,8 +129,15 @@ class PublishSettings:
                 "secret_key and allowed_keys go together: without the list of subscribers, CURVE "
                 "admits anyone who knows this publisher's public key"
             )
+        if not 32 <= self.frames_width <= 1920:
+            raise SettingsError(f"frames_width must be 32..1920, not {self.frames_width}")
+        if not 0.1 <= self.frames_hz <= 60:
+            raise SettingsError(f"frames_hz must be 0.1..60, not {self.frames_hz}")
         if not 0.1 <= self.status_hz <= 10:
             raise SettingsError(f"status_hz must be 0.1..10, not {self.status_hz}")
+        for name in ("max_subscribers", "max_topics"):
+            if not 1 <= getattr(self, name) <= 1024:
+                raise SettingsError(f"{name} must be 1..1024, not {getattr(self, name)}")
 
 
 @dataclass(frozen=True)
@@ -146,6 +162,8 @@ def add_flags(parser: argparse.ArgumentParser, sections: Collection[str] | None 
         sections: Sections the command has a use for; all where not given.
     """
     parser.add_argument("--config", metavar="FILE", help="TOML file of settings (variable DFER_CONFIG)")
+    if sections is None or "model" in sections:
+        parser.add_argument("--model", type=Path, metavar="DIR", help="a bundle or an engine directory, as it is")
     settings.add_flags(parser, Settings, SHORT_FLAGS, sections)
 
 
@@ -157,7 +175,13 @@ def load_settings(args: argparse.Namespace, environ: Mapping[str, str] | None = 
     """
     env = os.environ if environ is None else environ
     file = getattr(args, "config", None) or env.get("DFER_CONFIG")
-    return settings.load(Settings, Path(file) if file else None, env, settings.flags_of(args, Settings))
+    flags = settings.flags_of(args, Settings)
+    if (model := getattr(args, "model", None)) is not None:
+        key = "model.engine" if (model / "engine.json").is_file() else "model.bundle"
+        if key in flags:
+            raise SettingsError(f"--model {model} and another {key} are given", "give one of them")
+        flags = {**flags, key: str(model)}
+    return settings.load(Settings, Path(file) if file else None, env, flags)
 
 
 def public_value(key: str, value: Any) -> Any:

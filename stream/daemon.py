@@ -20,8 +20,9 @@ from stream.envelope import Envelope
 from stream.health.health import Health, Heartbeats, rounded
 from stream.health.machine import Machine
 from stream.pipeline import Pipeline
-from stream.publish.message import Message, Status
+from stream.publish.message import Event, Faces, Message, Status
 from stream.publish.publisher import PublishCounts
+from stream.reactions.reactions import Reactions
 from stream.show.sinks import log_line
 
 NO_FRAME_HZ = 2.0
@@ -30,6 +31,10 @@ STAGE_LIMIT_S = 10.0
 """A stage silent for longer starves the watchdog."""
 LONGEST_WAIT_S = 0.25
 """Longest that a frame is waited for before the loop goes round."""
+
+
+NOT_CALIBRATED = "the model was never calibrated: its scores are no probabilities; dfer-calibrate fit"
+"""``Status.note`` of such a model."""
 
 
 @dataclass(frozen=True)
@@ -84,6 +89,7 @@ class Daemon:
         self._envelope = Envelope(source, model.identity())
         self._health = Health(now_ns)
         self._hearts = Heartbeats(dict.fromkeys(("camera", "pipeline", "publish"), STAGE_LIMIT_S), now_ns)
+        self._reactions = Reactions()
         self._status_ns = int(1e9 / status_hz)
         self._next_status_ns = self._next_no_frame_ns = now_ns
         self._live = False
@@ -92,6 +98,10 @@ class Daemon:
         if model.backend.degraded:
             self._health.degraded.add("backend")
             self._note = printable(model.backend.reason)
+
+    @staticmethod
+    def _absence(camera: CameraReport) -> str | None:
+        return printable(camera.message) or None if camera.state not in ("ok", "ended") else None
 
     def step(self, frame: Frame | None, now_ns: int, camera: CameraReport) -> list[Message]:
         """Process what one read of the camera gave.
@@ -133,6 +143,7 @@ class Daemon:
             behind = now_ns - self._next_status_ns >= self._status_ns
             self._next_status_ns = (now_ns if behind else self._next_status_ns) + self._status_ns
         health, stale = self._health, self._hearts.stale(now_ns)
+        self._envelope.unix_error_ns = machine.unix_error_ns
         return Status(
             source=self._envelope.source,
             session=self._envelope.session,
@@ -159,8 +170,11 @@ class Daemon:
             latency_ms=health.latency_ms(),
             temperature_c=machine.temperature_c,
             memory_mb=machine.memory_mb,
+            t_unix_error_ns=machine.unix_error_ns,
+            subscribers=counts.gate.connected,
+            sent_away_total=counts.gate.refused + counts.gate.expelled,
             model=self._envelope.model,
-            note=self._note or (printable(camera.message) or None if camera.state not in ("ok", "ended") else None),
+            note=self._note or self._absence(camera) or (None if self._model.calibration.name else NOT_CALIBRATED),
         )
 
     def sent(self, now_ns: int) -> bool:
@@ -199,6 +213,7 @@ class Daemon:
         )
         self._health.published(faces)
         messages.append(faces)
+        messages += self._reactions_to(faces)
         messages += [self._envelope.event("face_lost", done_ns, face_id) for face_id in result.lost]
         return messages
 
@@ -218,8 +233,15 @@ class Daemon:
             faces = self._envelope.no_frame(camera.state, now_ns, camera.dropped, NO_FRAME_HZ, degraded)
             self._health.published(faces)
             messages.append(faces)
+            messages += self._reactions_to(faces)
         self._hearts.beat("pipeline", now_ns)
         return messages
+
+    def _reactions_to(self, faces: Faces) -> list[Event]:
+        return [
+            self._envelope.event(each.event, faces.t_publish_ns, each.face, each.onset_ns, each.delay_ms)
+            for each in self._reactions.step(faces)
+        ]
 
     def _fall_back(self, error: BackendError) -> None:
         """The back end failed: this frame is lost, the next one runs on another."""

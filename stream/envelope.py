@@ -16,6 +16,9 @@ class Envelope:
     Args:
         source: The source's name.
         model: Which model makes the scores.
+
+    Attributes:
+        unix_error_ns: How far the wall clock may be off, as last heard; None where unknown.
     """
 
     def __init__(self, source: str, model: Model) -> None:
@@ -23,6 +26,7 @@ class Envelope:
         self.session = str(uuid.uuid4())
         self.boot_id = boot_id() or "unknown"
         self._seq = {"faces": 0, "status": 0, "event": 0}
+        self.unix_error_ns: int | None = None
         self._last_frame_id = 0
 
     def next_seq(self, kind: str) -> int:
@@ -69,6 +73,7 @@ class Envelope:
             rate_hz=rate_hz,
             t_capture_ns=frame.t_capture_ns,
             t_capture_unix_ns=frame.t_capture_unix_ns,
+            t_capture_unix_error_ns=None if frame.t_capture_src == "file" else self.unix_error_ns,
             t_capture_src=frame.t_capture_src,
             degraded=sorted({*result.degraded, *degraded}),
             width=width,
@@ -100,8 +105,15 @@ class Envelope:
             model=self.model,
         )
 
-    def event(self, event: str, now_ns: int, face: str | None = None) -> Event:
-        """A hint that something changed."""
+    def event(
+        self,
+        event: str,
+        now_ns: int,
+        face: str | None = None,
+        onset_ns: int | None = None,
+        delay_ms: float | None = None,
+    ) -> Event:
+        """A hint that something changed; with an onset where that was before it was decided."""
         return Event(
             source=self.source,
             session=self.session,
@@ -111,4 +123,6 @@ class Envelope:
             event=event,
             face=face,
             frame_id=self._last_frame_id,
+            t_onset_ns=onset_ns,
+            delay_ms=delay_ms,
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import time
 from dataclasses import dataclass
 
@@ -58,6 +59,9 @@ class Loop:
             CameraError: If the source can never work.
             BackendError: If the last back end failed.
         """
+        # What was loaded stays: a collection in the middle of a frame need not look through it.
+        gc.collect()
+        gc.freeze()
         limits, frames, begun_ns = limits or Limits(), 0, time.monotonic_ns()
         self._notifier.ready(f"publishing on {self._outputs.endpoint}")
         while not self._stopping:

@@ -20,8 +20,10 @@ from engine.backends import Backend
 from stream.camera.frame import Frame
 from stream.faces import FacesResult, TrackedFace
 from stream.faces.primary import Box, primary_face
-from stream.publish.message import Face, Quality, Window
-from stream.scores.scorer import Scorer
+from stream.publish.message import Eyes, Face, Window
+from stream.scores.held import HeldFaces
+from stream.scores.look import Looks, describe, head_of
+from stream.scores.scorer import FaceScores, Scorer
 from stream.window.clock import SampleClock
 from stream.window.crop import crop_face
 from stream.window.overlap import Overlap, StepResult
@@ -32,10 +34,10 @@ from stream.window.windows import EncodeBatch, FaceWindows
 GAP_MIN_NS = 250_000_000
 GAP_PERIODS = 2.5
 """A window survives this long without an observation of its face: 250 ms or this many frame periods."""
+STALE_NS = 500_000_000
+"""A label of this moment rests on a sample no older than this: an expression is to be left within half a second."""
 FRAMES_PER_STEP = 1.5
 """Frame periods that a step may take before it moves beside the frames."""
-BLURRED = 50.0
-"""Variance of the Laplacian under which a face looks blurred (stream.faces.quality)."""
 
 
 @dataclass(frozen=True)
@@ -116,22 +118,24 @@ class Pipeline:
         overlap: bool = False,
     ) -> None:
         self._tracker, self._windows, self._scorer, self._scheduler = tracker, windows, scorer, scheduler
-        self._roi = roi
-        self._overlap = Overlap(windows, overlap)
+        self._roi, self._overlap = roi, Overlap(windows, overlap)
         self._sample_ns = 1e9 / windows.encode_hz
         self._clock = SampleClock(windows.encode_hz)
         self._period = FramePeriod()
         # Faces of the shot before a cut: their windows wait one frame, in case that it was none.
         self._cut_off: list[str] = []
+        self._looks = Looks()
+        self._held = HeldFaces()
 
     @property
     def delay_s(self) -> float:
         """Longest time from a lasting change of a face to its label, s: what each block says of itself.
 
-        The sample's tick, a window of samples, smoothing and hysteresis, and the score at which the label then changes.
-        A model that weighs its newest samples follows sooner; time to compute and the camera's period come on top.
+        The sample's tick, a window of samples where the label speaks for it, smoothing and hysteresis, and the score at
+        which the label then changes. Time to compute and the camera's period come on top.
         """
-        return self._clock.delay_s + self._windows.delay_s + self._scorer.delay_s + self._windows.hop_s
+        window_s = 0.0 if self._scorer.moment == "now" else self._windows.delay_s
+        return self._clock.delay_s + window_s + self._scorer.delay_s + self._windows.hop_s
 
     def step(self, frame: Frame) -> FrameResult:
         """Process one frame.
@@ -144,6 +148,8 @@ class Pipeline:
         """
         started = time.monotonic_ns()
         t_ns = frame.t_capture_ns
+        if (held := self._held.hold(t_ns, frame.fault)) is not None:
+            return FrameResult(held, time.monotonic_ns() - started, 0.0, None, [frame.fault])
         period_ns = self._period.step(t_ns)
         gap_limit_ns = max(GAP_MIN_NS, int(GAP_PERIODS * period_ns))
         tracked = self._tracker.step(frame.image, t_ns)
@@ -171,6 +177,8 @@ class Pipeline:
             if face_id not in self._cut_off:
                 self._forget(face_id)
         new = [face.id for face in tracked.faces if face.state == "new"]
+        self._held.keep(faces, t_ns, frame.fault)
+        degraded += [frame.fault] if frame.fault else []
         infer_ms = None if done is None else done.elapsed_ms
         elapsed_ns = time.monotonic_ns() - started
         return FrameResult(faces, elapsed_ns, (detected - started) / 1e6, infer_ms, degraded, new, lost, tracked.cut)
@@ -178,6 +186,7 @@ class Pipeline:
     def _forget(self, face_id: str) -> None:
         self._windows.reset(face_id)
         self._scorer.reset(face_id)
+        self._looks.forget(face_id)
 
     def close(self) -> None:
         """Wait for a step that runs beside the frames; before the back end is closed."""
@@ -185,7 +194,8 @@ class Pipeline:
 
     def reset(self) -> None:
         """Forget every face and the time base: a lost camera or another source."""
-        self._cut_off = []
+        self._cut_off, self._looks = [], Looks()
+        self._held.forget()
         self._tracker.reset()
         self._windows.reset_all()
         self._scorer.reset_all()
@@ -222,6 +232,7 @@ class Pipeline:
         for face in visible:
             if face.id in chosen and face.points5 is not None:
                 crops[face.id] = crop_face(frame.image, face.points5, self._windows.spec.crop)
+                self._looks.step(face.id, frame.image, face.points5)
         batch = self._windows.begin(tick, crops, frame.t_capture_ns, frame.seq)
         return batch, ["scheduler"] if len(chosen) < len(visible) else []
 
@@ -230,7 +241,7 @@ class Pipeline:
         cut_off = face.id in self._cut_off
         window = WindowReport(0, self._windows.spec.samples, 0.0, 0, None) if cut_off else self._windows.report(face.id)
         scored = None if window.score is None else self._scorer.step(face.id, window.score, window.score.full)
-        reason = _reason(face, window)
+        reason = self._looks.reason(face.id, _reason(face, window, scored, t_ns))
         described = Face(
             id=face.id,
             state=face.state,
@@ -241,13 +252,12 @@ class Pipeline:
             ready=reason == "ok",
             reason=reason,
             window=Window(window.n, window.need, round(window.span_ms, 1), window.gaps),
-            quality=Quality(
-                size_px=_round(face.size_px, 1),
-                blur=_blur(face.sharpness),
-                yaw_deg=_round(face.yaw_deg, 1),
-                pitch_deg=_round(face.pitch_deg, 1),
-            ),
+            quality=describe(face.size_px, face.sharpness, face.yaw_deg, face.pitch_deg, self._looks.of(face.id)),
+            head=head_of(face),
         )
+        if face.signals is not None:
+            described.eyes = Eyes(_round(face.signals.left_eye, 3), _round(face.signals.right_eye, 3))
+            described.mouth_open = _round(face.signals.mouth, 3)
         if scored is not None:
             described.logits, described.probs, described.now = scored.logits, scored.probs, scored.now
             described.smoothed, described.relevance = scored.smoothed, scored.relevance
@@ -256,6 +266,7 @@ class Pipeline:
             described.score_age_ms = round((t_ns - scored.t_ns) / 1e6, 1)
             if described.ready:
                 described.label, described.confidence = scored.label, scored.confidence
+                described.onset_ns = scored.onset_ns
         return described
 
 
@@ -263,17 +274,16 @@ def _observed(face: TrackedFace) -> bool:
     return face.state in ("new", "tracked") and face.points5 is not None
 
 
-def _reason(face: TrackedFace, window: WindowReport) -> str:
-    if not _observed(face):
-        return "occluded"
-    if not window.full or window.score is None or not window.score.full:
-        return "warming"
+def _reason(face: TrackedFace, window: WindowReport, scored: FaceScores | None, t_ns: int) -> str:
+    observed = _observed(face)
+    if scored is not None and scored.moment == "now" and face.state != "lost":
+        # As with the window, a face that blinks out of sight for a moment is still the one that was seen.
+        if t_ns - scored.t_ns <= (STALE_NS if observed else GAP_MIN_NS):
+            return "ok"
+        return "starved" if observed else "occluded"
+    if not observed or scored is None or not scored.ready:
+        return "warming" if observed else "occluded"
     return "starved" if window.starved else "ok"
-
-
-def _blur(sharpness: float | None) -> float | None:
-    """0 (sharp) to 1, from the variance of the Laplacian; one half where a face begins to look blurred."""
-    return None if sharpness is None else round(BLURRED / (BLURRED + max(sharpness, 0.0)), 3)
 
 
 def _round(value: float | None, digits: int) -> float | None:

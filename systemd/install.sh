@@ -8,7 +8,7 @@ Usage: install.sh [OPTION]...
 
   --prefix DIR     where the program goes (default /opt/dferstream)
   --source NAME    also write /etc/dferstream/NAME.toml if it is not there (default cam0)
-  --nvidia         allow NVIDIA devices (drop-in nvidia.conf)
+  --nvidia         allow NVIDIA devices (drop-in nvidia.conf) and install the extra `tensorrt`
   --network        allow network cameras and subscribers on private addresses (drop-in network.conf)
   --python PYTHON  interpreter for the program's environment (default python3)
   --root DIR       install into an image's root instead of this machine: files only, nothing is started
@@ -60,6 +60,7 @@ sysusers="$root/usr/lib/sysusers.d"
 rules="$root/usr/lib/udev/rules.d"
 settings="$root/etc/dferstream"
 docs="$root$prefix/share/doc/dferstream"
+tegra_release="${DFERSTREAM_TEGRA_RELEASE:-/etc/nv_tegra_release}"
 
 run() {
   if [ "$dry_run" = true ]; then printf '%q ' "$@"; echo; else "$@"; fi
@@ -114,8 +115,11 @@ if [ "$uninstall" = true ]; then
 fi
 
 if [ "$files_only" = false ] && [ -z "$root" ]; then
-  if [ ! -x "$prefix/bin/python" ]; then run "$python" -m venv "$prefix"; fi
-  run "$prefix/bin/python" -m pip install --quiet --disable-pip-version-check --upgrade "$here/.."
+  # JetPack's TensorRT is the system's: an environment sees it only if it is made so.
+  seen=(); if [ "$nvidia" = true ] && [ -e "$tegra_release" ]; then seen=(--system-site-packages); fi
+  extra=""; if [ "$nvidia" = true ]; then extra="[tensorrt]"; fi
+  if [ ! -x "$prefix/bin/python" ]; then run "$python" -m venv "${seen[@]}" "$prefix"; fi
+  run "$prefix/bin/python" -m pip install --quiet --disable-pip-version-check --upgrade "$here/..$extra"
 fi
 
 put "$here/dferstream@.service" "$units/dferstream@.service"

@@ -20,6 +20,7 @@ from torch import nn
 
 from engine.export.export import export_bundle
 from engine.spec import SEVEN_CLASSES, CropGeometry, ModelSpec
+from stream.faces.nets import provide
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,6 +34,9 @@ settings.load_profile("dferstream")
 # A suite started in the background of a script inherits an ignored SIGINT, and so would every program it starts:
 # what Ctrl-C does could then not be tested.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# A checkout that was never installed, such as a second work tree, gets its face nets here.
+provide.provide()
 
 SIZE_PX = 32
 WIDTH = 24

@@ -18,6 +18,11 @@ PROGRAM = Program(
         "evaluate": Command(
             "train.commands.evaluate", "measure trained runs and write an HTML report", "dfer-train evaluate runs/dfew"
         ),
+        "inspect-data": Command(
+            "train.commands.inspect_data",
+            "look at a folder of clips before training, and deal it into parts that share nobody",
+            "dfer-train inspect-data clips/ --out parts",
+        ),
         "prepare": Command(
             "train.commands.prepare",
             "cut faces out of raw videos as the daemon does",

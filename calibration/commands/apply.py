@@ -7,7 +7,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from calibration.apply import FILE, Calibration, CalibrationError
+from calibration.apply import FILE, Calibration
+from calibration.settings import CalibrationError
 from engine.bundle import Bundle, add_file
 from engine.console import Exit
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import argparse
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from calibration import evaluate
-from calibration.apply import FILE, METHODS
+from calibration.apply import FILE, METHODS, Calibration
 from calibration.commands import heldout
+from calibration.data import Heldout
 from engine.bundle import Bundle, add_file
 from engine.console import Exit
 
@@ -40,24 +41,26 @@ def run(args: argparse.Namespace) -> int:
     settings = heldout.read_settings(args, FitSettings)
     bundle = Bundle.open(args.bundle)
     rows = heldout.read(args, bundle)
+    quiet = args.json or args.dry_run
+    made = fit(rows, bundle.spec.labels, settings, "" if quiet else "window")
+    if rows.of_now is not None and bundle.spec.has_now:
+        made = replace(made, now=fit(rows.of_now, bundle.spec.labels, settings, "" if quiet else "now"))
+    if quiet:
+        print(made.to_json().decode(), end="")
+    if not args.dry_run:
+        add_file(bundle, FILE, made.to_json())
+        now = "" if made.now is None else f"; of single samples: {made.now.method}, {made.now.threshold:.3f}"
+        print(f"{bundle.path}: {made.method}, abstaining below {made.threshold:.3f}{now}", file=sys.stderr)
+    return Exit.DONE
+
+
+def fit(rows: Heldout, labels: tuple[str, ...], settings: FitSettings, title: str) -> Calibration:
+    """Compare the methods on held-out rows and fit the best one; prints their figures under a title, if it has one."""
     method = settings.method
     judged = heldout.judge(settings, rows, METHODS if method == "auto" else tuple(dict.fromkeys(("none", method))))
     best = min(judged, key=lambda each: each.figures["nll"]["value"]) if method == "auto" else judged[-1]
-    made = evaluate.make(
-        rows,
-        bundle.spec.labels,
-        best,
-        judged[0],
-        settings.risk,
-        settings.certainty,
-        folds=settings.folds,
-        seed=settings.seed,
-    )
-    if args.json or args.dry_run:
-        print(made.to_json().decode(), end="")
-    else:
+    if title:
+        print(f"{title}:", end=" ")
         heldout.print_table(judged, rows)
-    if not args.dry_run:
-        add_file(bundle, FILE, made.to_json())
-        print(f"{bundle.path}: {best.method}, abstaining below {made.threshold:.3f}", file=sys.stderr)
-    return Exit.DONE
+    kept = {"folds": settings.folds, "seed": settings.seed}
+    return evaluate.make(rows, labels, best, judged[0], settings.risk, settings.certainty, **kept)

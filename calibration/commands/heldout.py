@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from calibration import data, evaluate
-from calibration.apply import CalibrationError
+from calibration.settings import CalibrationError
 from engine.bundle import Bundle
 from engine.settings import add_flags, flags_of, load
 

@@ -9,15 +9,15 @@ import hashlib
 import json
 import zipfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from calibration.apply import CalibrationError
 from calibration.data.truth import TruthIndex, TruthTable, class_index, read_truth
+from calibration.settings import CalibrationError
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,7 @@ class Heldout:
         labels: (n,) int64 class indices.
         groups: (n,) int64; rows of one group (twins, one person) never stand on both sides of a fold.
         skipped: Rows left out, by reason.
+        now: (n, C) float64 uncalibrated logits of single samples; None where the rows have none.
         sha256: Of logits, labels and groups: what a fit was made from.
     """
 
@@ -36,6 +37,12 @@ class Heldout:
     labels: npt.NDArray[np.int64]
     groups: npt.NDArray[np.int64]
     skipped: Mapping[str, int]
+    now: npt.NDArray[np.float64] | None = None
+
+    @property
+    def of_now(self) -> Heldout | None:
+        """The same rows by the logits of single samples."""
+        return None if self.now is None else replace(self, logits=self.now, now=None)
 
     @property
     def sha256(self) -> str:
@@ -51,7 +58,8 @@ def read(file: Path, labels: Sequence[str], truth: TruthTable | None = None) -> 
 
     Args:
         file: ``.npz`` with ``logits`` (n, C), ``labels`` (n,) indices or names, optionally ``groups`` (n,); or JSON
-            lines with ``logits`` (object by class name, or list), ``truth`` and optionally ``group``.
+            lines with ``logits`` (object by class name, or list), ``truth`` and optionally ``group``. ``now_logits``
+            beside ``logits`` are those of single samples; they count where every row has them.
         labels: The bundle's C class names.
         truth: A CSV that holds the truth of JSON lines, joined on ``path``.
 
@@ -63,7 +71,9 @@ def read(file: Path, labels: Sequence[str], truth: TruthTable | None = None) -> 
         raise CalibrationError(f"{file} holds no usable row ({dict(rows.skipped) or 'it is empty'})")
     if rows.logits.shape != (len(rows.labels), len(labels)):
         raise CalibrationError(f"{file}: logits are {rows.logits.shape}, expected ({len(rows.labels)}, {len(labels)})")
-    if not np.isfinite(rows.logits).all():
+    if rows.now is not None and rows.now.shape != rows.logits.shape:
+        raise CalibrationError(f"{file}: now_logits are {rows.now.shape}, expected {rows.logits.shape}")
+    if not all(np.isfinite(each).all() for each in (rows.logits, rows.now) if each is not None):
         raise CalibrationError(f"{file} holds a logit that is not finite")
     return rows
 
@@ -73,6 +83,7 @@ def _read_npz(file: Path, labels: Sequence[str]) -> Heldout:
         with np.load(file, allow_pickle=False) as arrays:
             logits, truth = np.asarray(arrays["logits"], dtype=np.float64), arrays["labels"]
             groups = arrays["groups"] if "groups" in arrays.files else np.arange(len(truth))
+            now = np.asarray(arrays["now_logits"], dtype=np.float64) if "now_logits" in arrays.files else None
     except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
         raise CalibrationError(f"cannot read logits and labels from {file}: {error}") from error
     if truth.dtype.kind in "US":
@@ -81,12 +92,13 @@ def _read_npz(file: Path, labels: Sequence[str]) -> Heldout:
         raise CalibrationError(f"{file}: labels must be 0..{len(labels) - 1}")
     if len(groups) != len(truth) or logits.ndim != 2 or len(logits) != len(truth):
         raise CalibrationError(f"{file}: logits {logits.shape}, labels {truth.shape}, groups {groups.shape} do not fit")
-    return Heldout(logits, truth.astype(np.int64), _group_numbers([str(g) for g in groups]), {})
+    return Heldout(logits, truth.astype(np.int64), _group_numbers([str(g) for g in groups]), {}, now)
 
 
 def _read_lines(file: Path, labels: Sequence[str], table: TruthTable | None) -> Heldout:
     known = TruthIndex(table, read_truth(table, labels)) if table is not None else None
     logits: list[list[float]] = []
+    now: list[list[float]] = []
     truths: list[int] = []
     groups: list[str] = []
     skipped: dict[str, int] = {}
@@ -110,10 +122,13 @@ def _read_lines(file: Path, labels: Sequence[str], table: TruthTable | None) -> 
             skipped[reason] = skipped.get(reason, 0) + 1
             continue
         logits.append(_logits(row["logits"], labels, where))
+        if row.get("now_logits") is not None:
+            now.append(_logits(row["now_logits"], labels, where))
         truths.append(truth)
         groups.append(group)
     matrix = np.asarray(logits, dtype=np.float64).reshape(len(logits), len(labels))
-    return Heldout(matrix, np.asarray(truths, dtype=np.int64), _group_numbers(groups), skipped)
+    single = np.asarray(now, dtype=np.float64) if now and len(now) == len(logits) else None
+    return Heldout(matrix, np.asarray(truths, dtype=np.int64), _group_numbers(groups), skipped, single)
 
 
 def _row(line: str, where: str) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 
-from calibration.apply import CalibrationError
+from calibration.settings import CalibrationError
 from engine.spec import SpecError, canonical_class
 
 # FER+'s columns for votes that name no expression, and for no face.

@@ -8,8 +8,9 @@ import numpy as np
 import numpy.typing as npt
 from scipy.optimize import minimize, minimize_scalar
 
-from calibration.apply import Calibration, CalibrationError, Floats
+from calibration.apply import Calibration, Floats
 from calibration.metrics import Labels, check, nll, nll_of_logits
+from calibration.settings import CalibrationError
 from engine.bundle import softmax
 
 # Vector scaling moves the ranking; pulled to plain temperature it may do so only as far as the data insist.

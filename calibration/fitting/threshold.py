@@ -8,8 +8,9 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import beta
 
-from calibration.apply import CalibrationError, Floats
+from calibration.apply import Floats
 from calibration.metrics import risk_coverage
+from calibration.settings import CalibrationError
 
 
 @dataclass(frozen=True)

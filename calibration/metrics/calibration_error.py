@@ -8,9 +8,10 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from calibration.apply import CalibrationError, Floats
+from calibration.apply import Floats
 from calibration.metrics.recognition import Labels
 from calibration.metrics.selective import Steps
+from calibration.settings import CalibrationError
 
 BINS = 15
 """Bins of a calibration error, as in Guo et al. 2017."""

@@ -9,7 +9,8 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from calibration.apply import CalibrationError, Floats
+from calibration.apply import Floats
+from calibration.settings import CalibrationError
 
 Labels = npt.NDArray[np.integer]
 

@@ -14,12 +14,18 @@ import numpy as np
 import openvino as ov
 from openvino import opset13 as ops
 
+from engine.backends.compiled import core
 from engine.timing import Work, in_turns
 
 SMALL_BYTES = 64 * 1024 * 1024
 """Encoders below this stay in FP32: bf16 could save them a millisecond and would cost exactness."""
 GAIN = 0.9
 """bf16 is taken only where it needs less than this share of FP32's time."""
+
+
+def is_small(weights: Path) -> bool:
+    """Whether an encoder with this file of weights is small; one that is not there counts as small."""
+    return not weights.is_file() or weights.stat().st_size < SMALL_BYTES
 
 
 def choose_precision(weights: Path, threads: int | None = None) -> str:
@@ -32,7 +38,7 @@ def choose_precision(weights: Path, threads: int | None = None) -> str:
     Returns:
         ``"fp32"`` or ``"bf16"``.
     """
-    if not weights.is_file() or weights.stat().st_size < SMALL_BYTES:
+    if is_small(weights):
         return "fp32"
     times = measure(threads)
     return "bf16" if "bf16" in times and times["bf16"] < GAIN * times["fp32"] else "fp32"
@@ -48,9 +54,9 @@ def measure(threads: int | None = None) -> dict[str, float]:
     Returns:
         Milliseconds by format; bf16 only where this CPU has it.
     """
-    core = ov.Core()
+    openvino = core()
     hints = {"fp32": ov.Type.f32}
-    if "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+    if "BF16" in openvino.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
         hints["bf16"] = ov.Type.bf16
     rng = np.random.default_rng(0)
     tokens = ops.parameter([64, 768], np.float32)
@@ -62,5 +68,5 @@ def measure(threads: int | None = None) -> dict[str, float]:
         config = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": hint}
         if threads is not None:
             config["INFERENCE_NUM_THREADS"] = threads
-        works[name] = functools.partial(core.compile_model(model, "CPU", config).create_infer_request().infer, [x])
+        works[name] = functools.partial(openvino.compile_model(model, "CPU", config).create_infer_request().infer, [x])
     return {name: min(times) for name, times in in_turns(works, 10, 0).items()}

@@ -13,6 +13,7 @@ from engine.backends.protocol import BackendError
 from engine.bundle.artefact import Artefact
 from engine.bundle.bundle import Bundle
 from engine.bundle.engine_directory import ENGINE_MANIFEST, EngineDirectory
+from engine.errors import missing_extra
 
 MODULES = {
     "tensorrt": "engine.backends.tensorrt",
@@ -32,7 +33,8 @@ def load(backend: str) -> Any:
     try:
         return importlib.import_module(MODULES[backend])
     except ImportError as error:
-        raise BackendError(f"{backend} cannot be loaded: {error}") from error
+        missing = missing_extra(error)
+        raise BackendError(f"{backend} cannot be loaded: {error}", missing.remedy if missing else "") from error
 
 
 def runtime_facts(backend: str) -> dict[str, str]:

@@ -16,7 +16,7 @@ from engine.settings import kinds
 from engine.settings.entry import Entry, SettingsError, entries, find
 from engine.settings.layers import Layer, read_layers
 
-PREFIXES = ("DFER_TRAIN_", "DFER_ENGINE_", "DFER_CALIBRATE_")
+PREFIXES = ("DFER_TRAIN_", "DFER_ENGINE_", "DFER_CALIBRATE_", "DFER_DRIVER_", "DFER_BRIDGE_")
 """Programs whose variables begin as those of ``dfer-stream`` do, with ``DFER_``, and are none of them."""
 OWN_PREFIX = "DFER_"
 """What every variable of the four programs begins with."""

@@ -1,10 +1,16 @@
 """Camera sources, read in a child process, newest frame first. Imports no OpenCV: only the child needs it."""
 
-from stream.camera.camera import Camera, CameraStats
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 from stream.camera.frame import CameraError, Frame
 from stream.camera.paths import demo_clip_path
 from stream.camera.settings import CameraSettings
 from stream.camera.uri import SourceUri, parse_uri
+
+if TYPE_CHECKING:
+    from stream.camera.camera import Camera, CameraStats
 
 __all__ = [
     "Camera",
@@ -16,3 +22,12 @@ __all__ = [
     "demo_clip_path",
     "parse_uri",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """On first use: settings and help are read without NumPy."""
+    if name not in ("Camera", "CameraStats"):
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from stream.camera import camera
+
+    return getattr(camera, name)

@@ -13,6 +13,7 @@ from stream.camera.capture.process import CaptureProcess
 from stream.camera.capture.protocol import Event, Resume
 from stream.camera.capture.slot import IDLE_FOR_EVER, SlotMeta
 from stream.camera.capture.watch import Backoff, Watch
+from stream.camera.faults import FAULTS
 from stream.camera.frame import SOURCES_OF_TIME, CameraError, Frame
 from stream.camera.paths import find_file
 from stream.camera.settings import CameraSettings
@@ -76,7 +77,7 @@ class Camera:
         self._leaving: list[subprocess.Popen[bytes]] = []
         self._resume = Resume()
         self._spawn_ns = 0
-        self._started = self._closed = False
+        self._launched = self._started = self._closed = False
         self._end: Event | None = None
         self._captured = self._delivered = self._repeated = self._next_seq = 0
         self._opened = self._restarts = self._file_restarts = 0
@@ -104,6 +105,15 @@ class Camera:
             message=self._message,
         )
 
+    def launch(self) -> None:
+        """Start the capture process and do not wait for it; :meth:`start` then does. A file plays from its first read.
+
+        Raises:
+            CameraError: If the system refuses the process.
+        """
+        self._launched = True
+        self._spawn()
+
     def start(self) -> None:
         """Start capturing. A live source may be absent and come later; a file is waited for.
 
@@ -113,7 +123,8 @@ class Camera:
         if self._started:
             raise CameraError("this camera was started before", "make a new one")
         self._started = True
-        self._spawn()
+        if not self._launched:
+            self.launch()
         if not self.uri.is_file:
             return
         limit_ns = time.monotonic_ns() + self.settings.open_timeout_ms * 1_000_000
@@ -202,14 +213,13 @@ class Camera:
                 self._opened += 1
                 self._fps = event.fps
                 self._size = self._size if any(self._size) else (event.width, event.height)
-                self._watch.opened(event.t_ns, event.fps)
+                self._watch.opened(event.t_ns, event.fps, event.predicted)
             elif event.kind == "started":
                 self._resume.start_ns, self._resume.start_unix_ns = event.start_ns, event.start_unix_ns
             elif event.kind == "frame_lost":
                 self._frame_lost = event.message
             elif event.kind == "lost":
-                if self._frame_lost:
-                    self._message = f"{event.message}; {self._frame_lost}"
+                self._message += f"; {self._frame_lost}" if self._frame_lost else ""
                 self._watch.lost(event.t_ns)
             elif self._end is None:
                 self._end = event
@@ -230,14 +240,8 @@ class Camera:
             return None
         self._delivered += 1
         self._size = (image.shape[1], image.shape[0])
-        return Frame(
-            image,
-            meta.seq,
-            meta.t_capture_ns,
-            meta.t_capture_unix_ns,
-            SOURCES_OF_TIME[meta.src],
-            meta.t_arrival_ns,
-        )
+        src, fault = SOURCES_OF_TIME[meta.src], FAULTS[meta.fault]
+        return Frame(image, meta.seq, meta.t_capture_ns, meta.t_capture_unix_ns, src, meta.t_arrival_ns, fault)
 
     def _note(self, meta: SlotMeta) -> None:
         self._next_seq = meta.seq + 1

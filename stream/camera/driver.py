@@ -28,13 +28,15 @@ class Opened:
         width: px.
         height: px.
         fps: Declared frames/s, 0 where unknown.
-        frames: Frames in all, 0 where unknown or endless.
+        duration_s: Files: their length, s; 0 where unknown or endless.
+        predicted: Whether its pictures are made of others (H.264): equal ones then need no fault.
     """
 
     width: int
     height: int
     fps: float
-    frames: int = 0
+    duration_s: float = 0.0
+    predicted: bool = False
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,7 @@ class Raw:
         rgb: Channel order RGB; else BGR, as OpenCV has it.
         position: Files: number of this frame within its pass of the file.
         base_ns: Files: media time at which this pass began, ns.
+        damaged: Whether the decoder met an error in it.
     """
 
     image: NDArray[np.uint8]
@@ -57,6 +60,7 @@ class Raw:
     rgb: bool = False
     position: int = 0
     base_ns: int = 0
+    damaged: bool = False
 
 
 class Driver(Protocol):

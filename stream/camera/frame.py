@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING
 
 from engine.errors import DferError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 SOURCES_OF_TIME = ("driver", "arrival", "file")
 """Where ``t_capture_ns`` comes from: the driver's own stamp, the return of ``read``, the file's time line."""
@@ -48,6 +50,7 @@ class Frame:
         t_capture_src: ``"driver"``, ``"arrival"`` or ``"file"``.
         t_arrival_ns: CLOCK_MONOTONIC ns at which the frame was in memory. Latencies of files are measured
             from here.
+        fault: What it suffers from, one of ``stream.camera.faults.FAULTS``; empty where nothing is known to be wrong.
     """
 
     image: NDArray[np.uint8]
@@ -56,3 +59,4 @@ class Frame:
     t_capture_unix_ns: int
     t_capture_src: str
     t_arrival_ns: int
+    fault: str = ""

@@ -7,9 +7,8 @@ import re
 from pathlib import Path
 
 from stream.camera.frame import CameraError
+from stream.camera.kinds import IMAGE, IMAGE_SUFFIXES, sniff
 from stream.camera.uri import SourceUri
-
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
 
 
 def demo_clip_path() -> Path:
@@ -52,10 +51,15 @@ def image_paths(folder: Path) -> list[Path]:
     Raises:
         CameraError: If there are none.
     """
-    paths = [p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file()]
+    paths = [p for p in folder.iterdir() if p.is_file() and not p.name.startswith(".") and _is_image(p)]
     if not paths:
         raise CameraError(f"the folder {folder} holds no images ({', '.join(IMAGE_SUFFIXES)})")
     return sorted(paths, key=natural)
+
+
+def _is_image(path: Path) -> bool:
+    # Folders of frames are large: a name that says so is believed, and only others are looked into.
+    return path.suffix.lower() in IMAGE_SUFFIXES or sniff(path) == IMAGE
 
 
 def natural(path: Path) -> list[tuple[int, int, str]]:

@@ -8,11 +8,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import cv2
-import numpy as np
 
-from stream.camera.driver import Driver, Opened, SourceEnded, to_rgb
-from stream.camera.drivers import open_driver
-from stream.camera.frame import CameraError, Frame
+from stream.camera.driver import Opened, SourceEnded
+from stream.camera.drivers.file import FileDriver, open_file
+from stream.camera.faults import FrameJudge
+from stream.camera.frame import CameraError, Frame, FrameLost
 from stream.camera.settings import CameraSettings
 from stream.camera.uri import SourceUri
 
@@ -42,7 +42,8 @@ class Recording:
         self.problem: str | None = None
         self.decoded = 0
         settings = replace(settings or CameraSettings(), loop=False, driver=None)
-        self._driver: Driver = open_driver(SourceUri("file", path, path), settings)
+        self._judge, self._read, self._lost = FrameJudge(), 0, ""
+        self._driver: FileDriver = open_file(SourceUri("file", path, path), settings)
         try:
             self.opened: Opened = self._driver.open()
         except BaseException:
@@ -72,13 +73,18 @@ class Recording:
                 yield frame
 
     def _next(self) -> Frame:
-        raw = self._driver.read()
-        image = np.empty((*raw.image.shape[:2], 3), np.uint8)
-        to_rgb(raw, image)
-        return Frame(image, self.decoded, raw.t_ns, 0, "file", time.monotonic_ns())
+        while True:
+            seq, self._read = self._read, self._read + 1
+            try:
+                raw = self._driver.read()
+            except FrameLost as loss:
+                self._lost = self._lost or str(loss)
+                continue
+            return Frame(
+                raw.image, seq, raw.t_ns, 0, "file", time.monotonic_ns(), self._judge.step(raw.image, raw.damaged)
+            )
 
     def _judge_end(self) -> None:
-        declared = self.opened.frames
-        # Some containers only estimate their count; all 13 clips this was tried on state it exactly.
-        if declared - self.decoded > max(2, declared // 100):
-            self.problem = f"cut short: {self.decoded} of {declared} frames could be read"
+        problem = self._driver.problem() or self._lost
+        if problem:
+            self.problem = f"{problem}; {self.decoded} frames could be read"

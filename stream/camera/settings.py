@@ -28,8 +28,8 @@ class CameraSettings:
             again.
         open_timeout_ms: Longest time for opening a source and getting its first frame.
         read_timeout_ms: Longest wait for a frame inside network and GStreamer drivers.
-        frozen_ms: A V4L2 or CSI camera that repeats one frame bit for bit for this long is frozen; 0 turns
-            it off.
+        frozen_ms: A camera that repeats one frame bit for bit for this long (H.264 and the like: ten times as
+            long) is frozen; 0 turns it off.
         backoff_min_ms: First pause before a lost source is opened again; doubles with every failure.
         backoff_max_ms: Longest such pause.
         driver: Dotted name ``module:class`` of the driver to use instead of the scheme's own (tests only).

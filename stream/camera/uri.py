@@ -43,7 +43,7 @@ class SourceUri:
     @property
     def can_freeze(self) -> bool:
         """Whether bit-identical frames mean a fault: true for sensors, whose noise never repeats."""
-        return self.kind in ("v4l2", "csi")
+        return self.kind in ("v4l2", "csi", "http", "rtsp")
 
     def scrub(self, text: str) -> str:
         """Take this URI's target and credentials, in every spelling, out of foreign text."""

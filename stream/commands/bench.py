@@ -34,6 +34,7 @@ from engine.files import write_text
 from engine.settings.arguments import count, seconds
 from stream.assemble import DEFAULT_BUNDLE
 from stream.camera.paths import demo_clip_path
+from stream.camera.uri import parse_uri
 from stream.publish.message import Faces
 from stream.publish.wire import decode
 
@@ -70,6 +71,7 @@ class Figures:
         stages_ms: p50, p95 and p99 by stage, ms; ``infer`` over frames that were samples; ``total`` is capture to
             publish (files: arrival in memory to publish).
         cpu_cores: Processor time over wall time, the capture child included: 2.0 is two busy cores.
+        cpu_ms: Processor time a message, ms.
         peak_mb: Sum of the peak resident memory of the daemon and its capture child, MB.
     """
 
@@ -81,6 +83,7 @@ class Figures:
     first_score_s: float | None
     stages_ms: dict[str, dict[str, float]] = field(default_factory=dict)
     cpu_cores: float = 0.0
+    cpu_ms: float = 0.0
     peak_mb: float = 0.0
 
 
@@ -92,6 +95,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         help="bundle or engine directory (default: the built-in one); repeatable",
     )
+    parser.add_argument("--source", metavar="URI", help="camera or file to measure on (default: the demo's clip)")
     parser.add_argument(
         "--seconds", type=seconds, default=15.0, help="length of each case played in real time [%(default)s]"
     )
@@ -124,6 +128,9 @@ class BenchError(DferError):
 def measure(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     """Run every case; returns the report and prints it as tables."""
     bundles = args.bundle or [DEFAULT_BUNDLE]
+    # Before anything is measured: a wrong address is one line.
+    source = args.source or f"file://{demo_clip_path()}"
+    is_file = parse_uri(source).is_file
     machine = {
         "processor": cpu_name(),
         "cores": os.cpu_count(),
@@ -142,7 +149,7 @@ def measure(args: argparse.Namespace, console: Console) -> dict[str, Any]:
             f"{bundle.spec.name}: bare OpenVINO on the encoder's graph {bare['p50_ms']:.2f} ms ({bare['precision']})"
         )
     figures = []
-    for case in _cases(bundles, args):
+    for case in _cases(bundles, source, is_file, args):
         console.print(f"[dim]{case.name} …[/dim]")
         figures.append(_run_case(case))
     report["cases"] = [asdict(figure) for figure in figures]
@@ -150,16 +157,17 @@ def measure(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     return report
 
 
-def _cases(bundles: Sequence[Path], args: argparse.Namespace) -> list[Case]:
-    clip = f"file://{demo_clip_path()}"
+def _cases(bundles: Sequence[Path], source: str, is_file: bool, args: argparse.Namespace) -> list[Case]:
+    """A file is played unpaced and at its own rate, again and again; a camera gives frames at its rate alone."""
+    played = ("--source", source, *(("--camera.loop",) if is_file else ()))
     cases = []
     for path in bundles:
         spec = open_artefact(path).spec
         name = spec.name
-        unpaced = ("--source", clip, "--every-frame", "--camera.loop", "--frames", str(args.frames))
-        paced = ("--source", clip, "--camera.loop", "--seconds", str(args.seconds))
-        cases.append(Case(f"{name}, file unpaced", path, unpaced))
-        cases.append(Case(f"{name}, 30 fps, {spec.sample_hz:g} Hz samples", path, paced))
+        paced = (*played, "--seconds", str(args.seconds))
+        if is_file:
+            cases.append(Case(f"{name}, file unpaced", path, (*played, "--every-frame", "--frames", str(args.frames))))
+        cases.append(Case(f"{name}, own rate, {spec.sample_hz:g} Hz samples", path, paced))
         if args.every_frame_encoded and spec.unit == 1:
             # The smallest multiple of the model's rate above the camera's: no two frames share a tick.
             encode_hz = spec.sample_hz * int(30 // spec.sample_hz + 1)
@@ -183,7 +191,7 @@ def _run_case(case: Case) -> Figures:
             assert process.stdout is not None
             for line in process.stdout:
                 messages.append(decode(line, Faces))
-                if len(messages) % 100 == WARM_MESSAGES:
+                if len(messages) % WARM_MESSAGES == 0:
                     watch.look()
         if process.returncode != 0 or len(messages) <= WARM_MESSAGES:
             words = (Path(folder) / "errors").read_text("utf-8", "replace").strip()
@@ -213,6 +221,7 @@ def _figures(case: Case, messages: list[Faces], started_ns: int, watch: _Watch) 
         first_score_s=None if scored is None else round((scored.t_publish_ns - started_ns) / 1e9, 2),
         stages_ms=stages,
         cpu_cores=round(watch.cores, 2),
+        cpu_ms=round(watch.cores / (len(steady) - 1) * span_s * 1e3, 2),
         peak_mb=round(watch.peak_mb, 1),
     )
 
@@ -268,6 +277,7 @@ def _table(figures: Sequence[Figures]) -> Table:
         "detect and follow ms": lambda f: _percentiles(f, "detect"),
         "encode and score ms": lambda f: _percentiles(f, "infer"),
         "dropped frames": lambda f: str(f.dropped),
+        "CPU ms a message": lambda f: f"{f.cpu_ms:.1f}",
         "busy cores": lambda f: f"{f.cpu_cores:.2f}",
         "peak memory MB": lambda f: f"{f.peak_mb:.0f}",
         "first score s": lambda f: "–" if f.first_score_s is None else f"{f.first_score_s:.1f}",

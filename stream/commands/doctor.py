@@ -23,14 +23,13 @@ from pathlib import Path
 from engine.console import Exit
 from engine.text import say
 from stream.camera.devices import list_devices
+from stream.faces.nets.files import FILES, FOLDER
+from stream.health.nvidia import driver, jetpack, mismatch
 
 RUN_DIRECTORY = Path("/run/dferstream")
-_FACE_MODELS = (
-    "modules/face_detection/face_detection_short_range.tflite",
-    "modules/face_detection/face_detection_full_range_sparse.tflite",
-    "modules/face_landmark/face_landmark.tflite",
-)
-_PACKAGES = ("numpy", "cv2", "scipy", "mediapipe", "openvino", "onnxruntime", "zmq", "msgspec", "rich", "psutil")
+NEWEST_PYTHON = (3, 14)
+"""The newest that all requirements were resolved for."""
+_PACKAGES = ("numpy", "cv2", "av", "openvino", "zmq", "msgspec", "rich", "psutil")
 _OWN_PACKAGES = ("stream", "engine", "calibration", "train")
 
 
@@ -52,11 +51,12 @@ class Check:
 
 
 def check_python() -> Check:
-    """Python 3.10 to 3.12: what the pinned wheels are built for."""
+    """Python; pip refuses one that is too old, and nobody knows the next."""
     version = ".".join(map(str, sys.version_info[:3]))
-    if (3, 10) <= sys.version_info[:2] <= (3, 12):
+    if sys.version_info[:2] <= NEWEST_PYTHON:
         return Check("python", "ok", version)
-    return Check("python", "fail", version, "install Python 3.10, 3.11 or 3.12 and make the environment with it")
+    newest = ".".join(map(str, NEWEST_PYTHON))
+    return Check("python", "warn", f"{version} is newer than {newest}", f"if something is amiss, use Python {newest}")
 
 
 def check_libraries(load: Callable[[str], object] = ctypes.CDLL) -> Check:
@@ -98,16 +98,13 @@ def check_own_packages(find: Callable[[str], ModuleSpec | None] = importlib.util
     return Check("own packages", "ok", str(home))
 
 
-def check_face_models() -> Check:
-    """The face models inside the mediapipe wheel; newer wheels no longer carry them."""
-    spec = importlib.util.find_spec("mediapipe")
-    if spec is None or spec.origin is None:
-        return Check("face models", "fail", "mediapipe is missing", "pip install mediapipe==0.10.14")
-    missing = [model for model in _FACE_MODELS if not (Path(spec.origin).parent / model).is_file()]
+def check_face_nets(folder: Path = FOLDER) -> Check:
+    """The face nets that the build put beside the code."""
+    missing = [net.name for net in FILES.values() if not (folder / net.name).is_file()]
     if missing:
-        names = ", ".join(Path(model).name for model in missing)
-        return Check("face models", "fail", f"missing: {names}", "pip install mediapipe==0.10.14")
-    return Check("face models", "ok", f"{len(_FACE_MODELS)} in the mediapipe wheel")
+        remedy = "pip install --force-reinstall dferstream, or in a checkout: python stream/faces/nets/provide.py"
+        return Check("face nets", "fail", f"missing: {', '.join(missing)}", remedy)
+    return Check("face nets", "ok", f"{len(FILES)} in {folder}")
 
 
 def check_cameras() -> Check:
@@ -153,14 +150,16 @@ def check_openvino() -> Check:
 
 
 def check_tensorrt() -> Check:
-    """An NVIDIA GPU and TensorRT; both optional."""
+    """An NVIDIA GPU and a TensorRT that fits it; both optional."""
     gpu = Path("/dev/nvidia0").exists() or Path("/dev/nvhost-gpu").exists() or Path("/dev/nvgpu").exists()
-    runtime = importlib.util.find_spec("tensorrt") is not None
     if not gpu:
         return Check("gpu", "ok", "no NVIDIA GPU: OpenVINO on the CPU is used")
-    if not runtime:
+    pack = jetpack()
+    if wrong := mismatch(pack, driver()):
+        return Check("gpu", "warn", wrong.found, wrong.remedy)
+    if importlib.util.find_spec("tensorrt") is None:
         return Check("gpu", "warn", "NVIDIA GPU without TensorRT", "pip install 'dferstream[tensorrt]'")
-    return Check("gpu", "ok", "NVIDIA GPU with TensorRT")
+    return Check("gpu", "ok", f"{pack.name if pack else 'NVIDIA GPU'} with TensorRT")
 
 
 def check_run_directory(directory: Path = RUN_DIRECTORY) -> Check:
@@ -210,7 +209,7 @@ CHECKS: tuple[Callable[[], Check], ...] = (
     check_libraries,
     check_packages,
     check_own_packages,
-    check_face_models,
+    check_face_nets,
     check_cameras,
     check_groups,
     check_openvino,

@@ -9,26 +9,21 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-
-import msgspec
+from typing import TYPE_CHECKING
 
 from engine.console import Exit
-from engine.files import write_text
 from engine.settings import SettingsError
 from engine.settings.arguments import count, seconds
-from stream.assemble import build_pipeline, load_model, warm_up
-from stream.camera.camera import Camera
 from stream.config import Settings, add_flags, load_settings
-from stream.daemon import Daemon
-from stream.faces import FaceTracker
-from stream.health.notify import Notifier
-from stream.loop import Limits, Loop
-from stream.publish.message import Status
-from stream.publish.publisher import Publisher
-from stream.show.outputs import Outputs
-from stream.show.sinks import JpegFrames, JsonLines, Log, Sink, log_line
-from stream.signals import SignalPolicy, Stopped
+
+# Everything else is imported where it is run: help and a wrong flag are answered without NumPy and a model runtime.
+if TYPE_CHECKING:
+    from stream.loop import Loop
+    from stream.publish.message import Status
+    from stream.publish.publisher import Publisher
+    from stream.show.sinks import Sink
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -56,6 +51,9 @@ def run(args: argparse.Namespace) -> int:
     settings = load_settings(args).settings
     if args.stats is not None and not args.stats.absolute().parent.is_dir():
         raise SettingsError(f"--stats {args.stats}: the folder does not exist", "make it, or name another file")
+    from stream.loop import Limits
+    from stream.signals import SignalPolicy, Stopped
+
     with contextlib.suppress(Stopped), SignalPolicy() as signals:
         with contextlib.ExitStack() as stack:
             loop = _loop(settings, args, stack)
@@ -68,6 +66,16 @@ def run(args: argparse.Namespace) -> int:
 
 def _loop(settings: Settings, args: argparse.Namespace, stack: contextlib.ExitStack) -> Loop:
     """Open everything the loop needs; `stack` closes it."""
+    from stream.assemble import build_pipeline, load_model, warm_up
+    from stream.camera.camera import Camera
+    from stream.daemon import Daemon
+    from stream.faces import FaceTracker
+    from stream.health.notify import Notifier
+    from stream.loop import Loop
+    from stream.publish.limits import SubscriberLimits
+    from stream.publish.publisher import Publisher
+    from stream.show.outputs import Outputs
+
     notifier = Notifier.from_environment()
     stack.callback(notifier.close)
     # The capture child opens the camera while the model loads.
@@ -76,22 +84,36 @@ def _loop(settings: Settings, args: argparse.Namespace, stack: contextlib.ExitSt
     # Bound before the model loads: an endpoint in use is known at once, and subscribers can connect meanwhile.
     publish, source = settings.publish, settings.source.name
     publisher = stack.enter_context(
-        Publisher(source, publish.bind, publish.secret_key, publish.allowed_keys, publish.with_frames)
+        Publisher(
+            source,
+            publish.bind,
+            publish.secret_key,
+            publish.allowed_keys,
+            publish.with_frames,
+            SubscriberLimits(publish.max_subscribers, publish.max_topics),
+        )
     )
-    # A file's time line starts when someone is ready to look at it.
-    if not camera.uri.is_file:
-        camera.start()
-    tracker = FaceTracker(settings.faces)
-    model = load_model(settings.model)
-    stack.callback(lambda: model.backend.close())
+    camera.launch()
+    # The nets beside the model. That one stays with this thread: a GPU's context belongs to the one that made it.
+    with ThreadPoolExecutor(1, "load") as beside:
+        tracker_loading = beside.submit(FaceTracker, settings.faces)
+        model = load_model(settings.model)
+        stack.callback(lambda: model.backend.close())
+        tracker = tracker_loading.result()
     log, backend = _log(args), model.backend
-    log("model", name=model.spec.name, backend=backend.name, precision=backend.precision, why=backend.reason)
+    log(
+        "model",
+        name=model.spec.name,
+        backend=backend.name,
+        precision=backend.precision,
+        calibration=model.calibration.name or "none, its scores are no probabilities",
+        why=backend.reason,
+    )
     warm_up(model)
     pipeline = build_pipeline(settings, model, tracker)
     stack.callback(pipeline.close)
     log("publishing", endpoint=publisher.endpoint, source=source)
-    if camera.uri.is_file:
-        camera.start()
+    camera.start()
     sinks = _sinks(args, settings, publisher)
     for sink in sinks:
         stack.callback(sink.close)
@@ -103,6 +125,8 @@ def _log(args: argparse.Namespace) -> Callable[..., None]:
     def silent(event: str, **values: object) -> None:
         del event, values
 
+    from stream.show.sinks import log_line
+
     return silent if args.quiet or args.json or _interactive() else log_line
 
 
@@ -111,6 +135,8 @@ def _interactive() -> bool:
 
 
 def _sinks(args: argparse.Namespace, settings: Settings, publisher: Publisher) -> list[Sink]:
+    from stream.show.sinks import JpegFrames, JsonLines, Log
+
     sinks: list[Sink] = []
     if args.json:
         sinks.append(JsonLines(every_kind=args.json == "all"))
@@ -121,7 +147,7 @@ def _sinks(args: argparse.Namespace, settings: Settings, publisher: Publisher) -
 
         sinks.append(FacesTable(publisher.endpoint))
     if settings.publish.with_frames:
-        sinks.append(JpegFrames(publisher))
+        sinks.append(JpegFrames(publisher, settings.publish.frames_width, settings.publish.frames_hz))
     if args.show:
         from stream.show.overlay.window import OverlayWindow
 
@@ -130,4 +156,8 @@ def _sinks(args: argparse.Namespace, settings: Settings, publisher: Publisher) -
 
 
 def _write_stats(path: Path, last: Status) -> None:
+    import msgspec
+
+    from engine.files import write_text
+
     write_text(path, json.dumps(msgspec.to_builtins(last), indent=2) + "\n")

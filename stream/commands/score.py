@@ -7,7 +7,6 @@ import dataclasses
 import hashlib
 import json
 import os
-import shutil
 import sys
 import tempfile
 import time
@@ -21,7 +20,7 @@ from engine.text import say
 from stream.config import Settings, add_flags, load_settings
 from stream.offline import ScoreError
 from stream.offline.inputs import Item, Problem, plan
-from stream.offline.journal import Journal, unfinished, work_folder
+from stream.offline.journal import GrowingRows, Journal, unfinished, work_folder
 from stream.offline.progress import Bar
 from stream.offline.protocol import Order, Ready, Scored, Setup
 from stream.offline.rows import FORMATS, check_format, finish
@@ -77,7 +76,9 @@ class _Run:
         check_format(self._kind)
         if self._out is None and (args.resume or args.overwrite):
             raise ScoreError("--resume and --overwrite need a file", "give --out FILE")
-        self._problems = 0
+        self._unused: list[Problem] = []
+        self._failed = False
+        self._roots: dict[str, bool] = {}
         self._rows = self._images = 0
         self._media_s = 0.0
 
@@ -92,9 +93,19 @@ class _Run:
         planned = plan(self._args.paths, self._args.faces)
         for problem in planned.problems:
             self._complain(problem, None)
+        self._failed = bool(planned.problems)
         if planned.items:
             self._score(planned.items)
-        return Exit.PARTLY if self._problems else Exit.DONE
+        self._report_unused(planned.left_out)
+        # A folder of which nothing at all could be scored failed as a whole.
+        return Exit.PARTLY if self._failed or not all(self._roots.values()) else Exit.DONE
+
+    def _report_unused(self, left_out: Sequence[Problem]) -> None:
+        """What was not used, once more and together: what scrolled by, and what nobody asked for by name."""
+        if unused := [*self._unused, *left_out]:
+            self._say(f"not used, or not whole: {len(unused)}")
+            for problem in unused:
+                self._say(f"  {problem.path}: {problem.reason}")
 
     def _score(self, items: list[Item]) -> None:
         began_ns = time.monotonic_ns()
@@ -112,10 +123,9 @@ class _Run:
 
     def _to_stdout(self, items: list[Item], workers: Workers) -> None:
         with tempfile.TemporaryDirectory(prefix="dfer-score-") as folder, Bar(len(items), 0, self._args.quiet) as bar:
-            for order, scored in workers.score(self._orders(items, Path(folder)), bar.under_way):
-                with Path(order.part).open("rb") as part:
-                    shutil.copyfileobj(part, sys.stdout.buffer)
-                sys.stdout.buffer.flush()
+            rows = GrowingRows(sys.stdout.buffer)
+            for order, scored in workers.score(self._orders(items, Path(folder)), bar.under_way, rows.follow):
+                rows.follow(Path(order.part))
                 Path(order.part).unlink()
                 self._count(order.item, scored, bar)
 
@@ -126,12 +136,12 @@ class _Run:
             with Bar(len(items), len(journal.done), self._args.quiet) as bar:
                 if journal.done:
                     self._say(f"going on: {len(journal.done)} of {len(items)} items were scored before")
-                for done in journal.done.values():
-                    for problem in done.problems:
-                        self._complain(problem, bar)
-                    self._rows += done.rows
+                for item in items:
+                    if (done := journal.done.get(item.key)) is not None:
+                        self._judge(item, done.rows, done.problems, bar)
+                orders = self._orders(left, journal.folder)
                 with stoppable(lambda: _left(out, journal, len(items))):
-                    for order, scored in workers.score(self._orders(left, journal.folder), bar.under_way):
+                    for order, scored in workers.score(orders, bar.under_way, journal.follow):
                         journal.commit(order.item, Path(order.part), scored.rows, scored.problems, scored.media_s)
                         self._count(order.item, scored, bar)
             finish(journal.rows, out, self._kind, workers.model.labels)
@@ -173,15 +183,23 @@ class _Run:
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
     def _count(self, item: Item, scored: Scored, bar: Bar) -> None:
-        for problem in scored.problems:
-            self._complain(problem, bar)
-        self._rows += scored.rows
+        self._judge(item, scored.rows, scored.problems, bar)
         self._media_s += scored.media_s
         self._images += len(item.names)
         bar.finished(scored.media_s, len(item.names))
 
+    def _judge(self, item: Item, rows: int, problems: Sequence[Problem], bar: Bar) -> None:
+        """Say what is wrong with an item, and whether that makes this run one that was done in part."""
+        for problem in problems:
+            self._complain(problem, bar)
+        self._rows += rows
+        if not item.root:
+            self._failed |= bool(problems)
+        else:
+            self._roots[item.root] = self._roots.get(item.root, False) or bool(rows) or not problems
+
     def _complain(self, problem: Problem, bar: Bar | None) -> None:
-        self._problems += 1
+        self._unused.append(problem)
         line = f"dfer-stream score: {problem.path}: {problem.reason}"
         if bar is not None:
             bar.say(line)
@@ -198,7 +216,7 @@ class _Run:
             what.append(f"{self._media_s:.1f} s of video in {took_s:.1f} s ({self._media_s / took_s:.1f}× real time)")
         if self._images:
             what.append(f"{self._images} images in {took_s:.1f} s ({self._images / took_s:.0f}/s)")
-        failed = f"; {self._problems} could not be scored" if self._problems else ""
+        failed = f"; {len(self._unused)} could not be scored" if self._unused else ""
         where = "" if self._out is None else f" → {self._out}"
         how = f"{model.name}, {model.backend} {model.precision}"
         self._say(f"{self._rows} rows{''.join(', ' + part for part in what)}, {how}{failed}{where}")

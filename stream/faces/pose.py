@@ -1,4 +1,4 @@
-"""Yaw and pitch of a head from its 468 three-dimensional landmarks."""
+"""Yaw, pitch and roll of a head from its 468 three-dimensional landmarks."""
 
 from __future__ import annotations
 
@@ -20,10 +20,12 @@ class HeadPose:
     Attributes:
         yaw_deg: Positive where the face turns towards the image's right.
         pitch_deg: Positive where it looks up.
+        roll_deg: Positive where the head leans clockwise in the image.
     """
 
     yaw_deg: float
     pitch_deg: float
+    roll_deg: float
 
 
 def head_pose(points: NDArray[np.floating]) -> HeadPose:
@@ -48,4 +50,4 @@ def head_pose(points: NDArray[np.floating]) -> HeadPose:
     y = -math.sin(roll) * look[0] + math.cos(roll) * look[1]
     yaw = math.degrees(math.atan2(x, -look[2]))
     pitch = math.degrees(math.atan2(-y, math.hypot(x, look[2])))
-    return HeadPose(yaw, pitch)
+    return HeadPose(yaw, pitch, math.degrees(roll))

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-import numpy as np
-from numpy.typing import NDArray
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from stream.faces.signals import Signals
 
 State = Literal["new", "tracked", "coasting", "lost"]
 Box = tuple[float, float, float, float]
@@ -27,12 +30,14 @@ class TrackedFace:
         score: Detector score of the last detection that confirmed the face, 0..1.
         landmarks: ``(468, 2)`` float32 px, FaceMesh order; None unless seen in this frame.
         points5: ``(5, 2)`` float32 px, the crop's points (see ``stream.window.crop``); None unless seen in this frame.
-        presence: The landmark net's face presence in this frame, 0..1; 0 where it did not run.
+        presence: The landmark net's face presence at its last look, 0..1; 0 where it saw none.
         yaw_deg: Turn of the head, positive towards the image's right; None unless seen in this frame.
         pitch_deg: Nod of the head, positive upwards; None unless seen in this frame.
         size_px: Square root of the box's area, px.
-        sharpness: Of the aligned face: variance of its Laplacian, grey levels squared; small is blurred. None unless
-            seen in this frame.
+        sharpness: Of the aligned face, see :func:`stream.faces.quality.sharpness`; small is blurred. None unless seen
+            in this frame.
+        roll_deg: Lean of the head, positive clockwise in the image; None unless seen in this frame.
+        signals: How far eyes and mouth are open; None unless seen in this frame.
     """
 
     id: str
@@ -47,6 +52,8 @@ class TrackedFace:
     pitch_deg: float | None
     size_px: float
     sharpness: float | None
+    roll_deg: float | None = None
+    signals: Signals | None = None
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "max_faces": (1, 64),
     "detect_every_s": (0.0, 5.0),
     "recheck_every_s": (0.0, 5.0),
+    "landmarks_every_s": (0.0, 1.0),
     "detect_score": (0.0, 1.0),
     "new_score": (0.0, 1.0),
     "min_presence": (0.0, 1.0),
@@ -37,8 +38,11 @@ class FaceSettings:
 
     Attributes:
         max_faces: Faces followed at once, 1..64; the largest are kept.
-        detect_every_s: Time between two detections while every face is followed, s. Each costs 1-3 ms.
-        recheck_every_s: The same while a face is coasting or new, s; 0 detects on every frame.
+        detect_every_s: Time between two detections while every face is followed or nothing moves, s. Each costs 1-3 ms.
+        recheck_every_s: The same while a face is coasting or new, or none is there and something moves, s; 0 detects on
+            every frame.
+        landmarks_every_s: Time between two looks of the landmark net at a face that only shifts, turns and grows, s;
+            any other change is looked at at once. 0 looks on every frame.
         detect_score: Lowest detector score that can confirm or recover a known face, 0..1.
         new_score: Lowest detector score that can start a new face, 0..1.
         min_presence: Landmark presence a face must keep, 0..1. 0.5 lets 1.3 % of background through, 0.9 none.
@@ -57,6 +61,7 @@ class FaceSettings:
     max_faces: int = 8
     detect_every_s: float = 0.25
     recheck_every_s: float = 0.06
+    landmarks_every_s: float = 0.2
     detect_score: float = 0.5
     new_score: float = 0.6
     min_presence: float = 0.9

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import psutil
 
+from stream.health.wallclock import unix_error_ns
+
 THERMAL = Path("/sys/class/thermal")
 _PLAUSIBLE_C = (-40.0, 150.0)
 
@@ -19,17 +21,19 @@ class Machine:
     Attributes:
         t_unix_ns: Wall clock, for reports only.
         temperature_c: By thermal zone, °C; None where it shows none.
-        memory_mb: Of this process and its children, MB.
+        memory_mb: Of this process and its children, MB; None where it cannot be read.
+        unix_error_ns: How far `t_unix_ns` may be off; None where the system does not know.
     """
 
     t_unix_ns: int
     temperature_c: dict[str, float] | None
-    memory_mb: float
+    memory_mb: float | None
+    unix_error_ns: int | None = None
 
     @classmethod
     def read(cls) -> Machine:
         """Ask the machine; takes a few milliseconds."""
-        return cls(time.time_ns(), temperatures_c(), memory_mb())
+        return cls(time.time_ns(), temperatures_c(), memory_mb(), unix_error_ns())
 
 
 def temperatures_c(root: Path = THERMAL) -> dict[str, float] | None:
@@ -50,8 +54,8 @@ def temperatures_c(root: Path = THERMAL) -> dict[str, float] | None:
     return found or None
 
 
-def memory_mb() -> float:
-    """Memory of this process and its children, MB.
+def memory_mb() -> float | None:
+    """Memory of this process and its children, MB; None where the system will not say.
 
     Proportional share where the kernel tells it, so that the capture child's shared-memory slot counts once.
     """
@@ -65,4 +69,6 @@ def memory_mb() -> float:
             total += process.memory_info().rss
         except psutil.NoSuchProcess:
             continue
+        except OSError:
+            return None
     return round(total / 1e6, 1)

@@ -33,10 +33,12 @@ class CropPoints:
     Attributes:
         points5: ``(5, 2)`` float32, px of the image.
         presence: The landmark net's, 0..1.
+        landmarks: ``(468, 3)`` float32 px as the landmark net has them; None where the points are assumed.
     """
 
     points5: NDArray[np.float32]
     presence: float
+    landmarks: NDArray[np.float32] | None = None
 
     @property
     def found(self) -> bool:
@@ -83,7 +85,7 @@ class CropAligner:
         seen = again if again.presence >= min(seen.presence, _PRESENCE) else seen
         points = np.asarray(five_points(seen.points), np.float32)
         inside = bool(((points > -0.2 * width) & (points < 1.2 * side)).all())
-        return CropPoints(points, float(seen.presence) if inside else 0.0)
+        return CropPoints(points, float(seen.presence) if inside else 0.0, seen.points)
 
 
 def _presence(points: CropPoints) -> float:

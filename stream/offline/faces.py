@@ -6,6 +6,7 @@ still costs one unit through the encoder.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -14,16 +15,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calibration.apply import Calibration
-from engine.backends import Backend, BackendError
+from engine.backends import Backend, BackendError, HeadOutput
 from engine.preprocess import stack_units
 from engine.spec import CropGeometry
 from stream.assemble import LoadedModel
+from stream.camera.video.still import decode_image
 from stream.faces import FaceTracker
+from stream.faces.covered import cover
+from stream.faces.nets.regions import box_of
+from stream.faces.pose import head_pose
+from stream.faces.quality import sharpness
 from stream.faces.tracking.turns import tiles
-from stream.offline.align import CropAligner
-from stream.offline.inputs import ImageFile, Item, Problem, read_images
+from stream.offline.align import CropAligner, CropPoints
+from stream.offline.images import ImageFile, read_images
+from stream.offline.inputs import Item, Problem
 from stream.offline.rows import StillRow
-from stream.publish.message import scores
+from stream.publish.message import Quality, scores
+from stream.scores.look import HIDDEN, describe
 from stream.scores.settings import ScoreSettings
 from stream.scores.smooth import Smoother
 from stream.window.crop import crop_face
@@ -47,6 +55,7 @@ class FoundFace:
         face: Id, where faces were looked for.
         box: x, y, width, height, px; likewise.
         score: The detector's; likewise.
+        quality: How good a look it is; None without landmarks.
     """
 
     path: str
@@ -56,15 +65,7 @@ class FoundFace:
     face: str | None = None
     box: tuple[float, float, float, float] | None = None
     score: float | None = None
-
-
-def decode_image(data: bytes) -> Image | None:
-    """Decode a file's bytes to ``(H, W, 3)`` uint8 RGB, grey and transparent ones too; None if it is no image."""
-    try:
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if data else None
-    except (cv2.error, MemoryError):
-        return None
-    return None if image is None else np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), np.uint8)
+    quality: Quality | None = None
 
 
 def resize_crop(image: Image, size_px: int) -> Image:
@@ -96,9 +97,10 @@ class StillFinder:
                 continue
             x, y, w, h = (round(float(value), 1) for value in face.box)
             crop = crop_face(image, face.points5, geometry)
-            made.append(
-                FoundFace(file.path, file.member, crop, True, face.id, (x, y, w, h), round(float(face.score), 4))
-            )
+            seen = cover(image, face.points5)
+            quality = describe(face.size_px, face.sharpness, face.yaw_deg, face.pitch_deg, seen)
+            score = round(float(face.score), 4)
+            made.append(FoundFace(file.path, file.member, crop, True, face.id, (x, y, w, h), score, quality))
         return made
 
 
@@ -120,40 +122,54 @@ class StillScorer:
         """A row for each face, in order."""
         for start in range(0, len(faces), BATCH):
             part = faces[start : start + BATCH]
-            logits = self._logits([face.crop for face in part])
+            output = self._output([face.crop for face in part])
+            logits = np.array(output.logits, np.float32)
+            now = None if output.now is None else np.array(output.now, np.float32)
             probs = self._calibration.probs(logits)
-            for face, raw, shares in zip(part, logits, probs, strict=True):
-                named = scores(self.spec.labels, shares.tolist())
-                if named is None:
-                    raise BackendError(f"{self._backend.name} gave scores that are no numbers for {face.path}")
-                best = int(shares.argmax())
-                confidence = round(float(shares[best]), 6)
+            for k, face in enumerate(part):
+                named = self._scores(probs[k], face)
+                best = int(probs[k].argmax())
+                confidence = round(float(probs[k][best]), 6)
                 yield StillRow(
                     path=face.path,
                     probs=named,
                     label=self.spec.labels[best],
                     confidence=confidence,
-                    abstained=confidence < self._threshold,
-                    logits=scores(self.spec.labels, raw.tolist()),
+                    abstained=confidence < self._threshold or _hidden(face.quality),
+                    logits=scores(self.spec.labels, logits[k].tolist()),
                     aligned=face.aligned,
+                    now=None if now is None else self._scores(self._calibration.of_now.probs(now[k]), face),
+                    now_logits=None if now is None else scores(self.spec.labels, now[k].tolist()),
+                    quality=face.quality,
                     member=face.member,
                     face=face.face,
                     box=face.box,
                     score=face.score,
                 )
 
-    def _logits(self, crops: list[Image]) -> NDArray[np.float32]:
-        """Logits ``(B, C)``; an engine that takes smaller batches gets them."""
+    def _scores(self, shares: NDArray[np.float64], face: FoundFace) -> dict[str, float]:
+        named = scores(self.spec.labels, shares.tolist())
+        if named is None:
+            raise BackendError(f"{self._backend.name} gave scores that are no numbers for {face.path}")
+        return named
+
+    def _output(self, crops: list[Image]) -> HeadOutput:
+        """What the head says of each crop, ``(B, C)``; an engine that takes smaller batches gets them."""
         try:
             units = stack_units([[crop] * self.spec.unit for crop in crops], self.spec)
             features = np.array(self._backend.encode(units), np.float32)
             index = np.repeat(np.arange(len(crops), dtype=np.int32)[:, None], self.spec.window, axis=1)
-            return np.array(self._backend.head(features, index).logits, np.float32)
+            output = self._backend.head(features, index)
+            now = None if output.now is None else np.array(output.now)
+            return HeadOutput(np.array(output.logits), np.array(output.relevance), now)
         except BackendError:
             if len(crops) == 1:
                 raise
             half = len(crops) // 2
-            return np.concatenate([self._logits(crops[:half]), self._logits(crops[half:])])
+            parts = [self._output(crops[:half]), self._output(crops[half:])]
+            now = None if parts[0].now is None else np.concatenate([each.now for each in parts if each.now is not None])
+            relevance = np.concatenate([each.relevance for each in parts])
+            return HeadOutput(np.concatenate([each.logits for each in parts]), relevance, now)
 
 
 def find_faces(
@@ -183,7 +199,21 @@ def find_faces(
         elif aligner is not None:
             points = aligner.points(image)
             crop = crop_face(image, points.points5, geometry)
-            yield FoundFace(file.path, file.member, crop, points.found)
+            yield FoundFace(file.path, file.member, crop, points.found, quality=_quality(image, points))
         else:
             yield FoundFace(file.path, file.member, resize_crop(image, geometry.size_px), False)
         yield None
+
+
+def _hidden(quality: Quality | None) -> bool:
+    return quality is not None and (quality.mouth_hidden or 0.0) > HIDDEN
+
+
+def _quality(image: Image, points: CropPoints) -> Quality | None:
+    """How good a look a crop is, of a face whose landmarks were found in it."""
+    if not points.found or points.landmarks is None:
+        return None
+    _, _, width, height = box_of(points.landmarks)
+    pose = head_pose(points.landmarks)
+    seen = cover(image, points.points5)
+    return describe(math.sqrt(width * height), sharpness(image, points.points5), pose.yaw_deg, pose.pitch_deg, seen)

@@ -1,31 +1,23 @@
-"""What there is to score: paths become items, each one piece of work whose rows appear together.
-
-A path inside an archive is never written to disk, so an escape (``../``) can do no harm; it is refused all the same,
-because a name that lies is no name for a row.
-"""
+"""What there is to score: paths become items, each one piece of work whose rows appear together."""
 
 from __future__ import annotations
 
 import hashlib
 import os
-import re
 import zipfile
 from collections.abc import Iterator, Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import msgspec
 
-from stream.camera.paths import IMAGE_SUFFIXES, natural
+from stream.camera.kinds import ARCHIVE, IMAGE, IMAGE_SUFFIXES, OTHER, SOUND, VIDEO, sniff, used_as
+from stream.camera.paths import natural
+from stream.offline.archive import escapes, is_image_member
 
-VIDEO_SUFFIXES = (
-    ".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".gif", ".wmv", ".flv", ".ts", ".mts", ".3gp",
-    ".ogv",
-)  # fmt: skip
-"""What is taken for a video inside a folder; a file that is named itself is tried whatever its name."""
 FACES_PER_ITEM = 256
 STILLS_PER_ITEM = 16
-MEMBER_LIMIT = 64 << 20
-"""Largest unpacked size of an image in an archive, bytes: an archive may unpack to far more than its own size."""
+_FOLDER = "folder"
+_WORDS = {SOUND: "sound, with no picture", OTHER: "no video, image or zip"}
 
 
 class Item(msgspec.Struct, frozen=True):
@@ -37,6 +29,7 @@ class Item(msgspec.Struct, frozen=True):
         path: The video, the folder of frames, or the archive; empty for loose images.
         names: Members of the archive or paths of loose images.
         stamp: Changes when a file changes.
+        root: The folder on the command line that it was found in; empty where it was named itself.
     """
 
     kind: str
@@ -44,6 +37,7 @@ class Item(msgspec.Struct, frozen=True):
     path: str
     names: tuple[str, ...]
     stamp: str
+    root: str = ""
 
 
 class Problem(msgspec.Struct, frozen=True):
@@ -53,27 +47,18 @@ class Problem(msgspec.Struct, frozen=True):
     reason: str
 
 
-class ImageFile(msgspec.Struct, frozen=True):
-    """One image of an item, read but not decoded.
+class Plan(msgspec.Struct):
+    """Everything to do.
 
     Attributes:
-        path: Of its row.
-        member: Its name in the archive, where it lies in one.
-        data: The file's bytes.
-        problem: Why there are none; None where there are.
+        items: In the order of the rows.
+        problems: What was named and cannot be used.
+        left_out: What lies in a folder or an archive and is not used: each file, with the reason.
     """
-
-    path: str
-    member: str | None
-    data: bytes = b""
-    problem: str | None = None
-
-
-class Plan(msgspec.Struct):
-    """Everything to do, in the order of the rows, and what was found wrong on the way."""
 
     items: list[Item]
     problems: list[Problem]
+    left_out: list[Problem]
 
 
 def plan(paths: Sequence[str], faces: bool) -> Plan:
@@ -89,24 +74,28 @@ def plan(paths: Sequence[str], faces: bool) -> Plan:
     made = _Planner(faces)
     for path in paths:
         made.add(Path(path))
-    return Plan(made.items, made.problems)
+    return Plan(made.items, made.problems, made.left_out)
 
 
 class _Planner:
     def __init__(self, faces: bool) -> None:
         self.items: list[Item] = []
         self.problems: list[Problem] = []
+        self.left_out: list[Problem] = []
         self._faces = faces
+        self._root = ""
         self._seen: set[str] = set()
 
     def add(self, path: Path) -> None:
         try:
             if path.is_dir():
+                self._root = str(path)
                 if not self._folder(path):
                     wanted = "images" if self._faces else "videos, images or archives"
                     self.problems.append(Problem(str(path), f"the folder holds no {wanted}: nothing to score"))
+                self._root = ""
             elif path.is_file():
-                self._file(path)
+                self._named(path)
             elif path.exists():
                 self.problems.append(Problem(str(path), "is neither a file nor a folder"))
             else:
@@ -116,57 +105,94 @@ class _Planner:
 
     def _folder(self, folder: Path) -> bool:
         """Take what a folder and those in it hold; says whether that was anything."""
-        entries = sorted((p for p in folder.iterdir() if not p.name.startswith(".")), key=natural)
-        files = [p for p in entries if p.is_file()]
-        images = [p for p in files if p.suffix.lower() in IMAGE_SUFFIXES]
-        others = [p for p in files if p.suffix.lower() == ".zip" or (not self._faces and _is_video(p))]
+        found: dict[str, list[Path]] = {kind: [] for kind in (IMAGE, ARCHIVE, VIDEO, _FOLDER)}
+        for path in sorted(folder.iterdir(), key=natural):
+            kind = self._use(path)
+            if kind in found:
+                found[kind].append(path)
+            else:
+                self.left_out.append(Problem(str(path), kind))
+        images, others = found[IMAGE], sorted([*found[ARCHIVE], *found[VIDEO]], key=natural)
         if images and not self._faces and not others:
             # Images alone are the frames of one recording, as `run` plays such a folder.
             if self._new(folder):
-                self.items.append(Item("video", str(folder), str(folder), (), _stamp(images)))
+                self._item("video", str(folder), str(folder), (), _stamp(images))
         elif images:
             self._images(images)
         for path in others:
-            self._file(path)
-        below = [self._folder(p) for p in entries if p.is_dir() and not p.is_symlink()]
+            self._take(path, path in found[ARCHIVE])
+        below = [self._folder(path) for path in found[_FOLDER]]
         return bool(images or others) or any(below)
 
-    def _file(self, path: Path) -> None:
-        suffix = path.suffix.lower()
-        if suffix == ".zip":
+    def _use(self, path: Path) -> str:
+        """What a file or folder in a folder is used as; else why it is not."""
+        if path.name.startswith("."):
+            return "is hidden"
+        if path.is_dir():
+            return "is a link to a folder, which is not followed" if path.is_symlink() else _FOLDER
+        if not path.is_file():
+            return "is no file"
+        try:
+            kind = used_as(path)
+            if kind == VIDEO and self._faces:
+                return "is a video, and --faces scores images"
+            if kind in (IMAGE, ARCHIVE, VIDEO):
+                return kind
+            return "is empty" if path.stat().st_size == 0 else f"is {_WORDS[kind]}"
+        except OSError as error:
+            return f"cannot be read: {error.strerror}"
+
+    def _named(self, path: Path) -> None:
+        """A file of the command line: taken for a video where it is nothing else, whatever its name."""
+        if used_as(path) == IMAGE:
+            self._images([path])
+        else:
+            self._take(path, sniff(path) == ARCHIVE or path.suffix.lower() == ".zip")
+
+    def _take(self, path: Path, archive: bool) -> None:
+        if archive:
             if self._new(path):
                 self._archive(path)
-        elif suffix in IMAGE_SUFFIXES:
-            self._images([path])
         elif self._faces:
-            self.problems.append(Problem(str(path), "--faces scores images, folders of images and zips of images"))
+            self._refuse(path, "--faces scores images, folders of images and zips of images")
         elif self._new(path):
-            self.items.append(Item("video", str(path), str(path), (), _stamp([path])))
+            self._item("video", str(path), str(path), (), _stamp([path]))
 
     def _images(self, paths: list[Path]) -> None:
         fresh = [path for path in paths if self._new(path)]
         for part in _parts(fresh, self._size):
             names = tuple(str(path) for path in part)
-            self.items.append(Item(self._kind, f"{names[0]}+{len(names)}", "", names, _stamp(part)))
+            self._item(self._kind, f"{names[0]}+{len(names)}", "", names, _stamp(part))
+
+    def _refuse(self, path: Path, reason: str) -> None:
+        """Something that cannot be used; a failure where it was named, in a folder one more that is left out."""
+        (self.left_out if self._root else self.problems).append(Problem(str(path), reason))
+
+    def _item(self, kind: str, key: str, path: str, names: tuple[str, ...], stamp: str) -> None:
+        self.items.append(Item(kind, key, path, names, stamp, self._root))
 
     def _archive(self, path: Path) -> None:
         try:
             with zipfile.ZipFile(path) as archive:
                 members = [info for info in archive.infolist() if not info.is_dir()]
+                images = [info for info in members if not escapes(info.filename) and is_image_member(archive, info)]
         except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
-            self.problems.append(Problem(str(path), f"is no zip archive that can be read: {error}"))
+            self._refuse(path, f"is no zip archive that can be read: {error}")
             return
         escaping = [info.filename for info in members if escapes(info.filename)]
-        images = [info for info in members if info.filename not in escaping and _is_image(info)]
+        used = {info.filename for info in images}
+        others = [info.filename for info in members if info.filename not in used and not escapes(info.filename)]
+        if others and images:
+            self.left_out.append(Problem(str(path), f"{len(others)} members are no images: {', '.join(others)}"))
         if escaping:
             some = ", ".join(escaping[:3]) + (", …" if len(escaping) > 3 else "")
-            self.problems.append(Problem(str(path), f"members that point out of the archive are left out: {some}"))
+            self._refuse(path, f"members that point out of the archive are left out: {some}")
         if not images and not escaping:
-            self.problems.append(Problem(str(path), f"the archive holds no images ({', '.join(IMAGE_SUFFIXES)})"))
+            self._refuse(path, f"the archive holds no images ({', '.join(IMAGE_SUFFIXES)})")
         names = list(dict.fromkeys(info.filename for info in images))
         stamp = _stamp([path])
         for number, part in enumerate(_parts(names, self._size)):
-            self.items.append(Item(self._kind, f"{path}#{number}", str(path), tuple(part), stamp))
+            self._item(self._kind, f"{path}#{number}", str(path), tuple(part), stamp)
 
     @property
     def _kind(self) -> str:
@@ -179,48 +205,10 @@ class _Planner:
     def _new(self, path: Path) -> bool:
         real = os.path.realpath(path)
         if real in self._seen:
+            self.left_out.append(Problem(str(path), "was named before, or is a link to what was"))
             return False
         self._seen.add(real)
         return True
-
-
-def escapes(member: str) -> bool:
-    """Whether a member's name points out of its archive: absolute, with a drive, or through ``..``."""
-    path = PurePosixPath(member.replace("\\", "/"))
-    return path.is_absolute() or ".." in path.parts or bool(re.match(r"[A-Za-z]:", member)) or "\0" in member
-
-
-def read_images(item: Item) -> Iterator[ImageFile]:
-    """The images of an item."""
-    if not item.path:
-        for name in item.names:
-            try:
-                yield ImageFile(name, None, Path(name).read_bytes())
-            except OSError as error:
-                yield ImageFile(name, None, problem=f"cannot be read: {error.strerror}")
-        return
-    with zipfile.ZipFile(item.path) as archive:
-        for name in item.names:
-            path = f"{item.path}/{name}"
-            try:
-                if archive.getinfo(name).file_size > MEMBER_LIMIT:
-                    yield ImageFile(path, name, problem=f"unpacks to more than {MEMBER_LIMIT >> 20} MiB: left out")
-                    continue
-                yield ImageFile(path, name, archive.read(name))
-            except (zipfile.BadZipFile, zipfile.LargeZipFile, RuntimeError, OSError, ValueError, EOFError) as error:
-                # RuntimeError is what zipfile says of an encrypted member or an unknown compression.
-                yield ImageFile(path, name, problem=f"cannot be unpacked: {error}")
-
-
-def _is_video(path: Path) -> bool:
-    return path.suffix.lower() in VIDEO_SUFFIXES
-
-
-def _is_image(info: zipfile.ZipInfo) -> bool:
-    path = PurePosixPath(info.filename)
-    # macOS puts a shadow of every file beside it.
-    hidden = path.name.startswith(".") or "__MACOSX" in path.parts
-    return path.suffix.lower() in IMAGE_SUFFIXES and not hidden
 
 
 def _parts(things: list, size: int) -> Iterator[list]:  # type: ignore[type-arg]

@@ -60,6 +60,40 @@ def work_folder(out: Path) -> Path:
     return out.with_name(out.name + ".unfinished")
 
 
+class GrowingRows:
+    """Copies the rows of one item after the other, line by line, while a worker still writes them.
+
+    Args:
+        out: Takes the rows.
+    """
+
+    def __init__(self, out: BinaryIO) -> None:
+        self._out = out
+        self._part: Path | None = None
+        self._copied = 0
+
+    def copied(self, part: Path) -> int:
+        """How much of a part file was copied, bytes."""
+        return self._copied if part == self._part else 0
+
+    def follow(self, part: Path) -> None:
+        """Copy what whole lines a part file has got since the last call."""
+        self._copied, self._part = self.copied(part), part
+        try:
+            with part.open("rb") as source:
+                source.seek(self._copied)
+                while chunk := source.read(1 << 20):
+                    whole = chunk[: chunk.rfind(b"\n") + 1]
+                    if not whole:
+                        break
+                    self._out.write(whole)
+                    self._copied += len(whole)
+                    source.seek(self._copied)
+        except FileNotFoundError:
+            return
+        self._out.flush()
+
+
 class Journal:
     """The unfinished run of one output. Opening it locks it.
 
@@ -84,6 +118,8 @@ class Journal:
         self.commits = 0
         self._journal: BinaryIO | None = None
         self._rows: BinaryIO | None = None
+        self._growing: GrowingRows | None = None
+        self._end = 0
         try:
             self.folder.mkdir(exist_ok=True)
             self._lock = os.open(self.folder, os.O_RDONLY)
@@ -112,7 +148,8 @@ class Journal:
         kept = self._read(path, fingerprint, items)
         self._rows = self.rows.open("ab")
         self._rows.truncate(max((done.end for done in self.done.values()), default=0))
-        self._rows.seek(0, os.SEEK_END)
+        self._end = self._rows.seek(0, os.SEEK_END)
+        self._growing = GrowingRows(self._rows)
         self._journal = path.open("ab")
         self._journal.truncate(kept)
         if not kept:
@@ -148,12 +185,22 @@ class Journal:
             kept += len(line)
         return kept
 
+    def follow(self, part: Path) -> None:
+        """Take over the rows that the item whose turn it is has so far; they count once it is recorded."""
+        assert self._growing is not None
+        self._growing.follow(part)
+
     def commit(self, item: Item, part: Path, rows: int, problems: Sequence[Problem], media_s: float) -> None:
         """Append an item's rows and record it; the part file is gone afterwards."""
         assert self._rows is not None
-        with part.open("rb") as source:
-            shutil.copyfileobj(source, self._rows, 1 << 20)
-        self._rows.flush()
+        assert self._growing is not None
+        if part.stat().st_size < self._growing.copied(part):
+            # It failed in the end, and none of its rows are kept.
+            self._rows.truncate(self._end)
+            self._growing = GrowingRows(self._rows)
+        self._growing.follow(part)
+        self._growing = GrowingRows(self._rows)
+        self._end = self._rows.tell()
         os.fdatasync(self._rows.fileno())
         self._write(ItemRecord(item.key, item.stamp, self._rows.tell(), rows, tuple(problems), media_s))
         self.commits += 1

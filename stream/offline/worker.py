@@ -16,9 +16,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
-# Read by OpenCV as it loads. Level 16 is FFMPEG's errors: our standard error is a file of the parent's, where they can
-# be read back, and often they are the only sign that a file was cut short.
-os.environ.update(OPENCV_LOG_LEVEL="OFF", OPENCV_FFMPEG_LOGLEVEL="16")
+# Read by OpenCV as it loads.
+os.environ.update(OPENCV_LOG_LEVEL="OFF", OPENCV_FFMPEG_LOGLEVEL="-8")
 
 import msgspec
 
@@ -38,24 +37,6 @@ from stream.offline.video import OverlayFiles, VideoScorer, VideoSummary
 from stream.show.overlay import OverlayError
 
 REPORT_EVERY_NS = 200_000_000
-
-
-class DecoderLog:
-    """What FFMPEG reports from now on, read back from our own standard error where that is a file."""
-
-    _MARK = b"[OPENCV:FFMPEG:16]"
-
-    def __init__(self) -> None:
-        self._start = os.fstat(2).st_size
-
-    def first_error(self) -> str | None:
-        """The first error since; None if there was none."""
-        try:
-            report = os.pread(2, 1 << 16, self._start)
-        except OSError:
-            return None
-        lines = [line for line in report.splitlines() if line.startswith(self._MARK)]
-        return lines[0].removeprefix(self._MARK).decode("utf-8", "replace").strip() if lines else None
 
 
 class Worker:
@@ -88,21 +69,17 @@ class Worker:
         overlays = OverlayFiles(_path(order.annotated), _path(order.timeline))
 
         def progress(summary: VideoSummary, opened: Opened) -> None:
-            self._report(number, summary.frames / opened.frames if opened.frames else 0.0)
+            if self._report(number, summary.media_s / opened.duration_s if opened.duration_s else 0.0):
+                # The parent hands rows on as they come.
+                out.flush()
 
-        log = DecoderLog()
         try:
             done = VideoScorer(self._model, self._settings, self._faces()).score(item.path, out, overlays, progress)
         except (CameraError, OverlayError, OSError) as error:
             # No row of a file that failed as a whole.
             out.truncate(0)
-            report = log.first_error()
-            reason = _one_line(error, item.path) + (f" (the decoder says: {report})" if report else "")
-            return Scored(number, 0, (Problem(item.path, reason),))
+            return Scored(number, 0, (Problem(item.path, _one_line(error, item.path)),))
         reason = done.problem or ""
-        if not reason and (report := log.first_error()):
-            kept = f"{done.frames} frames could be read, their rows are kept"
-            reason = f"cut short or damaged: {kept} (the decoder says: {report})"
         return Scored(number, done.rows, (Problem(item.path, reason),) if reason else (), done.media_s)
 
     def _images(self, order: Order, out: BinaryIO) -> Scored:
@@ -143,11 +120,14 @@ class Worker:
             self._aligner = CropAligner()
         return self._aligner
 
-    def _report(self, number: int, share: float) -> None:
+    def _report(self, number: int, share: float) -> bool:
+        """Tell how far an item is, now and then; whether it was told."""
         now_ns = time.monotonic_ns()
-        if now_ns >= self._next_report_ns:
-            self._next_report_ns = now_ns + REPORT_EVERY_NS
-            self._answer(Progressed(number, min(share, 1.0)))
+        if now_ns < self._next_report_ns:
+            return False
+        self._next_report_ns = now_ns + REPORT_EVERY_NS
+        self._answer(Progressed(number, min(share, 1.0)))
+        return True
 
 
 def _path(text: str | None) -> Path | None:

@@ -131,13 +131,17 @@ class Workers:
             raise
 
     def score(
-        self, orders: Sequence[Order], progress: Callable[[Mapping[int, float]], None]
+        self,
+        orders: Sequence[Order],
+        progress: Callable[[Mapping[int, float]], None],
+        growing: Callable[[Path], None],
     ) -> Iterator[tuple[Order, Scored]]:
         """Score everything.
 
         Args:
             orders: What to do, in the order of the rows.
             progress: Called now and then with the share done of each item under way, by its number.
+            growing: Called as often with the part file of the item whose turn it is.
 
         Yields:
             Each item's answer, in the order of the items.
@@ -157,6 +161,8 @@ class Workers:
                     done[scored.number] = scored
                     shares.pop(scored.number, None)
                 progress(shares)
+                if order.number not in done:
+                    growing(Path(order.part))
                 while len(self._workers) < min(self._count, len(waiting) + 1):
                     self._start()
             yield order, done.pop(order.number)

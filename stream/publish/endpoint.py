@@ -36,11 +36,15 @@ class Endpoint:
         uri: As ZeroMQ takes it.
         path: The socket's file, for ipc.
         local: Only this machine can reach it.
+        host: For tcp: an address, ``*`` or an interface's name; IPv6 without brackets.
+        port: For tcp; 0 for a free one.
     """
 
     uri: str
     path: Path | None
     local: bool
+    host: str = ""
+    port: int = 0
 
 
 def default_endpoint(source: str, directory: Path = RUNTIME_DIRECTORY) -> str:
@@ -58,15 +62,24 @@ def default_connect(source: str = "", directory: Path = RUNTIME_DIRECTORY) -> st
     Raises:
         EndpointError: If several sources run and none is named.
     """
-    try:
-        found = sorted(path for path in directory.glob("*.ipc") if stat.S_ISSOCK(path.stat().st_mode))
-    except OSError:
-        found = []
+    found = _sockets(directory)
     named = [path for path in found if path.stem == source] if source else found
     if len(named) > 1:
         names = ", ".join(path.stem for path in named)
         raise EndpointError(f"several sources run here ({names})", f"name one, for example ipc://{named[0]}")
     return f"ipc://{named[0]}" if named else DEFAULT_TCP
+
+
+def local_endpoints(directory: Path = RUNTIME_DIRECTORY) -> list[str]:
+    """Where all publishers of this machine are found: every ipc file, else :data:`DEFAULT_TCP`."""
+    return [f"ipc://{path}" for path in _sockets(directory)] or [DEFAULT_TCP]
+
+
+def _sockets(directory: Path) -> list[Path]:
+    try:
+        return sorted(path for path in directory.glob("*.ipc") if stat.S_ISSOCK(path.stat().st_mode))
+    except OSError:
+        return []
 
 
 def parse(uri: str) -> Endpoint:
@@ -89,7 +102,8 @@ def parse(uri: str) -> Endpoint:
         raise EndpointError(f"{uri} is no endpoint", "an endpoint is ipc:///absolute/path or tcp://host:port")
     if match["port"] != "*" and int(match["port"]) > 65535:
         raise EndpointError(f"{uri}: ports end at 65535")
-    return Endpoint(uri, None, _loopback(match["host"].strip("[]")))
+    host = match["host"].strip("[]")
+    return Endpoint(uri, None, _loopback(host), host, 0 if match["port"] == "*" else int(match["port"]))
 
 
 def clear_stale(path: Path) -> None:

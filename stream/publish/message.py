@@ -14,22 +14,36 @@ import msgspec
 from engine.errors import DferError
 
 FACES_SCHEMA = "dfer.faces/1.1"
-STATUS_SCHEMA = "dfer.status/1.0"
+STATUS_SCHEMA = "dfer.status/1.1"
 EVENT_SCHEMA = "dfer.event/1.1"
 
 REASONS = ("ok", "no_camera", "stalled", "frozen", "ended")
 """``Faces.reason``. ``frozen`` only for live devices, ``ended`` only in the last message of a file."""
 
-DEGRADED = ("scheduler", "backend", "thermal")
-"""``Faces.degraded``."""
+DEGRADED = ("scheduler", "backend", "thermal", "damaged", "blank")
+"""``Faces.degraded``. The last two are of the frame itself: the decoder met an error in it, or it is of one colour."""
 
 FACE_STATES = ("new", "tracked", "coasting", "lost")
 """``Face.state``."""
 
-FACE_REASONS = ("ok", "warming", "starved", "occluded")
+FACE_REASONS = ("ok", "warming", "starved", "occluded", "dark")
 """``Face.reason``; anything but ``ok`` means not ready."""
 
-EVENTS = ("face_new", "face_lost", "camera_lost", "camera_ok")
+EXPRESSION_EVENTS = {
+    "happiness": "smile",
+    "surprise": "surprise",
+    "anger": "anger",
+    "sadness": "sadness",
+    "fear": "fear",
+    "disgust": "disgust",
+}
+"""Classes whose beginning and end are events, and what they are called there: ``smile_started``, ``smile_ended``."""
+
+EVENTS = (
+    "face_new", "face_lost", "camera_lost", "camera_ok",
+    *(f"{name}_{end}" for name in EXPRESSION_EVENTS.values() for end in ("started", "ended")),
+    "attention_gained", "attention_lost", "eyes_closed", "eyes_opened",
+)  # fmt: skip
 """``Event.event``."""
 
 CAPTURE_CLOCKS = ("driver", "arrival", "file")
@@ -70,12 +84,20 @@ class Window(msgspec.Struct, frozen=True):
 
 
 class Quality(msgspec.Struct, frozen=True):
-    """How good a look it was: ``size_px`` is the face's side in the frame; ``blur`` is 0 (sharp) to 1."""
+    """How good a look it was.
+
+    ``size_px`` is the face's side in the frame; ``blur`` is 0 (sharp) to 1; ``brightness`` the face's mean, 0 (black)
+    to 1; ``eyes_hidden`` and ``mouth_hidden`` how sure it is, 0 to 1, that something covers them: sunglasses, a mask, a
+    hand. A face whose mouth is hidden is ``occluded``.
+    """
 
     size_px: float | None = None
     blur: float | None = None
     yaw_deg: float | None = None
     pitch_deg: float | None = None
+    brightness: float | None = None
+    eyes_hidden: float | None = None
+    mouth_hidden: float | None = None
 
 
 class Eyes(msgspec.Struct, frozen=True):
@@ -107,21 +129,25 @@ class Face(msgspec.Struct):
         primary: The driver or user: largest in the configured region of interest.
         box: x, y, width, height, px.
         score: The detector's, 0–1.
-        ready: The window is full and fresh.
+        ready: What a label rests on is there and fresh: a sample where the model has ``now``, else a full window. How
+            full the window of ``probs`` is, ``window`` says.
         reason: ``ok`` or why it is not ready, one of :data:`FACE_REASONS`.
         logits: By class name, before calibration.
-        probs: By class name, calibrated; they speak for the window and sum to 1.
-        smoothed: ``probs`` smoothed over time.
-        now: By class name; this moment, from models that score single samples.
-        label: The class held by hysteresis; null if abstained or not ready.
+        probs: By class name, calibrated; they speak for the window, as far as it is filled, and sum to 1.
+        smoothed: By class name, what the label is taken from: ``now`` where the model has it, else ``probs``, smoothed
+            over time; null if not ready.
+        now: By class name, calibrated; they speak for the newest sample, from models that score single samples.
+        label: The class held by hysteresis; it speaks for the moment that ``smoothed`` speaks for; null if abstained or
+            not ready.
         confidence: ``smoothed`` of the held class, also while abstaining; null if not ready.
-        scored_frame_id: Which frame the scores speak for.
+        scored_frame_id: The newest frame the scores speak for.
         score_age_ms: How old they are.
         window: How full the window is.
         relevance: One number per sample of the window, oldest first, sums to 1.
         quality: How good a look it was.
         neutral_shift: By class name, what this person's neutral baseline adds to the logits; null if none does.
-        onset_ns: Capture time, CLOCK_MONOTONIC, of the frame that the present label began with; null without one.
+        onset_ns: Capture time, CLOCK_MONOTONIC, of the frame that the present label began with, the first in which its
+            class led; null without one.
         eyes: How far they are open; null unless the landmarks were seen in this frame.
         mouth_open: 0 (shut) to 1; null where it cannot be seen.
         head: Which way it looks; null unless the landmarks were seen in this frame.
@@ -157,7 +183,8 @@ class Faces(msgspec.Struct, kw_only=True):
     """What one processed frame showed; also sent, twice a second and with no faces, while there is no camera.
 
     ``rate_hz`` is the rate at which the publisher means to send right now, so that a subscriber of this topic alone can
-    judge freshness. ``t_capture_ns`` and ``t_publish_ns`` are CLOCK_MONOTONIC, comparable within one ``boot_id``.
+    judge freshness. ``t_capture_ns`` and ``t_publish_ns`` are CLOCK_MONOTONIC, comparable within one ``boot_id``;
+    ``t_capture_unix_error_ns`` is how far ``t_capture_unix_ns`` may be off, null where the system does not know.
     """
 
     source: str
@@ -172,6 +199,7 @@ class Faces(msgspec.Struct, kw_only=True):
     rate_hz: float | None = None
     t_capture_ns: int | None = None
     t_capture_unix_ns: int | None = None
+    t_capture_unix_error_ns: int | None = None
     t_capture_src: str | None = None
     degraded: list[str] = []
     width: int | None = None
@@ -196,6 +224,8 @@ class Status(msgspec.Struct, kw_only=True):
     ``state`` is ``ok``, ``degraded`` or ``starting``; ``camera`` is one of :data:`REASONS`. ``stale`` lists stages
     whose heartbeat is overdue. ``rate_hz`` is the rate of these messages themselves, so that a subscriber of this topic
     alone can judge freshness. ``temperature_c`` maps a thermal zone to °C, null where the machine shows none.
+    ``t_unix_error_ns`` is how far the wall clock may be off, null where the system does not know. ``subscribers`` are
+    connected now; ``sent_away_total`` counts those that were refused or disconnected because they exceeded the limits.
     """
 
     source: str
@@ -223,6 +253,9 @@ class Status(msgspec.Struct, kw_only=True):
     latency_ms: dict[str, StageMs] = {}
     temperature_c: dict[str, float] | None = None
     memory_mb: float | None = None
+    t_unix_error_ns: int | None = None
+    subscribers: int | None = None
+    sent_away_total: int = 0
     model: Model | None = None
     note: str | None = None
     schema: str = STATUS_SCHEMA

@@ -62,6 +62,19 @@ class RawMessage:
     body: bytes
 
 
+@dataclass(frozen=True)
+class Picture:
+    """What travels on ``frames/<source>``.
+
+    Attributes:
+        frame_id: Of the ``faces`` message that it belongs to.
+        jpeg: A JPEG file; its width may be smaller than the frame's.
+    """
+
+    frame_id: int
+    jpeg: bytes
+
+
 def boot_id() -> str:
     """This boot's id, which says whether two CLOCK_MONOTONIC times compare; empty where the system has none."""
     try:
@@ -76,8 +89,32 @@ def topic(kind: str, source: str) -> bytes:
 
 
 def schema_path(kind: str) -> Path:
-    """Where the JSON Schema of ``"faces"``, ``"status"`` or ``"event"`` lies."""
+    """Where the JSON Schema of ``"faces"``, ``"status"``, ``"event"`` or ``"driver"`` lies."""
     return Path(__file__).parent / "schema" / f"dfer.{kind}-1.json"
+
+
+def encode_picture(jpeg: bytes, frame_id: int) -> bytes:
+    """A picture's body: the JPEG file, with the number of its frame as a comment right behind its first marker.
+
+    Args:
+        jpeg: A JPEG file.
+        frame_id: Of the ``faces`` message that it belongs to.
+    """
+    comment = b"%d" % frame_id
+    return jpeg[:2] + b"\xff\xfe" + (len(comment) + 2).to_bytes(2, "big") + comment + jpeg[2:]
+
+
+def decode_picture(body: bytes) -> Picture:
+    """Read a picture's body.
+
+    Raises:
+        MessageError: If it is no JPEG file, or does not say which frame it is.
+    """
+    length = int.from_bytes(body[4:6], "big")
+    comment = body[6 : 4 + length]
+    if body[:4] != b"\xff\xd8\xff\xfe" or not comment.isdigit() or len(comment) > 20:
+        raise MessageError(f"not a picture: it begins {body[:16]!r}", "expected a JPEG that names its frame")
+    return Picture(int(comment), body)
 
 
 def encode(message: Message) -> bytes:

@@ -1,7 +1,8 @@
 """From a window's logits to what is said of a face, in one fixed order.
 
-logits → neutral shift → temperature → softmax (``probs``) → smoothing (``smoothed``) → hysteresis → abstention
-(``label``). ``now`` goes through calibration only: it stays quick.
+logits → neutral shift → temperature → softmax (``probs``, ``now``) → smoothing (``smoothed``) → hysteresis → abstention
+(``label``). The label is taken from ``now``, which each sample makes anew and which therefore speaks from the first one
+on; from ``probs`` and a full window where the model scores no single samples, or where the settings ask for it.
 """
 
 from __future__ import annotations
@@ -12,14 +13,19 @@ from dataclasses import dataclass
 from calibration.apply import Calibration
 from calibration.neutral import NeutralBaseline
 from stream.publish.message import scores
-from stream.scores.settings import ScoreSettings
+from stream.scores.settings import Moment, ScoreSettings
 from stream.scores.smooth import Smoother
 from stream.window.result import WindowScore
 
 
 @dataclass(frozen=True)
 class FaceScores:
-    """The scores of one face, as the message carries them; held until the next hop."""
+    """The scores of one face, as the message carries them; held until the next hop.
+
+    Attributes:
+        moment: What the label speaks for.
+        ready: Whether there is what it rests on: a sample, or a full window.
+    """
 
     t_ns: int
     frame_id: int
@@ -27,9 +33,12 @@ class FaceScores:
     probs: dict[str, float] | None
     now: dict[str, float] | None
     relevance: list[float]
+    moment: Moment
+    ready: bool
     smoothed: dict[str, float] | None = None
     label: str | None = None
     confidence: float | None = None
+    onset_ns: int | None = None
     neutral_shift: dict[str, float] | None = None
 
 
@@ -40,13 +49,18 @@ class Scorer:
         labels: C class names in the order of the logits.
         calibration: The bundle's.
         settings: Of this machine.
+        has_now: Whether the model scores single samples.
     """
 
-    def __init__(self, labels: Sequence[str], calibration: Calibration, settings: ScoreSettings) -> None:
+    def __init__(
+        self, labels: Sequence[str], calibration: Calibration, settings: ScoreSettings, has_now: bool = False
+    ) -> None:
         self._labels = tuple(labels)
         self._calibration = calibration if settings.calibrate else Calibration(self._labels)
-        self._neutral = NeutralBaseline(settings.neutral, self._calibration.neutral_logits)
-        self._smoother = Smoother(self._labels, settings.calm, self._calibration.threshold)
+        self.moment: Moment = "now" if has_now and settings.label == "now" else "window"
+        labelled = self._calibration.of_now if self.moment == "now" else self._calibration
+        self._neutral = NeutralBaseline(settings.neutral, labelled.neutral_logits)
+        self._smoother = Smoother(self._labels, settings.calm, labelled.threshold, self.moment)
         self._held: dict[str, FaceScores] = {}
 
     @property
@@ -60,15 +74,17 @@ class Scorer:
         Args:
             face_id: Whose.
             score: The newest score of its window.
-            full: Whether the window is full. Only full windows reach the smoother, so a label never rests on padding.
+            full: Whether the window is full: a label of the window never rests on padding.
         """
         held = self._held.get(face_id)
         if held is not None and held.t_ns == score.t_ns:
             return held
-        shift = self._neutral.step(face_id, score.logits, score.t_ns) if full else None
+        labelled = score.now if self.moment == "now" else score.logits if full else None
+        shift = None if labelled is None else self._neutral.step(face_id, labelled, score.t_ns)
         probs = self._calibration.probs(score.logits, shift)
-        now = None if score.now is None else self._calibration.probs(score.now, shift)
-        smooth = self._smoother.step(face_id, probs, score.t_ns) if full else None
+        now = None if score.now is None else self._calibration.of_now.probs(score.now, shift)
+        chosen = now if self.moment == "now" else probs
+        smooth = None if labelled is None or chosen is None else self._smoother.step(face_id, chosen, score.t_ns)
         held = FaceScores(
             t_ns=score.t_ns,
             frame_id=score.frame_id,
@@ -76,9 +92,12 @@ class Scorer:
             probs=scores(self._labels, probs.tolist()),
             now=None if now is None else scores(self._labels, now.tolist()),
             relevance=[round(float(value), 5) for value in score.relevance],
+            moment=self.moment,
+            ready=smooth is not None,
             smoothed=None if smooth is None else scores(self._labels, smooth.smoothed.tolist()),
             label=None if smooth is None else smooth.label,
             confidence=None if smooth is None else round(smooth.confidence, 6),
+            onset_ns=None if smooth is None else smooth.onset_ns,
             neutral_shift=None if shift is None else scores(self._labels, shift.tolist()),
         )
         self._held[face_id] = held

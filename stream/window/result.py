@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.backends import HeadOutput
+from engine.backends import BackendError, HeadOutput
 
 STARVED_SHARE = 0.5
 """A window with more than this share of repeated samples is not ready: most of it was never seen."""
@@ -35,8 +35,16 @@ class WindowScore:
 
     @classmethod
     def of(cls, output: HeadOutput, row: int, t_ns: int, frame_id: int, full: bool) -> WindowScore:
-        """One window's row of the head's output; its relevance is made non-negative and sums to 1."""
+        """One window's row of the head's output; its relevance is made non-negative and sums to 1.
+
+        Raises:
+            BackendError: If a logit is not finite: the daemon goes on with another back end then.
+        """
         now = None if output.now is None else np.array(output.now[row], np.float32)
+        if not np.isfinite(output.logits[row]).all() or (now is not None and not np.isfinite(now).all()):
+            raise BackendError(
+                "its scores are not finite numbers", "dfer-engine verify says whether the model is whole"
+            )
         relevance = np.maximum(np.nan_to_num(output.relevance[row]), 0).astype(np.float32)
         total = float(relevance.sum())
         relevance = relevance / total if total > 0 else np.full_like(relevance, 1 / relevance.size)

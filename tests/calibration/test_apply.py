@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -10,8 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from calibration.apply import Calibration, CalibrationError, load
-from calibration.neutral import NeutralBaseline, NeutralSettings
+from calibration.apply import Calibration, load
+from calibration.neutral import NeutralBaseline
+from calibration.settings import CalibrationError, NeutralSettings
 from engine.bundle import softmax
 from engine.spec import SEVEN_CLASSES
 
@@ -30,6 +32,23 @@ def test_probabilities_sum_to_one_and_the_file_gives_the_same_ones(
     read = load(json.loads(made.to_json()), SEVEN_CLASSES)
     assert read == made
     np.testing.assert_array_equal(read.probs(np.asarray(logits)), probs)
+
+
+def test_logits_of_single_samples_have_their_own_calibration_where_one_was_fitted() -> None:
+    now = Calibration(SEVEN_CLASSES, "temperature", (0.5,) * 7, threshold=0.6)
+    plain = Calibration(SEVEN_CLASSES, "temperature", (2.0,) * 7, threshold=0.4)
+    assert plain.of_now is plain
+    both = dataclasses.replace(plain, now=now)
+    read = load(json.loads(both.to_json()), SEVEN_CLASSES)
+    assert (read, read.of_now) == (both, now)
+    # Files without it are what they were, so bundles keep their hashes.
+    assert "now" not in plain.to_dict()
+    nested = both.to_dict() | {"now": both.to_dict()}
+    assert load(nested, SEVEN_CLASSES).of_now.now is None
+    with pytest.raises(CalibrationError, match="the bundle has"):
+        load(both.to_dict() | {"now": now.to_dict() | {"labels": ["happiness"]}}, SEVEN_CLASSES)
+    with pytest.raises(CalibrationError, match="wrong type"):
+        load(both.to_dict() | {"now": 3}, SEVEN_CLASSES)
 
 
 @given(numbers, st.floats(0.05, 20))

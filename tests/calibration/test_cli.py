@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any, get_args
@@ -9,8 +10,9 @@ import numpy as np
 import pytest
 
 from calibration import cli, data
-from calibration.apply import METHODS, CalibrationError, load
+from calibration.apply import METHODS, load
 from calibration.commands.fit import FitSettings
+from calibration.settings import CalibrationError
 from engine.bundle import Bundle, BundleError, softmax, write_bundle
 from engine.settings import entries
 from engine.spec import SEVEN_CLASSES, ModelSpec
@@ -60,6 +62,30 @@ def test_fit_stores_a_calibration_and_remove_takes_it_out(
     assert run("remove", bundle.path) == 0
     assert Bundle.open(bundle.path).sha256 == bundle.sha256
     assert run("remove", bundle.path) == 0
+
+
+def test_logits_of_single_samples_are_fitted_beside_the_windows(
+    bundle: Bundle, npz: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with np.load(npz) as arrays:
+        values = dict(arrays)
+    np.savez(tmp_path / "both.npz", now_logits=2 * values["logits"], **values)
+    quick = dataclasses.replace(bundle.spec, has_now=True)
+    files: dict[str, bytes | Path] = dict.fromkeys(("encoder.onnx", "head.onnx", "golden.npz"), b"graph")
+    scores_now = write_bundle(tmp_path / "now", quick, files, {"made": "by a test"}, {"war": 0.9})
+    flags = ("--method", "temperature", "--rounds", "20", "--risk", "0.2")
+    assert run("fit", scores_now.path, tmp_path / "both.npz", *flags) == 0
+    assert capsys.readouterr().out.startswith("window: 1500 rows")
+    stored = load(Bundle.open(scores_now.path).calibration(), SEVEN_CLASSES)
+    assert stored.now is not None
+    assert np.mean(stored.scale) == pytest.approx(2 * np.mean(stored.now.scale), rel=1e-3)
+    assert stored.now.threshold == pytest.approx(stored.threshold, abs=1e-3)
+    # A model that scores no single samples has no use for them.
+    assert run("fit", bundle.path, tmp_path / "both.npz", *flags) == 0
+    assert load(Bundle.open(bundle.path).calibration(), SEVEN_CLASSES).now is None
+    np.savez(tmp_path / "short.npz", now_logits=values["logits"][:, :6], **values)
+    assert run("fit", scores_now.path, tmp_path / "short.npz", *flags) == 2
+    assert "now_logits are (1500, 6)" in capsys.readouterr().err
 
 
 def test_auto_takes_the_likeliest_method_and_a_named_one_is_taken_as_named(

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from calibration.apply import CalibrationError
 from calibration.data import Heldout, TruthTable, read
+from calibration.settings import CalibrationError
 from engine.spec import SEVEN_CLASSES
 
 

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from calibration import metrics, report
-from calibration.apply import CalibrationError
 from calibration.data import Heldout
 from calibration.evaluate import Judged, judge
+from calibration.settings import CalibrationError
 from tests.calibration.samples import sample
 
 figure_module = pytest.importorskip("matplotlib.figure", reason="pictures need the extra `calibrate`")

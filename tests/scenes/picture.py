@@ -82,8 +82,8 @@ def main() -> int:
     def make() -> int:
         messages = read_messages(options.run)
         with Recording(str(options.video)) as recording:
-            fps, length = recording.opened.fps, recording.opened.frames
-            at_s = options.at or [(k + 0.5) / 4 * length / fps for k in range(4)]
+            fps, length_s = recording.opened.fps, recording.opened.duration_s
+            at_s = options.at or [(k + 0.5) / 4 * length_s for k in range(4)]
             images = (frame.image for frame in recording)
             save_png(contact_sheet(images, messages, fps, at_s, options.width), options.out)
         return Exit.DONE

@@ -41,7 +41,7 @@ def decoded() -> tuple[NDArray[np.uint8], ...]:
 @cache
 def shape_of_face() -> dict[str, NDArray[np.float64]]:
     """Mean over each segment of mouth width, mouth opening, corner height, brow height, in eye distances."""
-    import mediapipe as mp
+    mp = pytest.importorskip("mediapipe", reason="mediapipe 0.10.14 has no wheel above Python 3.12")
 
     rows: dict[str, list[list[float]]] = {}
     with mp.solutions.face_mesh.FaceMesh(static_image_mode=True, max_num_faces=1) as mesh:

@@ -148,3 +148,15 @@ def test_settings_are_frozen() -> None:
 def test_settings_for_tests_are_no_settings_of_a_machine(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="unknown setting camera.driver"):
         from_file(tmp_path, '[camera]\ndriver = "x:y"')
+
+
+def test_a_model_is_a_bundle_or_an_engine_directory_whichever_lies_there(tmp_path: Path) -> None:
+    for name, file in (("bundle", "bundle.json"), ("engine", "engine.json")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / file).write_text("{}")
+        chosen = load_settings(parse("--model", str(tmp_path / name)), {}).settings.model
+        assert (chosen.bundle, chosen.engine) == (
+            (tmp_path / name, None) if name == "bundle" else (None, tmp_path / name)
+        )
+    with pytest.raises(SettingsError, match=r"another model\.bundle are given; give one of them"):
+        load_settings(parse("--model", str(tmp_path / "bundle"), "--bundle", "b"), {})

@@ -71,7 +71,8 @@ def test_what_is_decided_reaches_subscribers_sinks_and_the_service_manager(
         said = [manager.recv(256) for _ in range(3)]
     assert said == [b"READY=1\nSTATUS=publishing on " + endpoint.encode(), b"WATCHDOG=1", b"WATCHDOG=1"]
     events = [message.event for message in sink.messages if isinstance(message, Event)]
-    assert events == ["camera_ok", "face_new"]
+    # What the noise of a random model seems to express comes after these.
+    assert events[:2] == ["camera_ok", "face_new"]
     faces = [message for message in sink.messages if isinstance(message, Faces)]
     assert [message.frame_id for message in faces] == list(range(40))
     # Pictures go with the message that speaks of them, and with no other.

@@ -17,7 +17,7 @@ from engine.text import printable
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     parser.add_argument(
-        "videos", type=Path, help="CSV path,label[,start_s,end_s][,subject], or folders <class>/<video>"
+        "videos", type=Path, help="CSV path,label[,start_s,end_s][,subject], or a folder as inspect-data reads it"
     )
     parser.add_argument(
         "--out", type=Path, required=True, help="folder for crops, CSV, contact sheet and list of failures"
@@ -30,13 +30,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Cut the faces; in part where not one clip could be cut."""
     from train.data.layouts import clips as own_clips
-    from train.data.prepare import Outcome, folder_clips, prepare
+    from train.data.own.folder import read_folder
+    from train.data.prepare import Outcome, prepare
     from train.data.record import DataReport
 
     console = Console(stderr=True)
     report: DataReport | None = None
     if arguments.videos.is_dir() and not (arguments.videos / f"{arguments.part}.csv").is_file():
-        clips = folder_clips(arguments.videos)
+        folder = read_folder(arguments.videos)
+        clips = folder.known()
+        for kind, names in (("no video", folder.unused), ("left out by dataset.toml", folder.left_out)):
+            if names:
+                console.print(printable(f"{len(names)} files are {kind}: {', '.join(names[:3])}"), markup=False)
     else:
         clips, report = own_clips.load(arguments.videos, arguments.part)
         console.print(report.text(), highlight=False)

@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
-from fractions import Fraction
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
-import av
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from stream.camera import CameraError
+from stream.camera.frame import FrameLost
+from stream.camera.video import open_video, presentation_times
+from stream.camera.video.animation import AnimationReader
+from stream.camera.video.reader import VideoReader
+from stream.camera.video.still import read_image
 from train.data.record import Clip, DataError
 
 Image = NDArray[np.uint8]
+T = TypeVar("T")
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp"})
-VIDEO_SUFFIXES = frozenset({".mp4", ".avi", ".mov", ".mkv", ".mpg", ".mpeg", ".webm", ".flv", ".gif", ".m4v"})
 
 
 def natural_key(path: Path) -> tuple[tuple[int, int | str], ...]:
@@ -35,14 +41,27 @@ def frame_files(folder: Path) -> list[Path]:
 def count_frames(clip: Clip) -> int:
     """Number of frames of a clip on the disk; annotated counts are never believed.
 
-    A video's packets are counted without decoding them.
+    A video's packets are counted without decoding them, those that its edit list hides left out.
 
     Raises:
         DataError: If the path is missing or the file is no readable video.
     """
     if clip.path.is_dir():
         return len(frame_files(clip.path))
-    return len(_presentation_times(clip))
+    return sum(_inside(clip, t_ns / 1e9) for t_ns in _usable(clip, lambda: presentation_times(clip.path)))
+
+
+@dataclass(frozen=True)
+class Decodable:
+    """What of a video can be decoded.
+
+    Attributes:
+        frames: How many frames.
+        problem: Why these are not all; None where nothing is known to be wrong.
+    """
+
+    frames: int
+    problem: str | None
 
 
 def count_decoded(clip: Clip) -> int:
@@ -51,7 +70,20 @@ def count_decoded(clip: Clip) -> int:
     Raises:
         DataError: If the file is no readable video.
     """
-    return sum(1 for _ in _decode(clip))
+    return decode_whole(clip).frames
+
+
+def decode_whole(clip: Clip) -> Decodable:
+    """Decode a video from end to end, keeping no frame.
+
+    Raises:
+        DataError: If the file is no readable video.
+    """
+    with closing(_usable(clip, lambda: open_video(clip.path))) as reader:
+        count = 0
+        while (t_ns := reader.advance()) is not None:
+            count += _inside(clip, t_ns / 1e9)
+        return Decodable(count, reader.problem())
 
 
 def read_frames(clip: Clip, indices: Sequence[int]) -> list[Image]:
@@ -79,11 +111,11 @@ def read_frames(clip: Clip, indices: Sequence[int]) -> list[Image]:
     last = max(wanted)
     kept: dict[int, Image] = {}
     index = -1
-    for index, frame in enumerate(_decode(clip)):
-        if index in wanted:
-            kept[index] = np.asarray(frame.to_ndarray(format="rgb24"), np.uint8)
-        if index == last:
-            break
+    with closing(_usable(clip, lambda: open_video(clip.path))) as reader:
+        while index < last and (t_ns := reader.advance()) is not None:
+            index += _inside(clip, t_ns / 1e9)
+            if index in wanted and index not in kept:
+                kept[index] = _picture(clip, reader)
     missing = sorted(wanted - set(kept))
     if missing:
         raise DataError(f"{clip.path} decodes to {index + 1} frames, frame {missing[0]} was asked for", "broken video?")
@@ -107,81 +139,43 @@ def iterate_frames(clip: Clip, folder_fps: float = 25.0) -> Iterator[tuple[float
         for index, file in enumerate(frame_files(clip.path)):
             yield index / folder_fps, _read_image(file)
         return
-    first: float | None = None
-    last = -1.0
-    for frame in _decode(clip):
-        time = frame.time if frame.time is not None else last + 1 / folder_fps
-        first = time if first is None else first
-        # Broken files repeat or turn back time stamps; whoever follows faces needs them to increase.
-        last = max(time - first, last + 1e-3) if last >= 0 else 0.0
-        yield last, np.asarray(frame.to_ndarray(format="rgb24"), np.uint8)
+    first_s: float | None = None
+    with closing(_usable(clip, lambda: open_video(clip.path))) as reader:
+        while (t_ns := reader.advance()) is not None:
+            seconds = t_ns / 1e9
+            if clip.end_s is not None and seconds >= clip.end_s:
+                return
+            if _inside(clip, seconds):
+                first_s = seconds if first_s is None else first_s
+                yield seconds - first_s, _picture(clip, reader)
 
 
 def _read_image(path: Path) -> Image:
-    # Not cv2.imread: that one warns on the console and cannot open some non-ASCII paths.
     try:
-        data = np.frombuffer(path.read_bytes(), np.uint8)
-    except OSError as error:
-        raise DataError(f"cannot read frame {path}: {error.strerror}") from error
-    image = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
-    if image is None:
-        raise DataError(f"cannot decode frame {path}: the file is damaged or no image")
-    return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), np.uint8)
+        return read_image(path)
+    except CameraError as error:
+        raise DataError(f"cannot read frame {path}: {error}") from error
 
 
-def _open(path: Path) -> av.container.InputContainer:
+def _usable(clip: Clip, read: Callable[[], T]) -> T:
+    """What reading gives, its errors as ours."""
     try:
-        container = av.open(str(path), metadata_errors="ignore")
+        return read()
     except FileNotFoundError as error:
-        raise DataError(f"no such file or folder: {path}") from error
-    except (av.FFmpegError, OSError) as error:
-        raise DataError(f"cannot open {path} as a video: {error.strerror or error}") from error
-    if not container.streams.video:
-        container.close()
-        raise DataError(f"{path} holds no video stream")
-    return container
+        raise DataError(f"no such file or folder: {clip.path}") from error
+    except OSError as error:
+        raise DataError(f"cannot open {clip.path} as a video: {error.strerror}") from error
+    except CameraError as error:
+        raise DataError(str(error)) from error
 
 
-def _presentation_times(clip: Clip) -> list[Fraction]:
-    times: list[Fraction] = []
-    with _open(clip.path) as container:
-        stream = container.streams.video[0]
-        base = stream.time_base or Fraction(1, 25)
-        try:
-            for packet in container.demux(stream):
-                if packet.size and packet.pts is not None:
-                    times.append(packet.pts * base)
-                elif packet.size:
-                    times.append((times[-1] if times else Fraction(0)) + base)
-        except av.FFmpegError:
-            # A truncated file ends early: what was there before counts, decoding will tell about the rest.
-            pass
-    if not times:
-        raise DataError(f"{clip.path} holds no video frame")
-    times.sort()
-    start = times[0]
-    return [t for t in times if _inside(clip, float(t - start))]
+def _picture(clip: Clip, reader: VideoReader | AnimationReader) -> Image:
+    try:
+        return reader.picture().image
+    except FrameLost as loss:
+        raise DataError(f"{clip.path}: {loss}") from loss
 
 
 def _inside(clip: Clip, seconds: float) -> bool:
     # Half a microsecond of slack: times in annotation files are rounded decimals.
     return seconds >= clip.start_s - 5e-7 and (clip.end_s is None or seconds < clip.end_s - 5e-7)
-
-
-def _decode(clip: Clip) -> Iterator[av.VideoFrame]:
-    """Frames of the clip's time range, in order of presentation."""
-    with _open(clip.path) as container:
-        stream = container.streams.video[0]
-        stream.thread_type = "AUTO"
-        first: float | None = None
-        try:
-            for frame in container.decode(stream):
-                time = frame.time if frame.time is not None else 0.0
-                first = time if first is None else first
-                if clip.end_s is not None and time - first >= clip.end_s:
-                    return
-                if _inside(clip, time - first):
-                    yield frame
-        except av.FFmpegError:
-            # Reported by the caller as the number of frames that did decode.
-            return

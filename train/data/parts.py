@@ -9,9 +9,9 @@ from engine.settings import SettingsError
 from engine.spec import SEVEN_CLASSES
 from train.data import sources
 from train.data.layouts.synthetic import LARGE_TRAIN_SET, TEST_SET, TRAIN_SET, SyntheticClips, SyntheticSettings
-from train.data.record import DataReport
+from train.data.own.shared import refuse_shared
+from train.data.record import Clip, CountedClip, DataReport
 from train.data.source import DiskSource, Source, Subset, SyntheticSource
-from train.data.sources import CountedClip
 from train.data.split import cut_validation, grouped_folds
 from train.settings import DataSettings
 
@@ -83,14 +83,38 @@ def load_parts(
         name: sources.check_frames(clips, report, samples, labels, settings.verify)
         for name, (clips, report) in read.items()
     }
+    if settings.source == "clips" and root.is_dir():
+        _own_parts(root, read, counted, settings, samples, labels)
     reports = tuple(report for _, report in read.values())
     if settings.split == "grouped":
         counted = _regroup(counted["train"] + counted["test"], settings, seed)
     test = DiskSource(counted["test"]) if want_test else None
     if not want_train:
         return Parts(labels, None, None, test, reports)
+    if "val" in counted and settings.split == "official":
+        return Parts(labels, DiskSource(counted["train"]), DiskSource(counted["val"]), test, reports)
     train, validation = _cut(DiskSource(counted["train"]), settings, seed)
     return Parts(labels, train, validation, test, reports)
+
+
+def _own_parts(
+    root: Path,
+    read: dict[str, tuple[list[Clip], DataReport]],
+    counted: dict[str, list[CountedClip]],
+    settings: DataSettings,
+    samples: int,
+    labels: tuple[str, ...],
+) -> None:
+    # Every list of the folder counts, also one that this run does not use: a clip in training and in the test part
+    # would only be found when it is too late.
+    for name in ("train", "val", "test"):
+        if name in read or not (root / f"{name}.csv").is_file():
+            continue
+        clips, report = sources.load(settings.source, root, name, 1)
+        counted[name] = sources.check_frames(clips, report, samples, labels, settings.verify)
+        if name == "val" and "train" in read:
+            read[name] = clips, report
+    refuse_shared(counted, {name: report for name, (_, report) in read.items()})
 
 
 def _regroup(clips: list[CountedClip], settings: DataSettings, seed: int) -> dict[str, list[CountedClip]]:

@@ -24,11 +24,11 @@ from numpy.typing import NDArray
 
 from engine.files import write_bytes, write_text
 from engine.spec import CropGeometry
-from train.data.frames import VIDEO_SUFFIXES, iterate_frames
+from train.data.frames import iterate_frames
 from train.data.layouts.clips import COLUMNS
+from train.data.own.likeness import chosen_frames, file_hash, pack, thumbnail
+from train.data.own.shared import CROPS_NOTE
 from train.data.record import Clip, DataError
-
-_NOTE = "crops.json"
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,8 @@ class Outcome:
         cropped: Frames in which the chosen face was seen.
         tracks: Faces followed in the clip.
         problem: Why it could not be cut, or "".
+        sha256: Of the video's file.
+        look: How the video looks, packed (:mod:`train.data.own.likeness`): copies are known by it after cutting.
     """
 
     name: str
@@ -50,6 +52,8 @@ class Outcome:
     cropped: int = 0
     tracks: int = 0
     problem: str = ""
+    sha256: str = ""
+    look: str = ""
 
     @property
     def coverage(self) -> float:
@@ -61,25 +65,6 @@ class Outcome:
 class _Face:
     area: float = 0.0
     crops: list[bytes] = field(default_factory=list)
-
-
-def folder_clips(root: Path) -> list[Clip]:
-    """Every video below a folder whose parent folder is named like a class: ``<class>/<anything>.mp4``.
-
-    Raises:
-        DataError: If there is none.
-    """
-    from engine.spec import SpecError, canonical_class
-
-    clips, foreign = [], set()
-    for path in sorted(p for p in root.rglob("*") if p.suffix.lower() in VIDEO_SUFFIXES):
-        try:
-            clips.append(Clip(str(path.relative_to(root)), path, canonical_class(path.parent.name)))
-        except SpecError:
-            foreign.add(path.parent.name)
-    if not clips:
-        raise DataError(f"no videos in class folders below {root} (found folders {sorted(foreign)})", "or give a CSV")
-    return clips
 
 
 def cut_clip(clip: Clip, out: Path, geometry: CropGeometry, quality: int = 95) -> Outcome:
@@ -99,14 +84,16 @@ def cut_clip(clip: Clip, out: Path, geometry: CropGeometry, quality: int = 95) -
 
     place = folder_name(clip)
     target = out / place
-    if (target / _NOTE).is_file():
-        return Outcome(**json.loads((target / _NOTE).read_text("utf-8")))
+    if (target / CROPS_NOTE).is_file():
+        return Outcome(**json.loads((target / CROPS_NOTE).read_text("utf-8")))
     faces: dict[str, _Face] = {}
     frames = 0
+    thumbnails = []
     try:
         tracker = FaceTracker()
         for seconds, image in iterate_frames(clip):
             frames += 1
+            thumbnails.append(thumbnail(image))
             for face in tracker.step(np.ascontiguousarray(image), int(seconds * 1e9)).faces:
                 if face.points5 is None:
                     continue
@@ -123,13 +110,14 @@ def cut_clip(clip: Clip, out: Path, geometry: CropGeometry, quality: int = 95) -
     if not faces:
         return Outcome(clip.name, frames=frames, problem="no face was found")
     chosen = max(faces.values(), key=lambda face: face.area)
-    outcome = Outcome(clip.name, place, frames, len(chosen.crops), len(faces))
+    look = pack(np.stack([thumbnails[i] for i in chosen_frames(frames)]))
+    outcome = Outcome(clip.name, place, frames, len(chosen.crops), len(faces), sha256=file_hash(clip.path), look=look)
     target.parent.mkdir(parents=True, exist_ok=True)
     room = Path(tempfile.mkdtemp(prefix=".cutting-", dir=target.parent))
     try:
         for number, jpeg_bytes in enumerate(chosen.crops, start=1):
             (room / f"{number:06d}.jpg").write_bytes(jpeg_bytes)
-        (room / _NOTE).write_text(json.dumps(asdict(outcome)), "utf-8")
+        (room / CROPS_NOTE).write_text(json.dumps(asdict(outcome)), "utf-8")
         room.chmod(0o755)
         if target.exists():
             shutil.rmtree(target)

@@ -38,6 +38,19 @@ class Clip:
     truth: tuple[bool, ...] | None = None
 
 
+@dataclass(frozen=True)
+class CountedClip:
+    """A clip and its frames as counted on the disk.
+
+    Attributes:
+        clip: The clip.
+        frames: n, at least 1.
+    """
+
+    clip: Clip
+    frames: int
+
+
 @dataclass
 class DataReport:
     """What was found and what was wrong, by name: nothing is dropped without an entry here.

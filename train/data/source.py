@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from train.data.augment.sequence import Frames
 from train.data.frames import read_frames
 from train.data.layouts.synthetic import SyntheticClips
-from train.data.sources import CountedClip
+from train.data.record import CountedClip
 
 
 @dataclass(frozen=True)

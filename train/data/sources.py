@@ -8,9 +8,10 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from train.data.frames import count_decoded, count_frames, read_frames
+from train.data.frames import count_frames, decode_whole, read_frames
 from train.data.layouts import clips, dfew, ferv39k, mafw
-from train.data.record import Clip, DataError, DataReport
+from train.data.own.memory import ClipMemory, Known
+from train.data.record import Clip, CountedClip, DataError, DataReport
 
 Loader = Callable[[Path, str, int], tuple[list[Clip], DataReport]]
 
@@ -50,19 +51,6 @@ def load(source: str, root: Path, part: str, fold: int = 1) -> tuple[list[Clip],
     return SOURCES[source](root, part, fold)
 
 
-@dataclasses.dataclass(frozen=True)
-class CountedClip:
-    """A clip and its frames as counted on the disk.
-
-    Attributes:
-        clip: The clip.
-        frames: n, at least 1.
-    """
-
-    clip: Clip
-    frames: int
-
-
 def check_frames(
     found: list[Clip], report: DataReport, samples: int, labels: tuple[str, ...], verify: str = "first"
 ) -> list[CountedClip]:
@@ -73,7 +61,8 @@ def check_frames(
         report: Its report; short, empty and broken clips are added, and the class counts renewed.
         samples: T; clips of fewer frames are listed as short and kept.
         labels: All classes of the run, for the per-class counts.
-        verify: ``first`` decodes one frame per folder and videos throughout, ``all`` every frame, ``none`` only counts.
+        verify: ``first`` decodes one frame per folder and videos throughout (once: what was found is remembered until
+            the file changes), ``all`` every frame, ``none`` only counts.
 
     Returns:
         The usable clips in their order.
@@ -81,8 +70,10 @@ def check_frames(
     Raises:
         DataError: If no clip is usable.
     """
+    memory = ClipMemory()
     with ThreadPoolExecutor(min(16, 4 * (os.cpu_count() or 1))) as pool:
-        probes = list(pool.map(lambda clip: _probe(clip, verify), found))
+        probes = list(pool.map(lambda clip: _probe(clip, verify, memory), found))
+    memory.save()
     usable: list[CountedClip] = []
     for clip, probe in zip(found, probes, strict=True):
         for kind in probe.problems:
@@ -108,16 +99,21 @@ class _Probe:
     problems: list[str] = dataclasses.field(default_factory=list)
 
 
-def _probe(clip: Clip, verify: str) -> _Probe:
+def _probe(clip: Clip, verify: str, memory: ClipMemory) -> _Probe:
     probe = _Probe()
     try:
-        probe.frames = count_frames(clip)
         if clip.path.is_file() and verify != "none":
-            # Packets are a promise; what decodes is what there is. A truncated video is kept for as long as it lasts.
-            decoded = count_decoded(clip)
-            if decoded < probe.frames:
-                probe.problems.append("video is truncated (what decodes is used)")
-                probe.frames = decoded
+            # Packets are a promise; what decodes is what there is. A damaged video is kept for as long as it lasts.
+            whole = memory.get(clip)
+            if whole is None:
+                decoded = decode_whole(clip)
+                whole = Known(decoded.frames, decoded.problem)
+                memory.put(clip, whole)
+            probe.frames = whole.frames
+            if whole.problem is not None:
+                probe.problems.append("video is damaged or cut short (what decodes is used)")
+        else:
+            probe.frames = count_frames(clip)
         if probe.frames and verify != "none":
             folder = clip.path.is_dir()
             read_frames(clip, range(probe.frames) if folder and verify == "all" else [0])

@@ -30,6 +30,10 @@ class TanhGELU(nn.GELU):
         super().__init__(approximate="tanh")
 
 
+CLIP_ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {"quick_gelu": QuickGELU, "gelu": nn.GELU}
+"""By the names that CLIP's configs use (:data:`train.models.clip.size.ACTIVATIONS`)."""
+
+
 class Attention(nn.Module):
     """Multi-head attention with separate projections.
 

@@ -60,17 +60,19 @@ class SnippetIntegration(nn.Module):
         window: N.
         width: d.
         heads: Heads of the layer.
+        outer_residual: Whether s is added outside the layer; as printed it is not.
     """
 
-    def __init__(self, window: int, width: int, heads: int) -> None:
+    def __init__(self, window: int, width: int, heads: int, outer_residual: bool = True) -> None:
         super().__init__()
+        self.outer_residual = outer_residual
         self.position = nn.Parameter(torch.randn(window, width) * 0.02)
         self.layer = PreNormLayer(width, heads)
 
     def forward(self, snippets: Tensor) -> Tensor:
         """``(B, N, d)`` to ``(B, d)``."""
         mixed: Tensor = self.layer(snippets + self.position)
-        return (mixed + snippets).mean(dim=1)
+        return (mixed + snippets if self.outer_residual else mixed).mean(dim=1)
 
 
 class FrameTransformer(nn.Module):
@@ -167,8 +169,11 @@ class DkClipHead(nn.Module):
     def __init__(self, config: DkClipConfig, width: int, tokens: int) -> None:
         super().__init__()
         self.config, self.width, self.patches = config, width, tokens - 1
-        temporal = {"hierarchical": SnippetIntegration, "transformer": FrameTransformer}.get(config.temporal)
-        self.temporal = temporal(config.window, width, config.heads) if temporal else None
+        self.temporal: nn.Module | None = None
+        if config.temporal == "hierarchical":
+            self.temporal = SnippetIntegration(config.window, width, config.heads, config.outer_residual)
+        elif config.temporal == "transformer":
+            self.temporal = FrameTransformer(config.window, width, config.heads)
         self.refinement = PromptRefinement(width, config.heads) if config.cross_modal else None
         self.logit_scale = nn.Parameter(torch.tensor(2.6592600))
 

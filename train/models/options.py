@@ -19,6 +19,8 @@ class ModelOptions:
         labels: Class names in the order of the logits.
         image_encoder: ``frozen``, ``tuned`` or ``lora``.
         lora_rank: Rank of the updates where the image encoder is ``lora``.
+        activation: Of CLIP's layers: ``quick_gelu`` (OpenAI), ``gelu`` (LAION, DataComp), or ``auto``: what the
+            weights' config says, and QuickGELU without weights.
         crop: Crop geometry the encoder expects.
         mean: Per-channel RGB mean of crops in [0, 1].
         std: Per-channel RGB standard deviation.
@@ -29,6 +31,7 @@ class ModelOptions:
     labels: tuple[str, ...] = SEVEN_CLASSES
     image_encoder: Literal["frozen", "tuned", "lora"] = "tuned"
     lora_rank: int = 16
+    activation: Literal["auto", "quick_gelu", "gelu"] = "auto"
     crop: CropGeometry = field(default_factory=CropGeometry)
     mean: tuple[float, float, float] = CLIP_MEAN
     std: tuple[float, float, float] = CLIP_STD
@@ -125,6 +128,7 @@ class DkClipConfig(ModelOptions):
         local_fusion: ``probabilities``, eq. 10 with weights that sum to 1, or ``logits``, as the public code
             has it.
         heads: Heads of MSIM and CMAM.
+        outer_residual: Whether MSIM adds the snippets outside its layer, as X-CLIP does; eq. 6 as printed does not.
     """
 
     frames: int = 16
@@ -139,6 +143,7 @@ class DkClipConfig(ModelOptions):
     threshold: float = 0.15
     local_fusion: Literal["probabilities", "logits"] = "probabilities"
     heads: int = 8
+    outer_residual: bool = True
 
     def __post_init__(self) -> None:
         super().__post_init__()

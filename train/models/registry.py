@@ -7,7 +7,7 @@ import difflib
 import typing
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, cast
 
 import torch
 from torch import nn
@@ -78,10 +78,15 @@ def build(
         return _build_compact(config, weights, text_side)
     size = encoder if isinstance(encoder, ClipSize) else SIZES[_known("encoder", encoder, SIZES)]
     read = read_clip(weights) if weights is not None else None
+    activation = config.activation
+    if activation == "auto":
+        activation = cast('Literal["quick_gelu", "gelu"]', size.activation if read is None else read.size.activation)
+    size = dataclasses.replace(size, activation=activation)
     if read is not None and read.size != size:
         differ = [f.name for f in dataclasses.fields(size) if getattr(size, f.name) != getattr(read.size, f.name)]
         told = ", ".join(f"{n} {getattr(read.size, n)} for {getattr(size, n)}" for n in differ)
         raise SettingsError(f"{read.source} is no {encoder}: it has {told}")
+    config = dataclasses.replace(config, activation=activation)
     config = dataclasses.replace(config, crop=dataclasses.replace(config.crop, size_px=size.image_px))
     sets, exchange = _parts(config, size)
     text = None

@@ -23,6 +23,7 @@ from train.data.dataset import Batch, ClipDataset, Sample, pack
 from train.data.loading import StepSampler, balanced_weights, evaluation_loader, training_loader
 from train.data.parts import Parts, data_labels, load_parts
 from train.data.record import DataReport
+from train.models.options import ModelOptions
 from train.models.registry import build_model
 from train.models.window import ExpressionModel
 from train.settings import RunConfig
@@ -190,9 +191,12 @@ def _write_run(
     store = out / "frozen.safetensors"
     if frozen and not store.exists():
         checkpoint.save_tensors(store, frozen, {})
-    settled = dataclasses.replace(
-        config, model=dataclasses.replace(config.model, options={**config.model.options, "labels": list(spec.labels)})
-    )
+    settled_options = {**config.model.options, "labels": list(spec.labels)}
+    own = getattr(model, "config", None)
+    if config.model.weights and isinstance(own, ModelOptions):
+        # The run's own files hold the weights from now on, and say nothing of the activation they were trained with.
+        settled_options["activation"] = own.activation
+    settled = dataclasses.replace(config, model=dataclasses.replace(config.model, options=settled_options))
     write_text(out / "config.json", json.dumps(settled.to_dict(), indent=1))
     write_text(out / "spec.json", json.dumps(spec.to_dict(), indent=1))
     write_text(out / "data-report.json", json.dumps([r.to_dict() for r in reports], indent=1))

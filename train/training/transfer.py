@@ -191,6 +191,8 @@ def model_settings(model: ExpressionModel, encoder: str) -> dict[str, Any]:
     options.pop("crop", None)
     if options.get("image_encoder") == "lora":
         options["image_encoder"] = "tuned"
+    if options.get("activation") == "auto":
+        del options["activation"]  # an encoder that is no CLIP
     plain = {key: list(value) if isinstance(value, tuple) else value for key, value in options.items()}
     return {"name": model.spec().name, "encoder": encoder, "text_side": "labels", "options": plain}
 

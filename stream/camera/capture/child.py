@@ -31,6 +31,7 @@ from stream.camera.capture.slot import IDLE_FOR_EVER, Slot, SlotMeta  # noqa: E4
 from stream.camera.capture.watch import Backoff  # noqa: E402
 from stream.camera.driver import Driver, Raw, SourceEnded, SourceLost, to_rgb  # noqa: E402
 from stream.camera.drivers import open_driver  # noqa: E402
+from stream.camera.faults import FAULTS, FrameJudge  # noqa: E402
 from stream.camera.frame import SOURCES_OF_TIME, CameraError, FrameLost  # noqa: E402
 from stream.camera.settings import CameraSettings  # noqa: E402
 from stream.camera.uri import parse_uri  # noqa: E402
@@ -47,9 +48,11 @@ class Capture:
         self._slot = Slot(orders.slot_fd)
         self._control = socket.socket(fileno=orders.control_fd)
         self._seq = self._slot.captured
+        self._judge = FrameJudge()
         self._published, self._lost_frame = False, ""
         # Real time: media time 0 is shown when the monotonic clock reads this.
         self._play_ns: int | None = None
+        self._first_ns = 0
 
     def run(self) -> int:
         """Capture until the source ends (0) or cannot work (3)."""
@@ -60,7 +63,8 @@ class Capture:
                 driver = open_driver(self._uri, self._settings, self._resume.position, self._resume.base_ns)
                 self._report(Event("opening"))
                 opened = driver.open()
-                self._report(Event("opened", fps=opened.fps, width=opened.width, height=opened.height))
+                size = opened.width, opened.height
+                self._report(Event("opened", 0, "", opened.fps, *size, opened.predicted))
                 while True:
                     try:
                         self._publish(driver.read())
@@ -79,7 +83,7 @@ class Capture:
             except CameraError as error:
                 self._report(Event("error", message=str(error)))
                 return 3
-            except (cv2.error, OSError, ValueError, MemoryError) as error:
+            except (cv2.error, OSError, ValueError, MemoryError, RuntimeError) as error:
                 # A library refusing one frame is a broken stream, not a broken program.
                 words = self._uri.scrub(f"{self._uri}: {type(error).__name__}: {error}")
                 self._report(Event("lost", message=words))
@@ -100,6 +104,7 @@ class Capture:
         target = self._slot.paint(height, width)
         to_rgb(raw, target)
         value = digest(target) if self._uri.can_freeze else 0
+        fault = self._judge.step(target, raw.damaged)
         if raw.src == "file":
             self._hold(raw.t_ns)
             now_ns = time.monotonic_ns()
@@ -112,6 +117,7 @@ class Capture:
             value,
             raw.position,
             raw.base_ns,
+            FAULTS.index(fault),
         )
         self._slot.commit(meta, height, width)
         self._seq += 1
@@ -136,17 +142,23 @@ class Capture:
         return resume.start_ns + media_ns, resume.start_unix_ns + media_ns
 
     def _hold(self, media_ns: int) -> None:
-        """Files: wait until the frame is due, or, for every frame, until the one before it has been taken."""
-        if self._settings.every_frame:
+        """Files: wait until the frame is due, or, for every frame, until the one before it has been taken.
+
+        Playing begins when the first frame is taken: whoever reads may still be loading its model.
+        """
+        if self._settings.every_frame or self._play_ns is None:
             if self._slot.full:
                 self._slot.idle_until_ns = IDLE_FOR_EVER
                 while self._slot.full:
                     os.eventfd_read(self._taken_fd)
                 self._slot.idle_until_ns = time.monotonic_ns()
-            return
+            if self._settings.every_frame:
+                return
+            if not self._published:
+                self._first_ns = media_ns
+                return
+            self._play_ns = time.monotonic_ns() - self._first_ns
         now_ns = time.monotonic_ns()
-        if self._play_ns is None:
-            self._play_ns = now_ns - media_ns
         due_ns = self._play_ns + media_ns
         if due_ns > now_ns:
             self._slot.idle_until_ns = due_ns

@@ -1,8 +1,8 @@
 """Frozen cameras: a sensor whose frames repeat bit for bit. Pure.
 
 A driver can go on delivering its last frame for ever after an unplug (OpenCV has done so). The noise of a
-real sensor never repeats, so equal hashes over a second mean that nothing is being seen. Not for streams and
-files: a decoder repeats a still scene exactly.
+real sensor never repeats, so equal hashes over a second mean that nothing is being seen. Where an encoder says "as
+before" of a still scene (H.264) it takes ten times as long; files are never frozen.
 """
 
 from __future__ import annotations

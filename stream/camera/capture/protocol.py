@@ -74,6 +74,7 @@ class Event:
         fps: ``opened``: declared frames/s, 0 where unknown.
         width: ``opened``: px.
         height: ``opened``: px.
+        predicted: ``opened``: whether its pictures are made of others.
         start_ns: ``started``: CLOCK_MONOTONIC ns of media time 0.
         start_unix_ns: ``started``: the same as wall clock.
     """
@@ -84,6 +85,7 @@ class Event:
     fps: float = 0.0
     width: int = 0
     height: int = 0
+    predicted: bool = False
     start_ns: int = 0
     start_unix_ns: int = 0
 

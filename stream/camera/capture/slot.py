@@ -45,6 +45,7 @@ class SlotMeta:
         digest: Hash of the pixels for the frozen detector, 0 where it does not apply.
         position: Files: number of this frame within its pass of the file.
         base_ns: Files: media time at which this pass of the file began.
+        fault: Index into ``faults.FAULTS``.
     """
 
     seq: int
@@ -55,6 +56,7 @@ class SlotMeta:
     digest: int = 0
     position: int = 0
     base_ns: int = 0
+    fault: int = 0
 
 
 @dataclass(frozen=True, eq=False)

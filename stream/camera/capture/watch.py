@@ -11,6 +11,8 @@ from stream.camera.settings import CameraSettings
 STATES = ("ok", "no_camera", "stalled", "frozen", "ended")
 _MS = 1_000_000
 _STALL_PERIODS = 2.5
+_PREDICTED = 10
+"""How much longer frames may be equal where an encoder says "as before" of a still scene."""
 
 
 @dataclass
@@ -81,8 +83,9 @@ class Watch:
         self._phase, self._since_ns = "opening", now_ns
         self._last = None
 
-    def opened(self, now_ns: int, fps: float) -> None:
-        """The source is open; ``fps`` is what it declares, 0 where unknown."""
+    def opened(self, now_ns: int, fps: float, predicted: bool = False) -> None:
+        """The source is open; ``fps`` is what it declares, 0 where unknown, ``predicted`` see ``driver.Opened``."""
+        self._frozen.frozen_ns = self.settings.frozen_ms * _MS * (_PREDICTED if predicted else 1) * self.can_freeze
         self._phase, self._since_ns = "open", now_ns
         self._period_ns = 1e9 / fps if 1 <= fps <= 1000 else 0.0
         if self.state == "frozen":

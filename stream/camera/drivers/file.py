@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import math
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
-import cv2
-import numpy as np
-from numpy.typing import NDArray
-
 from stream.camera.driver import Opened, Raw, SourceEnded
-from stream.camera.drivers.jpeg import decode_jpeg, jpeg_size
-from stream.camera.frame import CameraError, FrameLost
-from stream.camera.paths import IMAGE_SUFFIXES, find_file, image_paths
+from stream.camera.frame import CameraError, FrameLost, check_size
+from stream.camera.kinds import IMAGE, used_as
+from stream.camera.paths import find_file, image_paths
 from stream.camera.settings import CameraSettings
 from stream.camera.uri import SourceUri
+from stream.camera.video import Picture, open_video
+from stream.camera.video.still import read_image
 
 _FALLBACK_FPS = 25.0
 
@@ -28,91 +24,31 @@ class Pass(Protocol):
     def opened(self) -> Opened:
         """Say what the file declares."""
 
-    def next(self) -> tuple[NDArray[np.uint8], int] | None:
-        """Give the next image and its time from the first frame, ns, strictly rising; None after the last."""
+    def next(self) -> Picture | None:
+        """Give the next picture; None after the last."""
+
+    def advance(self) -> int | None:
+        """Go to the next picture without making it; gives its time from the first, ns, None after the last."""
+
+    def problem(self) -> str | None:
+        """Why the file is not whole, as far as it has been read; None while nothing is known to be wrong."""
 
     def close(self) -> None:
         """Release the file."""
 
 
 class VideoPass:
-    """A video through FFMPEG."""
+    """A video."""
 
     def __init__(self, path: Path) -> None:
-        # A playlist in disguise must not open a connection that nobody configured. FFMPEG's default for files is
-        # nearly this; stated so that it rests on no default and on no variable of the caller's environment.
-        os.environ["OPENCV_FFMPEG_CAPTURE_OPTIONS"] = "protocol_whitelist;file"
-        self._capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
-        if not self._capture.isOpened():
-            self._capture.release()
-            raise CameraError(f"{path} is not a video that can be read", "is it complete, and does ffprobe read it?")
-        fps = float(self._capture.get(cv2.CAP_PROP_FPS))
-        self._fps = fps if math.isfinite(fps) and 0 < fps <= 1000 else _FALLBACK_FPS
-        self._first_ms: float | None = None
-        self._last_ns = -1
-        jpeg = int(self._capture.get(cv2.CAP_PROP_FOURCC)) == cv2.VideoWriter.fourcc(*"MJPG")
-        self._packets = _JpegPackets(path) if jpeg else None
+        self._reader = open_video(path)
+        self.next, self.advance = self._reader.next, self._reader.advance
+        self.problem, self.close = self._reader.problem, self._reader.close
 
     def opened(self) -> Opened:
         """Say what the container declares."""
-        get = self._capture.get
-        frames = get(cv2.CAP_PROP_FRAME_COUNT)
-        declared = int(frames) if math.isfinite(frames) and 0 < frames < 2**31 else 0
-        width, height = int(get(cv2.CAP_PROP_FRAME_WIDTH)), int(get(cv2.CAP_PROP_FRAME_HEIGHT))
-        return Opened(width, height, self._fps, declared)
-
-    def next(self) -> tuple[NDArray[np.uint8], int] | None:
-        """Decode the next frame; its time is the container's where that rises, else one period later."""
-        good, image = self._capture.read()
-        if not good or image is None:
-            return None
-        stamp_ms = float(self._capture.get(cv2.CAP_PROP_POS_MSEC))
-        if self._packets is not None and (other := self._packets.of_other_size(stamp_ms)) is not None:
-            image = other
-        if self._first_ms is None:
-            self._first_ms = stamp_ms if math.isfinite(stamp_ms) else 0.0
-        t_ns = round((stamp_ms - self._first_ms) * 1e6) if math.isfinite(stamp_ms) else -1
-        if t_ns <= self._last_ns:
-            t_ns = 0 if self._last_ns < 0 else self._last_ns + round(1e9 / self._fps)
-        self._last_ns = t_ns
-        return np.asarray(image, np.uint8), t_ns
-
-    def close(self) -> None:
-        """Release the file."""
-        self._capture.release()
-        if self._packets is not None:
-            self._packets.close()
-
-
-class _JpegPackets:
-    """The packets of a Motion JPEG beside its decoded pictures: OpenCV squashes all to the size of the first."""
-
-    def __init__(self, path: Path) -> None:
-        self._capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
-        self._capture.set(cv2.CAP_PROP_FORMAT, -1)
-        self._first: tuple[int, int] | None = None
-        self._last_ms = -math.inf
-
-    def of_other_size(self, stamp_ms: float) -> NDArray[np.uint8] | None:
-        """Give the picture at this time where its size is not that of the first picture; else None."""
-        packet: NDArray[np.uint8] | None = None
-        # A packet that the decoder left out is passed over.
-        while self._last_ms < stamp_ms:
-            good, data = self._capture.read()
-            if not good or data is None:
-                return None
-            packet, self._last_ms = np.asarray(data, np.uint8), float(self._capture.get(cv2.CAP_PROP_POS_MSEC))
-            self._first = self._first or jpeg_size(packet.tobytes())
-        if packet is None or self._last_ms != stamp_ms or jpeg_size(packet.tobytes()) in (None, self._first):
-            return None
-        try:
-            return decode_jpeg(packet.tobytes())
-        except FrameLost:
-            return None
-
-    def close(self) -> None:
-        """Release the file."""
-        self._capture.release()
+        info = self._reader.info
+        return Opened(info.width, info.height, info.fps or _FALLBACK_FPS, info.duration_s)
 
 
 class ImagePass:
@@ -122,29 +58,32 @@ class ImagePass:
         self._paths = paths
         self._fps = fps
         self._next = 0
-        self._first = self._decode(paths[0])
+        self._first = read_image(paths[0])
 
     def opened(self) -> Opened:
-        """Say the size of the first image and how many there are."""
-        return Opened(self._first.shape[1], self._first.shape[0], self._fps, len(self._paths))
+        """Say the size of the first image and how long all of them are shown."""
+        return Opened(self._first.shape[1], self._first.shape[0], self._fps, len(self._paths) / self._fps)
 
-    def next(self) -> tuple[NDArray[np.uint8], int] | None:
+    def next(self) -> Picture | None:
         """Decode the next image."""
         index = self._next
-        if index == len(self._paths):
+        if (t_ns := self.advance()) is None:
+            return None
+        return Picture(self._first if index == 0 else read_image(self._paths[index]), t_ns)
+
+    def advance(self) -> int | None:
+        """Go to the next image."""
+        if self._next == len(self._paths):
             return None
         self._next += 1
-        return self._decode(self._paths[index]) if index else self._first, round(index * 1e9 / self._fps)
+        return round((self._next - 1) * 1e9 / self._fps)
+
+    def problem(self) -> str | None:
+        """A damaged image is an error of its own."""
+        return None
 
     def close(self) -> None:
         """Nothing is held open."""
-
-    @staticmethod
-    def _decode(path: Path) -> NDArray[np.uint8]:
-        image = cv2.imread(str(path), cv2.IMREAD_COLOR)
-        if image is None:
-            raise CameraError(f"{path} is not an image that can be read", "remove it or convert it")
-        return np.asarray(image, np.uint8)
 
 
 class FileDriver:
@@ -154,7 +93,7 @@ class FileDriver:
         self._name, self._start, self._loop = name, start, loop
         self._position, self._base_ns = position, base_ns
         self._pass: Pass | None = None
-        self._ahead: tuple[NDArray[np.uint8], int] | None = None
+        self._ahead: Picture | None = None
         self._opened = Opened(0, 0, 0.0)
         self._end_ns = base_ns
 
@@ -162,28 +101,46 @@ class FileDriver:
         """Open the file and decode its first frame, so that a file without one is an error and not an end."""
         self._pass = self._start()
         self._opened = self._pass.opened()
-        for _ in range(self._position + 1):
-            self._ahead = self._pass.next()
+        for _ in range(self._position):
+            self._pass.advance()
+        while True:
+            try:
+                self._ahead = self._pass.next()
+                break
+            except FrameLost:
+                self._position += 1
         if self._ahead is None and self._position == 0:
-            raise CameraError(f"{self._name} holds no frame that can be decoded: the file is damaged or empty")
+            why = self._pass.problem() or "the file is damaged or empty"
+            raise CameraError(f"{self._name} holds no frame that can be decoded: {why}")
         return self._opened
+
+    def problem(self) -> str | None:
+        """Why the file is not whole, as far as it has been read; None while nothing is known to be wrong."""
+        return None if self._pass is None else self._pass.problem()
 
     def read(self) -> Raw:
         """Give the next frame; see ``Driver.read``."""
         assert self._pass is not None
-        taken, self._ahead = self._ahead or self._pass.next(), None
+        try:
+            taken, self._ahead = self._ahead or self._pass.next(), None
+            if taken is not None:
+                check_size(taken.image.shape[1], taken.image.shape[0])
+        except FrameLost:
+            self._position += 1
+            raise
         if taken is None:
-            declared = self._opened.frames
             if not self._loop or self._position == 0:
-                note = f" of {declared} declared: cut short?" if declared and self._position < declared else ""
-                raise SourceEnded(f"{self._name} ended after {self._position} frames{note}")
+                problem = self._pass.problem()
+                raise SourceEnded(
+                    f"{self._name} ended after {self._position} frames{'; ' + problem if problem else ''}"
+                )
             self._pass.close()
             self._base_ns, self._position = self._end_ns, 0
             self.open()
             return self.read()
-        image, t_ns = taken
-        raw = Raw(image, self._base_ns + t_ns, "file", position=self._position, base_ns=self._base_ns)
-        self._end_ns = self._base_ns + t_ns + round(1e9 / self._opened.fps)
+        t_ns = self._base_ns + taken.t_ns
+        raw = Raw(taken.image, t_ns, "file", True, self._position, self._base_ns, taken.damaged)
+        self._end_ns = t_ns + round(1e9 / self._opened.fps)
         self._position += 1
         return raw
 
@@ -206,6 +163,6 @@ def open_file(uri: SourceUri, settings: CameraSettings, position: int = 0, base_
     if path.is_dir():
         paths = image_paths(path)
         return FileDriver(str(path), lambda: ImagePass(paths, fps), loop, position, base_ns)
-    if path.suffix.lower() in IMAGE_SUFFIXES:
+    if used_as(path) == IMAGE:
         return FileDriver(str(path), lambda: ImagePass([path], fps), loop, position, base_ns)
     return FileDriver(str(path), lambda: VideoPass(path), loop, position, base_ns)

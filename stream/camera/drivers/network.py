@@ -1,29 +1,45 @@
-"""Network cameras, MJPEG over HTTP and RTSP, through OpenCV's FFMPEG. Runs in the capture process."""
+"""Network cameras over HTTP and RTSP, through FFmpeg's libraries. Runs in the capture process."""
 
 from __future__ import annotations
 
-import os
 import time
+from collections import deque
+from collections.abc import Iterator
 
-import cv2
-import numpy as np
+import av
+import av.logging
 
 from stream.camera.driver import Opened, Raw, SourceLost
-from stream.camera.drivers.jpeg import decode_jpeg, jpeg_size
+from stream.camera.drivers.jpeg import jpeg_size
 from stream.camera.drivers.redirect import own_redirect
-from stream.camera.frame import FrameLost, check_size
+from stream.camera.frame import CameraError, FrameLost, check_size
 from stream.camera.settings import CameraSettings
 from stream.camera.uri import SourceUri
+from stream.camera.video.container import declared_fps, open_stream, picture_stream, pixel_aspect
+from stream.camera.video.decoder import Decoded, Decoder
+from stream.camera.video.deinterlace import Deinterlacer
+from stream.camera.video.picture import PictureMaker, square
 
 # nobuffer, low_delay: no read-ahead beyond the probe. A declared transport, since UDP loses slices behind
 # most routers. No redirect is followed, and no playlist is a camera: both lead to hosts that nobody configured.
 _OPTIONS = {
-    "http": "fflags;nobuffer|flags;low_delay|max_redirects;0|format_whitelist;"
-    "mpjpeg,mjpeg,jpeg_pipe,mpegts,mpeg,mpegvideo,m4v,h264,hevc,obu,ivf,flv,mov,matroska,ogg,avi,asf,nut",
-    "rtsp": "rtsp_transport;tcp|fflags;nobuffer|flags;low_delay",
+    "http": {
+        "fflags": "nobuffer",
+        "flags": "low_delay",
+        "max_redirects": "0",
+        "protocol_whitelist": "http,https,tls,tcp",
+        "format_whitelist": "mpjpeg,mjpeg,jpeg_pipe,mpegts,mpeg,mpegvideo,m4v,h264,hevc,obu,ivf,flv,mov,matroska,ogg,"
+        "avi,asf,nut",
+    },
+    "rtsp": {
+        "rtsp_transport": "tcp",
+        "fflags": "nobuffer",
+        "flags": "low_delay",
+        "protocol_whitelist": "rtsp,rtsps,rtp,srtp,tls,tcp,udp",
+    },
 }
-
-_MOTION_JPEG = cv2.VideoWriter.fourcc(*"MJPG")
+_WHOLE_PICTURES = ("mjpeg", "rawvideo", "prores", "dvvideo", "png", "jpeg2000")
+"""Codecs whose pictures stand by themselves: a sensor's noise reaches us, and never repeats."""
 
 
 class NetworkDriver:
@@ -32,55 +48,75 @@ class NetworkDriver:
     def __init__(self, uri: SourceUri, settings: CameraSettings) -> None:
         self._uri = uri
         self._settings = settings
-        self._capture: cv2.VideoCapture | None = None
-        self._packets = False
+        self._container: av.container.InputContainer | None = None
+        self._ready: deque[Decoded] = deque()
 
     def open(self) -> Opened:
         """Connect."""
-        os.environ["OPENCV_FFMPEG_CAPTURE_OPTIONS"] = _OPTIONS[self._uri.kind]
         deadline_ns = time.monotonic_ns() + self._settings.open_timeout_ms * 1_000_000
-        capture = self._connect(self._uri.target)
+        container = self._connect(self._uri.target)
         # Asked only after a failure: a camera that plays starts as fast as ever.
-        if not capture.isOpened() and self._uri.kind == "http":
+        if container is None and self._uri.kind == "http":
             leads = own_redirect(self._uri.target, str(self._uri), deadline_ns)
-            capture = self._connect(leads) if leads else capture
-        if not capture.isOpened():
+            container = self._connect(leads) if leads else None
+        if container is None:
             raise SourceLost(f"{self._uri} does not answer with a video stream: check address, network and credentials")
-        self._capture = capture
-        size = (int(capture.get(cv2.CAP_PROP_FRAME_WIDTH)), int(capture.get(cv2.CAP_PROP_FRAME_HEIGHT)))
-        # OpenCV squashes every later frame to the size of the first. Motion JPEG is therefore taken as packets, each of
-        # which says its own size.
-        jpeg = int(capture.get(cv2.CAP_PROP_FOURCC)) == _MOTION_JPEG
-        self._packets = jpeg and bool(capture.set(cv2.CAP_PROP_FORMAT, -1))
-        return Opened(*size, float(capture.get(cv2.CAP_PROP_FPS)))
+        self._container = container
+        try:
+            stream = picture_stream(container, str(self._uri))
+        except CameraError as error:
+            # Another stream may stand there after a reconnect.
+            raise SourceLost(str(error)) from error
+        self._stream, self._packets = stream, self._demux(container, stream)
+        self._decoder = Decoder(stream, joins=True, low_delay=True)
+        self._deinterlacer, self._maker = Deinterlacer(), PictureMaker()
+        width, height = square(stream.width, stream.height, pixel_aspect(stream))
+        whole = stream.codec_context.name in _WHOLE_PICTURES
+        return Opened(width, height, declared_fps(stream), predicted=not whole)
 
     def read(self) -> Raw:
         """Wait for the next frame; its time is its arrival, since a camera's own clock is not ours."""
-        assert self._capture is not None
-        good, image = self._capture.read()
-        if not good or image is None:
-            raise SourceLost(f"{self._uri} gives no more frames")
-        if self._packets:
-            packet = image.tobytes()
-            size = jpeg_size(packet)
-            if size is None:
-                raise FrameLost("a JPEG frame is damaged beyond decoding")
-            check_size(*size)
-            image = decode_jpeg(packet)
-        return Raw(np.asarray(image, np.uint8), time.monotonic_ns(), "arrival")
+        while not self._ready:
+            packet = next(self._packets)
+            if self._stream.codec_context.name == "mjpeg" and (size := jpeg_size(bytes(packet))) is not None:
+                # Before memory is given to it.
+                check_size(*size)
+            decoded = self._decoder.decode(packet)
+            if self._decoder.refused:
+                raise FrameLost("a frame is damaged beyond decoding")
+            for one in decoded:
+                self._ready.extend(self._deinterlacer.feed(one))
+        frame = self._ready.popleft()
+        image = self._maker.make(frame.frame, pixel_aspect(self._stream))
+        return Raw(image, time.monotonic_ns(), "arrival", rgb=True, damaged=frame.damaged)
 
-    def _connect(self, url: str) -> cv2.VideoCapture:
-        # Without the two limits a stalled stream blocks for 30 s; they are only heeded in the constructor.
-        # One decoder thread: FFMPEG's frame threads each delay the picture by one frame.
-        parameters = [
-            cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, self._settings.open_timeout_ms,
-            cv2.CAP_PROP_READ_TIMEOUT_MSEC, self._settings.read_timeout_ms,
-            cv2.CAP_PROP_N_THREADS, 1,
-        ]  # fmt: skip
-        return cv2.VideoCapture(url, cv2.CAP_FFMPEG, parameters)
+    def _connect(self, url: str) -> av.container.InputContainer | None:
+        # Without the two limits a stalled stream blocks for 30 s.
+        limits = (self._settings.open_timeout_ms / 1000, self._settings.read_timeout_ms / 1000)
+        try:
+            return open_stream(url, _OPTIONS[self._uri.kind], *limits)
+        except (av.FFmpegError, OSError, ValueError):
+            # Why is not said: it may hold the address with its password.
+            return None
+
+    def _demux(
+        self, container: av.container.InputContainer, stream: av.VideoStream
+    ) -> Iterator[av.Packet[av.VideoStream]]:
+        packets = container.demux(stream)
+        while True:
+            with av.logging.Capture():
+                try:
+                    packet = next(packets, None)
+                except (av.FFmpegError, OSError, ValueError):
+                    packet = None
+            if packet is None:
+                raise SourceLost(f"{self._uri} gives no more frames")
+            if packet.size:
+                yield packet
 
     def close(self) -> None:
         """Disconnect."""
-        if self._capture is not None:
-            self._capture.release()
-            self._capture = None
+        self._ready.clear()
+        if self._container is not None:
+            self._container.close()
+            self._container = None

@@ -1,48 +1,28 @@
-"""The face models in MediaPipe's wheel, run by OpenVINO.
-
-MediaPipe is never imported: only its model files are used (Apache-2.0, the same bytes from 0.10.9 to 0.10.21). That
-saves its start-up, its log noise on stderr and its memory; the folder's README has the figures.
-"""
+"""MediaPipe's face nets, run by OpenVINO: without MediaPipe's start-up, its log noise on stderr and its memory."""
 
 from __future__ import annotations
 
-import functools
 import hashlib
-import importlib.util
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from stream.faces.nets.files import FILES, FOLDER
 from stream.faces.settings import FaceError
 
-# name -> (path inside the mediapipe package, sha256, input side px, input value range)
-MODELS: dict[str, tuple[str, str, int, tuple[float, float]]] = {
-    "short": (
-        "modules/face_detection/face_detection_short_range.tflite",
-        "bbff11cebd1eb27a1e004cae0b0e63ec8c551cbf34a4451148b4908b8db3eca8",
-        128,
-        (-1.0, 1.0),
-    ),
-    "full": (
-        "modules/face_detection/face_detection_full_range_sparse.tflite",
-        "2c3728e6da56f21e21a320433396fb06d40d9088f2247c05e5635a688d45dfe1",
-        192,
-        (-1.0, 1.0),
-    ),
-    "landmark": (
-        "modules/face_landmark/face_landmark.tflite",
-        "1055cb9d4a9ca8b8c688902a3a5194311138ba256bcc94e336d8373a5f30c814",
-        192,
-        (0.0, 1.0),
-    ),
+# name -> (input side px, input value range)
+MODELS: dict[str, tuple[int, tuple[float, float]]] = {
+    "short": (128, (-1.0, 1.0)),
+    "full": (192, (-1.0, 1.0)),
+    "landmark": (192, (0.0, 1.0)),
 }
-_INSTALL = "pip install mediapipe==0.10.14"
+_INSTALL = "pip install --force-reinstall dferstream, or in a checkout: python stream/faces/nets/provide.py"
 
 
 def model_path(name: str) -> Path:
-    """Find a model in the installed mediapipe wheel and check that it is the one this code decodes.
+    """Find a net among the program's own files and check that it is the one this code decodes.
 
     Args:
         name: ``short``, ``full`` or ``landmark``.
@@ -51,27 +31,36 @@ def model_path(name: str) -> Path:
         The file's path.
 
     Raises:
-        FaceError: If mediapipe is not installed, or its model is missing or has other bytes.
+        FaceError: If it is missing or has other bytes.
     """
-    inside, digest, _, _ = MODELS[name]
-    spec = importlib.util.find_spec("mediapipe")
-    if spec is None or not spec.submodule_search_locations:
-        raise FaceError("the face models come with mediapipe, which is not installed", _INSTALL)
-    for folder in spec.submodule_search_locations:
-        path = Path(folder) / inside
-        if path.is_file():
-            if hashlib.sha256(path.read_bytes()).hexdigest() != digest:
-                raise FaceError(f"{path} is not the expected model", _INSTALL)
-            return path
-    raise FaceError(f"this mediapipe carries no {inside}", _INSTALL)
+    net = FILES[name]
+    path = FOLDER / net.name
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError as error:
+        raise FaceError(f"the face net {path} is missing", _INSTALL) from error
+    if hashlib.sha256(data).hexdigest() != net.sha256:
+        raise FaceError(f"{path} is not the expected net", _INSTALL)
+    return path
 
 
-@functools.cache
-def _core() -> Any:
-    """One OpenVINO runtime for all nets: every further one would load its plug-ins anew."""
+def _graph(path: Path, values: tuple[float, float]) -> Any:
+    """OpenVINO's model of a file, taking ``(1, S, S, 3)`` uint8 and mapping 0..255 to a range of values."""
     import openvino as ov
+    from openvino.preprocess import PrePostProcessor
 
-    return ov.Core()
+    from engine.backends.compiled import core
+
+    low, high = values
+    steps = PrePostProcessor(core().read_model(path))
+    steps.input().tensor().set_element_type(ov.Type.u8).set_layout(ov.Layout("NHWC"))
+    # (x - mean) / scale maps 0..255 to low..high.
+    scale = 255.0 / (high - low)
+    convert = steps.input().preprocess().convert_element_type(ov.Type.f32)
+    if low:
+        convert.mean(-low * scale)
+    convert.scale(scale)
+    return steps.build()
 
 
 class Net:
@@ -83,24 +72,15 @@ class Net:
 
     def __init__(self, name: str) -> None:
         import openvino as ov
-        from openvino.preprocess import PrePostProcessor
+
+        from engine.backends.compiled import compile_graph
 
         path = model_path(name)
-        _, _, self.side_px, (low, high) = MODELS[name]
-        core = _core()
+        self.side_px, values = MODELS[name]
         try:
-            model = core.read_model(path)
-            steps = PrePostProcessor(model)
-            steps.input().tensor().set_element_type(ov.Type.u8).set_layout(ov.Layout("NHWC"))
-            # (x - mean) / scale maps 0..255 to low..high.
-            scale = 255.0 / (high - low)
-            convert = steps.input().preprocess().convert_element_type(ov.Type.f32)
-            if low:
-                convert.mean(-low * scale)
-            convert.scale(scale)
-            compiled = core.compile_model(
-                steps.build(),
-                "CPU",
+            compiled = compile_graph(
+                lambda: _graph(path, values),
+                f"{FILES[name].sha256} {values}",
                 {
                     "INFERENCE_NUM_THREADS": 1,
                     "NUM_STREAMS": 1,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import cmath
 import math
 from dataclasses import dataclass, replace
 
@@ -38,6 +39,10 @@ class Region:
     def shifted(self, dx: float, dy: float) -> Region:
         """The same square moved by (dx, dy) px."""
         return replace(self, x=self.x + dx, y=self.y + dy)
+
+    def aligned(self, ratio: complex, centre: complex) -> Region:
+        """The same square at another centre, grown and turned by a complex ratio."""
+        return Region(centre.real, centre.imag, self.size * abs(ratio), self.angle + cmath.phase(ratio))
 
     def to_frame(self, side_px: int) -> NDArray[np.float64]:
         """``(2, 3)`` matrix from net pixels (0..side_px) to frame pixels."""

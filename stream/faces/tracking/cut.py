@@ -9,6 +9,7 @@ is taken back with the next frame, since waiting for that one would make every c
 
 from __future__ import annotations
 
+import functools
 from collections import deque
 from dataclasses import dataclass, replace
 
@@ -27,6 +28,13 @@ _STANDS_OUT = 0.25
 120 px a frame are none with it (scripted, 2026-11-21)."""
 _OTHER_LIGHT, _OTHER_LIGHT_BONUS = 6.0, 0.1
 """Grey levels of histogram distance that speak for another shot, and by how much they raise the threshold."""
+_SAME = 1.0
+"""Mean difference of two thumbnails, grey levels, below which the camera stands still: noise of 2 grey levels leaves
+0.9, a pan of 5 px a frame 1.5 and more (scripted, 2026-11-28)."""
+_MOVED = 10.0
+"""Grey levels of one pixel of a thumbnail; noise of 3 grey levels in the picture gives 8 in the worst of them."""
+_NO_DOUBT = 0.9
+"""Likeness without any shift from which none is looked for."""
 _BETTER = 0.02
 """Likeness that a shift must gain before it counts as camera motion."""
 
@@ -36,10 +44,17 @@ most 0.2 and at least 0.7; three quarters grey 0.75, a test card 0.98, noise 0.0
 
 
 def thumbnail(image: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """``(48, 64)`` float32 grey thumbnail of an RGB frame, from every second to fourth pixel of its green channel."""
-    step = max(min(image.shape[1] // (2 * WIDTH), image.shape[0] // (2 * HEIGHT), 4), 1)
+    """``(48, 64)`` float32 grey thumbnail of an RGB frame, from some of the pixels of its green channel."""
+    height, width = image.shape[:2]
+    # Large pictures are read more thinly: the thumbnail costs the same.
+    step = max(min(width // (2 * WIDTH), height // (2 * HEIGHT), max(4, width // 320)), 1)
     green = np.ascontiguousarray(image[::step, ::step, 1])
     return np.asarray(cv2.resize(green, (WIDTH, HEIGHT), interpolation=cv2.INTER_AREA), np.float32)
+
+
+def differs(a: NDArray[np.float32], b: NDArray[np.float32]) -> bool:
+    """Whether anything in the picture moved, a face of 20 px included."""
+    return cv2.norm(a, b, cv2.NORM_INF) > _MOVED
 
 
 def correlation(a: NDArray[np.float32], b: NDArray[np.float32]) -> float:
@@ -49,14 +64,25 @@ def correlation(a: NDArray[np.float32], b: NDArray[np.float32]) -> float:
     return float((x * y).sum()) / norm if norm > 1e-6 else 0.0
 
 
-def likeness(a: NDArray[np.float32], b: NDArray[np.float32]) -> float:
+class Picture:
+    """A thumbnail and, once they were asked for, its details: what is left without structure wider than 8 px."""
+
+    def __init__(self, grey: NDArray[np.float32]) -> None:
+        self.grey = grey
+
+    @functools.cached_property
+    def details(self) -> NDArray[np.float32]:
+        """Like the thumbnail, of mean about 0."""
+        return np.asarray(self.grey - cv2.GaussianBlur(self.grey, (0, 0), _COARSE), np.float32)
+
+
+def likeness(a: Picture, b: Picture) -> float:
     """Mean of the correlation of two thumbnails and of that of their details, -1..1.
 
     Two shots are often alike in their coarse light (a bright middle on dark), seldom in detail: on real clips the
     mean is above 0.55 in 999 of 1000 pairs within a shot, below 0.4 in nine of ten pairs from different shots.
     """
-    fine_a, fine_b = (np.asarray(v - cv2.GaussianBlur(v, (0, 0), _COARSE), np.float32) for v in (a, b))
-    return 0.5 * (correlation(a, b) + correlation(fine_a, fine_b))
+    return 0.5 * (correlation(a.grey, b.grey) + correlation(a.details, b.details))
 
 
 def overlap(
@@ -121,9 +147,9 @@ class CutDetector:
 
     def reset(self) -> None:
         """Forget all frames."""
-        self._last: NDArray[np.float32] | None = None
+        self._last: Picture | None = None
         self._recent: deque[float] = deque(maxlen=8)
-        self._before: tuple[NDArray[np.float32], deque[float]] | None = None
+        self._before: tuple[Picture, deque[float]] | None = None
         self._doubted = False
 
     def step(self, thumb: NDArray[np.float32]) -> Change:
@@ -133,13 +159,14 @@ class CutDetector:
             thumb: ``(48, 64)`` float32 grey.
         """
         before, self._before = self._before, None
-        if float(thumb.std()) < _FLAT_STD:
+        if float(cv2.meanStdDev(thumb)[1][0, 0]) < _FLAT_STD:
             return Change(cut=False)
-        last, self._last = self._last, thumb
+        picture = Picture(thumb)
+        last, self._last = self._last, picture
         if last is None:
             return Change(cut=False)
-        change = self._compare(last, thumb)
-        if before is not None and (back := self._back(*before, thumb, change.similarity)) is not None:
+        change = self._compare(last, picture)
+        if before is not None and (back := self._back(*before, picture, change.similarity)) is not None:
             return back
         if change.cut and not self._doubted and doubtful(thumb):
             self._last, self._doubted = last, True
@@ -152,39 +179,44 @@ class CutDetector:
             self._recent.append(change.similarity)
         return change
 
-    def _back(
-        self, before: NDArray[np.float32], recent: deque[float], thumb: NDArray[np.float32], similarity: float
-    ) -> Change | None:
+    def _back(self, before: Picture, recent: deque[float], picture: Picture, similarity: float) -> Change | None:
         """How a frame goes on from the one before a cut, where it does so and is unlike the frame of that cut."""
         since, self._recent = self._recent, recent
-        change = self._compare(before, thumb)
+        change = self._compare(before, picture)
         if change.cut or change.similarity < similarity + _STANDS_OUT:
             self._recent = since
             return None
         self._recent.append(change.similarity)
         return replace(change, revoked=True)
 
-    def _compare(self, last: NDArray[np.float32], thumb: NDArray[np.float32]) -> Change:
-        change = self._shift(last, thumb)
+    def _compare(self, last: Picture, picture: Picture) -> Change:
+        change = self._shift(last, picture)
+        if change.similarity >= self._threshold + _OTHER_LIGHT_BONUS or self._threshold <= -1:
+            return change
         # In fast motion the frames before were unlike each other too: a cut must stand out from them.
         usual = float(np.median(self._recent)) if self._recent else 1.0
         stands_out = change.similarity < usual - _STANDS_OUT
         # Other colours speak for another shot too, but less than structure does: a lamp changes them as well.
-        other_light = histogram_distance(last, thumb) > _OTHER_LIGHT
+        other_light = histogram_distance(last.grey, picture.grey) > _OTHER_LIGHT
         unlike = change.similarity < self._threshold + (_OTHER_LIGHT_BONUS if other_light else 0.0)
-        return Change(unlike and stands_out and self._threshold > -1, change.dx, change.dy, change.similarity)
+        return replace(change, cut=unlike and stands_out)
 
-    def _shift(self, last: NDArray[np.float32], thumb: NDArray[np.float32]) -> Change:
-        still = likeness(last, thumb)
+    def _shift(self, last: Picture, picture: Picture) -> Change:
+        """How the camera moved; never a cut."""
+        a, b = last.grey, picture.grey
+        if cv2.norm(a, b, cv2.NORM_L1) < _SAME * a.size:
+            return Change(False)
+        still = likeness(last, picture)
         # OpenCV multiplies the window into its arguments where they need no padding: hand it new arrays.
-        (x, y), _ = cv2.phaseCorrelate(last - last.mean(), thumb - thumb.mean(), self._window)
+        (x, y), _ = cv2.phaseCorrelate(a - a.mean(), b - b.mean(), self._window)
         dx, dy = round(x), round(y)
         if abs(dx) > WIDTH * (1 - _MIN_OVERLAP) or abs(dy) > HEIGHT * (1 - _MIN_OVERLAP):
             return Change(False, 0.0, 0.0, still)
-        if abs(dx) <= 1 and abs(dy) <= 1:
-            return Change(False, x / WIDTH, y / HEIGHT, max(still, likeness(*overlap(last, thumb, dx, dy))))
-        moved = likeness(*overlap(last, thumb, dx, dy))
+        small = abs(dx) <= 1 and abs(dy) <= 1
+        if small and still > _NO_DOUBT:
+            return Change(False, x / WIDTH, y / HEIGHT, still)
+        moved = likeness(*map(Picture, overlap(a, b, dx, dy)))
         # Only a shift that explains the picture better is camera motion.
-        if moved > still + _BETTER:
-            return Change(False, x / WIDTH, y / HEIGHT, moved)
+        if small or moved > still + _BETTER:
+            return Change(False, x / WIDTH, y / HEIGHT, max(still, moved) if small else moved)
         return Change(False, 0.0, 0.0, max(still, moved))

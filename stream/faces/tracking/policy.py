@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import cmath
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -10,6 +12,7 @@ from stream.faces.result import Box
 from stream.faces.settings import FaceSettings
 from stream.faces.tracking.associate import Place, cost, gate, match
 from stream.faces.tracking.motion import MotionState
+from stream.faces.tracking.template import Alignment
 from stream.faces.tracking.track import Observation, Track
 
 _SAME_FACE = 0.45
@@ -22,6 +25,12 @@ _COAST_HANDICAP = 0.2
 """Cost added to the jump of a face that was coasting."""
 _MISSES = 3
 """Detections in a row that must not see a face before it is none."""
+
+_RESIDUAL, _WORST = 0.16, 0.28
+"""Largest residuals, of all and of the worst block, at which a face's motion explains what it looks like now. Noise of
+2 grey levels gives 0.1 and 0.2, a blink or a smile 0.3 and more of its block (scenes and clips, 2026-11-28)."""
+_GROWTH, _TURN_RAD = 0.12, 0.17
+"""How far a face may grow and turn until the landmark net looks again."""
 
 
 class Tracks:
@@ -116,6 +125,35 @@ class Tracks:
         """Capture time of the current frame."""
         return self._t_ns or 0
 
+    def looks_due(self) -> list[Track]:
+        """The faces that the landmark net must look at in this frame; the others are moved on.
+
+        A face is due where its alignment does not explain the picture. The others fall due by time, in turns: the
+        largest first, as many as keep the pace, and none later than twice the time.
+        """
+        every_ns = self._settings.landmarks_every_s * 1e9
+        due: list[Track] = []
+        aged: list[Track] = []
+        for track in self.active:
+            if track.look is None or track.alignment is None or not _explains(track.alignment):
+                due.append(track)
+                continue
+            age_ns = self.now_ns - track.look.t_ns
+            if age_ns >= 2 * every_ns:
+                due.append(track)
+            elif age_ns >= every_ns - self._period_s * 5e8:
+                aged.append(track)
+        if aged:
+            room = math.ceil(len(self.active) * self._period_s * 1e9 / max(every_ns, 1)) - len(due)
+            due += sorted(aged, key=lambda track: -track.place.size)[: max(room, 0)]
+        return due
+
+    def move_on(self, track: Track) -> None:
+        """Take the landmarks of a face's last look, moved as the face was."""
+        assert track.look is not None
+        assert track.alignment is not None
+        self.observe(track, track.look.observation.moved(track.alignment))
+
     def observe(self, track: Track, observation: Observation) -> None:
         """Give a track its landmarks of this frame."""
         track.observe(observation, self.now_ns)
@@ -144,13 +182,14 @@ class Tracks:
         was_coasting = self.now_ns - track.predicted.seen_ns > 1.5e9 * self._dt
         return cost(track.predicted.place, track.place) + (_COAST_HANDICAP if was_coasting else 0.0)
 
-    def detection_due(self, last_ns: int | None) -> bool:
+    def detection_due(self, last_ns: int | None, changed: bool = True) -> bool:
         """Whether this frame needs a detector.
 
         Args:
             last_ns: When one last ran; None if never.
+            changed: Whether the picture changed since then; where nobody is followed and nothing did, nobody came.
         """
-        if last_ns is None or not self.active:
+        if last_ns is None:
             return True
         since = (self.now_ns - last_ns) / 1e9
         unseen = [t for t in self.active if t.observation is None]
@@ -158,7 +197,8 @@ class Tracks:
         if any(t.motion.seen_ns == self.now_ns - round(self._dt * 1e9) for t in unseen):
             return True
         # Half a period of slack, so that jitter of the camera does not double the interval.
-        wait = self._settings.recheck_every_s if unseen else self._settings.detect_every_s
+        soon = bool(unseen) or (changed and not self.active)
+        wait = self._settings.recheck_every_s if soon else self._settings.detect_every_s
         return since >= wait - self._period_s / 2
 
     def match_active(self, places: Sequence[Place]) -> dict[int, Track]:
@@ -231,3 +271,9 @@ class Tracks:
             t for t in [*self.remembered, *lost] if t.lost_ns is not None and self.now_ns - t.lost_ns <= memory_ns
         ]
         return lost
+
+
+def _explains(found: Alignment) -> bool:
+    """Whether a face's motion since its last look explains what it looks like now."""
+    alike = found.residual <= _RESIDUAL and found.worst <= _WORST
+    return alike and abs(abs(found.ratio) - 1) <= _GROWTH and abs(cmath.phase(found.ratio)) <= _TURN_RAD

@@ -10,8 +10,15 @@ from numpy.typing import NDArray
 
 from stream.faces.nets.regions import Region
 from stream.faces.result import Box
+from stream.faces.signals import Signals
 from stream.faces.tracking.associate import Place
 from stream.faces.tracking.motion import SPAN_S, MotionState, TrajectoryPoint, extrapolate
+from stream.faces.tracking.template import Alignment, Template
+
+_LOST = 0.15
+"""Residual of an alignment beyond which it found something else than the face."""
+_ALIKE = 0.2
+"""Residual of the worst block up to which no lid and no lip moved."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,6 +41,42 @@ class Observation:
     region: Region
     box: Box
 
+    def moved(self, motion: Alignment) -> Observation:
+        """The same face a moment later, shifted, turned and grown."""
+        ratio, centre = motion.ratio, complex(self.region.x, self.region.y)
+        scale, shift = abs(ratio), motion.centre - ratio * centre
+        turn = np.array([[ratio.real, -ratio.imag], [ratio.imag, ratio.real]], np.float32).T
+        offset = np.array([shift.real, shift.imag], np.float32)
+        points = self.points * np.float32(scale)
+        points[:, :2] = self.points[:, :2] @ turn + offset
+        x, y, width, height = self.box
+        middle = ratio * complex(x + width / 2, y + height / 2) + shift
+        place = ratio * complex(self.place.x, self.place.y) + shift
+        width, height = width * scale, height * scale
+        return Observation(
+            points,
+            self.points5 @ turn + offset,
+            self.presence,
+            Place(place.real, place.imag, self.place.size * scale),
+            self.region.aligned(ratio, motion.centre),
+            (middle.real - width / 2, middle.imag - height / 2, width, height),
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Look:
+    """A run of the landmark net on one face, from which its landmarks are moved on.
+
+    Attributes:
+        observation: What it saw.
+        template: How the face looked.
+        t_ns: When.
+    """
+
+    observation: Observation
+    template: Template
+    t_ns: int
+
 
 @dataclass(eq=False)
 class Track:
@@ -51,6 +94,10 @@ class Track:
         misses: Detections in a row that did not agree with it.
         lost_ns: When it was given up; None while active.
         trajectory: Earlier observations.
+        look: The landmark net's last run on it, from which its landmarks are moved on; None where it must look anew.
+        alignment: How the face moved since then, found in this frame.
+        sharpness: Measured when the face last changed, or was looked at.
+        signals: Likewise.
     """
 
     number: int
@@ -64,11 +111,19 @@ class Track:
     misses: int = 0
     lost_ns: int | None = None
     trajectory: deque[TrajectoryPoint] = field(default_factory=lambda: deque(maxlen=100))
+    look: Look | None = None
+    alignment: Alignment | None = None
+    sharpness: float | None = None
+    signals: Signals | None = None
 
     @property
     def id(self) -> str:
         """The id that is published."""
         return f"f{self.number}"
+
+    def changed(self, now_ns: int) -> bool:
+        """Whether it looks other than at the last look, or was looked at in this frame."""
+        return self.look is None or self.look.t_ns == now_ns or self.alignment is None or self.alignment.worst > _ALIKE
 
     @property
     def place(self) -> Place:
@@ -78,7 +133,15 @@ class Track:
     def predict(self, dt: float, dx: float, dy: float) -> None:
         """Start a frame; see :meth:`MotionState.predicted`."""
         self.motion = self.predicted = self.motion.predicted(dt, dx, dy, self.observation is not None)
-        self.observation, self.presence = None, 0.0
+        self.observation, self.alignment, self.presence = None, None, 0.0
+
+    @property
+    def expected_region(self) -> Region:
+        """Where the landmark net looks: as far as the face was found, where it was found."""
+        region, found = self.motion.region, self.alignment
+        if found is None or self.look is None or found.residual > _LOST:
+            return region
+        return self.look.observation.region.aligned(found.ratio, found.centre)
 
     def observe(self, observation: Observation, now_ns: int) -> None:
         """Take the landmarks of this frame."""
@@ -89,7 +152,7 @@ class Track:
 
     def discard_observation(self) -> None:
         """Give this frame's landmarks back: they belong to another face."""
-        self.motion, self.observation = self.predicted, None
+        self.motion, self.observation, self.look = self.predicted, None, None
 
     def remember(self, camera_x: float, camera_y: float) -> None:
         """Add the last frame's observation, if there was one, to the trajectory.

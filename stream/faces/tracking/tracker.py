@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,10 +16,12 @@ from stream.faces.pose import head_pose
 from stream.faces.quality import sharpness
 from stream.faces.result import FacesResult, State, TrackedFace
 from stream.faces.settings import FaceSettings
+from stream.faces.signals import SignalReader
 from stream.faces.tracking.associate import Place, place_of
-from stream.faces.tracking.cut import CutDetector, thumbnail
+from stream.faces.tracking.cut import CutDetector, differs, thumbnail
 from stream.faces.tracking.policy import Tracks
-from stream.faces.tracking.track import Observation, Track
+from stream.faces.tracking.template import Template
+from stream.faces.tracking.track import Look, Observation, Track
 from stream.faces.tracking.turns import Turns
 
 
@@ -39,8 +42,12 @@ class FaceTracker:
         self.settings = settings or FaceSettings()
         self._tracks = Tracks(self.settings)
         self._cuts = CutDetector(self.settings.cut_similarity)
-        self._detectors = {"full": Detector("full"), "short": Detector("short")}
-        self._landmarks = LandmarkNet()
+        # Side by side: where nothing is in the cache, compiling them takes a second.
+        with ThreadPoolExecutor(3, "load") as beside:
+            detectors = {kind: beside.submit(Detector, kind) for kind in ("full", "short")}
+            self._landmarks = beside.submit(LandmarkNet).result()
+            self._detectors = {kind: loading.result() for kind, loading in detectors.items()}
+        self._signals = SignalReader()
         self._turns = Turns()
         self.reset()
 
@@ -50,6 +57,7 @@ class FaceTracker:
         self._cuts.reset()
         self._last_ns: int | None = None
         self._detected_ns: int | None = None
+        self._detected_thumb: NDArray[np.float32] | None = None
         self._shape: tuple[int, ...] | None = None
         self._turns.restart()
 
@@ -74,7 +82,8 @@ class FaceTracker:
         if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
             raise ValueError(f"a frame is (H, W, 3) uint8 RGB, not {image.shape} {image.dtype}")
         height, width = image.shape[:2]
-        change = self._cuts.step(thumbnail(image))
+        thumb = thumbnail(image)
+        change = self._cuts.step(thumb)
         resized = self._shape is not None and self._shape != image.shape
         cut = change.cut or resized
         gap_s = 0.0 if self._last_ns is None else (t_ns - self._last_ns) / 1e9
@@ -94,8 +103,11 @@ class FaceTracker:
         self._detect_ms = self._landmark_ms = 0.0
         self._tracks.begin(t_ns, change.dx * width, change.dy * height)
         self._follow(image)
-        detected = self._turns.surveying or self._tracks.detection_due(self._detected_ns)
+        before = self._detected_thumb
+        changed = before is None or differs(before, thumb)
+        detected = self._turns.surveying or self._tracks.detection_due(self._detected_ns, changed)
         if detected:
+            self._detected_thumb = thumb
             self._reconcile(image)
         lost += self._tracks.end()
         faces = [self._report(image, track) for track in self._tracks.active]
@@ -103,12 +115,28 @@ class FaceTracker:
         return FacesResult(faces, cut, self._detect_ms, self._landmark_ms, detected, revoked)
 
     def _follow(self, image: NDArray[np.uint8]) -> None:
-        for track in self._tracks.active:
-            seen = self._look(image, track.motion.region)
-            track.presence = seen.presence
+        """Move each face's landmarks on where that explains the picture; elsewhere let the landmark net look anew."""
+        tracks, started = self._tracks, time.perf_counter_ns()
+        for track in tracks.active:
+            if track.look is not None:
+                track.alignment = track.look.template.align(image, track.motion.region)
+        due = tracks.looks_due()
+        for track in tracks.active:
+            if track not in due:
+                tracks.move_on(track)
+        self._landmark_ms += (time.perf_counter_ns() - started) / 1e6
+        for track in due:
+            seen = self._look(image, track.expected_region)
+            track.presence, track.look = seen.presence, None
             if seen.presence >= self.settings.min_presence:
-                self._tracks.observe(track, seen)
-        self._tracks.resolve_duplicates()
+                self._observe(image, track, seen)
+        tracks.resolve_duplicates()
+
+    def _observe(self, image: NDArray[np.uint8], track: Track, seen: Observation) -> None:
+        self._tracks.observe(track, seen)
+        if self.settings.landmarks_every_s > 0:
+            template = Template(image, seen.region, self.settings.region_scale)
+            track.look = Look(seen, template, self._tracks.now_ns)
 
     def _reconcile(self, image: NDArray[np.uint8]) -> None:
         """Check the known faces against a detection, recover hidden ones, start new ones."""
@@ -156,7 +184,7 @@ class FaceTracker:
         region = self._region(detection)
         seen = self._look_twice(image, region, place)
         if seen.presence >= self.settings.min_presence:
-            tracks.observe(track, seen)
+            self._observe(image, track, seen)
         elif track.observation is None:
             tracks.observe_detection(track, place, region, detection.box)
 
@@ -211,6 +239,9 @@ class FaceTracker:
             state = "coasting" if seen is None else ("new" if track.born == self._tracks.frame else "tracked")
         box = track.motion.box
         pose = None if seen is None else head_pose(seen.points)
+        if seen is not None and pose is not None and track.changed(self._tracks.now_ns):
+            track.sharpness = sharpness(image, seen.points5)
+            track.signals = self._signals.read(image, seen.points, pose, seen.presence)
         return TrackedFace(
             id=track.id,
             state=state,
@@ -223,7 +254,9 @@ class FaceTracker:
             yaw_deg=None if pose is None else pose.yaw_deg,
             pitch_deg=None if pose is None else pose.pitch_deg,
             size_px=math.sqrt(max(box[2] * box[3], 0.0)),
-            sharpness=None if seen is None else sharpness(image, seen.points5),
+            sharpness=None if seen is None else track.sharpness,
+            roll_deg=None if pose is None else pose.roll_deg,
+            signals=None if seen is None else track.signals,
         )
 
 

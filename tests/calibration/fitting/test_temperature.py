@@ -7,8 +7,9 @@ from hypothesis import strategies as st
 from sklearn.metrics import log_loss
 
 from calibration import metrics
-from calibration.apply import Calibration, CalibrationError
+from calibration.apply import Calibration
 from calibration.fitting import temperature
+from calibration.settings import CalibrationError
 from engine.bundle import softmax
 from tests.calibration.samples import sample
 

@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from calibration import metrics
-from calibration.apply import CalibrationError
 from calibration.fitting import threshold
+from calibration.settings import CalibrationError
 from engine.bundle import softmax
 from tests.calibration.samples import sample
 

@@ -11,8 +11,8 @@ from sklearn import metrics as oracle
 from sklearn.calibration import calibration_curve
 
 from calibration import metrics
-from calibration.apply import CalibrationError
 from calibration.evaluate import FIGURES
+from calibration.settings import CalibrationError
 from engine.bundle import softmax
 from tests.calibration.samples import sample
 

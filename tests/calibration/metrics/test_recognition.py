@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from sklearn import metrics as oracle
 
 from calibration import metrics
-from calibration.apply import CalibrationError
+from calibration.settings import CalibrationError
 
 NAMES = [f"class-{i}" for i in range(7)]
 PAIRS = st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6)), min_size=1, max_size=80)

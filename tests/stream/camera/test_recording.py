@@ -18,7 +18,7 @@ def test_frames_are_those_of_a_camera_that_skips_none(tmp_path: Path) -> None:
     expected, camera = play(path)
     with Recording(str(path), EVERY) as recording:
         frames = list(recording)
-        assert (recording.opened.frames, recording.opened.fps) == (12, camera.stats.fps)
+        assert (recording.opened.duration_s, recording.opened.fps) == (12 / 25, camera.stats.fps)
     assert recording.problem is None
     assert [f.seq for f in frames] == [f.seq for f in expected]
     assert [f.t_capture_ns for f in frames] == [f.t_capture_ns - 5_000_000_000 for f in expected]
@@ -38,7 +38,9 @@ def test_a_recording_cut_short_gives_what_there_is_and_says_so(tmp_path: Path) -
     with Recording(str(tmp_path / "cut.avi")) as recording:
         count = len(list(recording))
     assert 5 < count < 60
-    assert recording.problem == f"cut short: {count} of 60 frames could be read"
+    assert recording.problem is not None
+    assert recording.problem.startswith("cut short: ")
+    assert recording.problem.endswith(f"{count} frames could be read")
 
 
 def test_a_frame_that_breaks_ends_it_with_the_reason(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -27,13 +28,34 @@ def test_bench_reports_the_daemon_it_started(small_bundle: Callable[[str], Path]
     for case in report["cases"]:
         assert case["peak_mb"] > 50
         assert case["first_score_s"] > 0
+        assert case["cpu_ms"] > 0
         for stage in ("detect", "infer", "total"):
             assert case["stages_ms"][stage]["p50"] <= case["stages_ms"][stage]["p99"]
     assert report["machine"]["calibration_loop_ms"] > 0
     assert report["bare_encoder"][0]["p50_ms"] > 0
 
 
-@pytest.mark.parametrize("flags", [("--bundle", "/nowhere"), ("--out", "/nowhere/bench.json")], ids=lambda f: f[0])
+def test_a_camera_is_measured_at_its_own_rate_alone(
+    small_bundle: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(bench, "calibration_loop_ms", lambda: 0.0)
+    source = "gst://videotestsrc is-live=true ! video/x-raw,width=320,height=240,framerate=30/1 ! videoconvert"
+    if shutil.which("gst-launch-1.0") is None:
+        pytest.skip("gst-launch-1.0 is not installed (apt-get install gstreamer1.0-tools)")
+    code = main(["bench", "--json", "--bundle", str(small_bundle("frames")), "--seconds", "6", "--source", source])
+    shown = capsys.readouterr()
+    assert code == 0, shown.err
+    (case,) = json.loads(shown.out)["cases"]
+    assert "own rate" in case["case"]
+    assert case["messages"] > 10
+    assert case["first_score_s"] is None  # a test picture has no face
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [("--bundle", "/nowhere"), ("--out", "/nowhere/bench.json"), ("--source", "telnet://")],
+    ids=lambda f: f[0],
+)
 def test_what_cannot_be_measured_or_written_is_named_before_any_case(
     flags: tuple[str, str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -116,7 +116,10 @@ def scored(clips: Path, small_bundle: Callable[[str], Path], tmp_path_factory: p
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     assert "3.5" in done.stdout or "real time" in done.stdout
-    assert len(done.stdout.splitlines()) == 1
+    assert done.stdout.splitlines()[1:] == [
+        "not used, or not whole: 1",
+        f"  {clips / 'notes.txt'}: is no video, image or zip",
+    ]
     assert not work_folder(out).exists()
     return out
 
@@ -286,6 +289,11 @@ def test_crops_in_a_zip_are_scored_once_each_as_a_full_window_of_themselves(
             assert row["confidence"] == max(row["probs"].values())
             assert row["abstained"] is False
             assert "face" not in row
+            assert "quality" not in row  # not aligned: nothing is known of how good a look it is
+            now = backend.head(features, np.arange(spec.window, dtype=np.int32)[None]).now
+            assert now is not None
+            assert [row["now_logits"][label] for label in spec.labels] == pytest.approx(now[0].tolist(), abs=2e-5)
+            assert sum(row["now"].values()) == pytest.approx(1, abs=1e-5)
 
 
 def test_crops_are_aligned_by_their_landmarks_and_low_confidence_is_marked(
@@ -301,6 +309,10 @@ def test_crops_are_aligned_by_their_landmarks_and_low_confidence_is_marked(
     assert done.returncode == 0, done.stderr
     rows = [json.loads(line) for line in done.stdout.splitlines()]
     assert [row["aligned"] for row in rows] == [True, True, False]
+    assert 200 < rows[0]["quality"]["size_px"] < 320
+    assert rows[0]["quality"]["blur"] == pytest.approx(rows[1]["quality"]["blur"], abs=0.03)
+    assert rows[0]["quality"]["yaw_deg"] == pytest.approx(rows[1]["quality"]["yaw_deg"], abs=5)
+    assert "quality" not in rows[2]
     # A looser crop of the same face comes to the same place.
     assert list(rows[0]["logits"].values()) == pytest.approx(list(rows[1]["logits"].values()), abs=0.15)
     assert all(row["abstained"] and row["label"] for row in rows)
@@ -337,6 +349,10 @@ def test_stills_are_searched_for_faces_and_frames_of_a_folder_are_a_video(
     assert [float(row["t_s"]) for row in rows[1:]] == pytest.approx([0, 0.1, 0.2, 0.3, 0.4])
     assert json.loads(first["relevance"]) == pytest.approx([1 / 16] * 16, abs=0.05)
     assert still["relevance"] == ""
+    assert float(still["blur"]) == pytest.approx(float(first["blur"]), abs=0.02)
+    assert float(still["size_px"]) == pytest.approx(float(first["size_px"]), abs=25)
+    assert still["now_logits_neutral"]
+    assert first["onset_s"] == "0.0"
     drawn = cv2.VideoCapture(str(tmp_path / "drawn" / "frames.mp4"))
     assert drawn.get(cv2.CAP_PROP_FRAME_COUNT) == 5
     assert np.abs(drawn.read()[1].astype(int) - demo_frame(9)).max() > 60

@@ -90,7 +90,9 @@ def test_temperatures_leave_out_zones_that_cannot_be_read(tmp_path: Path) -> Non
 
 
 def test_memory_of_this_process_is_plausible() -> None:
-    assert 10 < memory_mb() < 100_000
+    found = memory_mb()
+    assert found is not None
+    assert 10 < found < 100_000
 
 
 @pytest.mark.parametrize("abstract", [False, True])

@@ -40,11 +40,30 @@ def test_an_endpoint_that_will_not_do_is_refused_with_the_remedy(uri: str, words
 
 
 @pytest.mark.parametrize("given", ["secret_key", "allowed_keys"])
-def test_beyond_this_machine_one_of_the_keys_is_not_enough(tmp_path: Path, given: str) -> None:
+def test_one_of_the_keys_alone_is_not_enough_beyond_this_machine(tmp_path: Path, given: str) -> None:
     pair = keys.generate(tmp_path, "cam1")
     secret, allowed = (pair.secret, None) if given == "secret_key" else (None, tmp_path)
     with pytest.raises(EndpointError, match="needs keys; make them with"):
         Publisher("cam1", "tcp://0.0.0.0:*", secret, allowed)
+
+
+@pytest.mark.parametrize("given", ["secret_key", "allowed_keys"])
+def test_one_of_the_keys_alone_is_refused_on_this_machine_too(tmp_path: Path, given: str) -> None:
+    pair = keys.generate(tmp_path, "cam1")
+    secret, allowed = (pair.secret, None) if given == "secret_key" else (None, tmp_path)
+    with pytest.raises(EndpointError, match="alone encrypts nothing; give both, or neither"):
+        Publisher("cam1", f"ipc://{tmp_path}/a.ipc", secret, allowed)
+
+
+@pytest.mark.parametrize(
+    ("bind", "begins"),
+    [("tcp://*:*", "tcp://0.0.0.0:"), ("tcp://lo:*", "tcp://127.0.0.1:"), ("tcp://[::1]:*", "tcp://[::1]:")],
+)
+def test_every_form_of_address_can_be_bound(tmp_path: Path, bind: str, begins: str) -> None:
+    pair = keys.generate(tmp_path, "cam1")
+    with Publisher("cam1", bind, pair.secret, tmp_path) as publisher:
+        assert publisher.endpoint.startswith(begins)
+        assert int(publisher.endpoint.rpartition(":")[2]) > 0
 
 
 def test_the_last_port_can_be_bound() -> None:

@@ -225,11 +225,24 @@ def test_a_file_that_is_no_socket_is_left_alone(tmp_path: Path) -> None:
     assert path.read_text() == "precious"
 
 
+def test_an_applications_own_kind_has_a_topic_of_its_own(
+    context: zmq.Context[zmq.Socket[bytes]], tmp_path: Path
+) -> None:
+    with Publisher("cam1", f"ipc://{tmp_path}/a.ipc") as publisher:
+        heard = subscriber(context, publisher.endpoint, b"driver/cam1 ")
+        wait_for_subscription(publisher)
+        assert publisher.faces(b"x")
+        assert publisher.send("driver", b"{}")
+        assert heard.recv() == b"driver/cam1 {}"
+        with pytest.raises(PermissionError):
+            publisher.send("frames", b"a picture by another door")
+
+
 def test_frames_stay_in_the_process_unless_asked_for(tmp_path: Path) -> None:
     with Publisher("cam1", f"ipc://{tmp_path}/a.ipc") as publisher, pytest.raises(PermissionError, match="with_frames"):
-        publisher.picture(b"jpeg")
+        publisher.picture(b"\xff\xd8jpeg", 7)
     with Publisher("cam1", f"ipc://{tmp_path}/a.ipc", with_frames=True) as publisher:
-        assert publisher.picture(b"jpeg")
+        assert publisher.picture(b"\xff\xd8jpeg", 7)
 
 
 def test_only_listed_keys_hear_anything(tmp_path: Path, context: zmq.Context[zmq.Socket[bytes]]) -> None:

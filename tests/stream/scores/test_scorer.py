@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import numpy.typing as npt
 import pytest
 
-from calibration.apply import Calibration, CalibrationError
-from calibration.neutral import NeutralSettings
+from calibration.apply import Calibration
+from calibration.settings import CalibrationError, NeutralSettings
 from engine.bundle import softmax
 from engine.spec import SEVEN_CLASSES
 from stream.scores.scorer import FaceScores, Scorer
@@ -89,6 +91,40 @@ def test_a_persons_shift_comes_before_the_calibration_for_now_as_well() -> None:
     np.testing.assert_allclose(values(settled.now), expected, atol=1e-5)
     with pytest.raises(CalibrationError, match="neutral faces"):
         Scorer(SEVEN_CLASSES, COOL, ScoreSettings(calibrate=False, neutral=NeutralSettings(True)))
+
+
+def test_a_model_that_scores_single_samples_is_labelled_by_them_from_the_first_on() -> None:
+    cool_now = Calibration(SEVEN_CLASSES, "temperature", (1.0,) * 7, threshold=0.8, neutral_logits=(0.0,) * 7)
+    both = replace(COOL, now=cool_now)
+    scorer = Scorer(SEVEN_CLASSES, both, ScoreSettings(), has_now=True)
+    assert (scorer.moment, scorer.delay_s) == ("now", 0)
+    first = scorer.step("f", window(3, S, now=1), full=False)
+    expected = softmax(np.eye(7)[1] * 4)
+    np.testing.assert_allclose(values(first.now), expected, atol=1e-6)
+    np.testing.assert_allclose(values(first.probs), softmax(np.eye(7)[3] * 2), atol=1e-6)
+    assert first.smoothed == first.now
+    assert (first.ready, first.label, first.onset_ns) == (True, SEVEN_CLASSES[1], S)
+    assert first.confidence == pytest.approx(expected[1], abs=1e-6)
+    after = scorer.step("f", window(3, S + S // 8, now=0), full=False)
+    assert (after.label, after.onset_ns) == (SEVEN_CLASSES[0], S + S // 8)
+    # The threshold is that of single samples; the label goes with the second one under it.
+    unsure = [scorer.step("f", window(3, S + k * S // 8, height=3.0, now=0), full=True) for k in (2, 3)]
+    assert [each.label for each in unsure] == [SEVEN_CLASSES[0], None]
+    assert (unsure[1].onset_ns, unsure[1].ready) == (None, True)
+    # Whoever asks for the window gets it, as do models that know nothing else.
+    for has_now, label in ((True, "window"), (False, "now")):
+        slow = Scorer(SEVEN_CLASSES, both, ScoreSettings(label=label), has_now=has_now)  # type: ignore[arg-type]
+        assert slow.moment == "window"
+        assert slow.step("f", window(3, S, now=1), full=False).ready is False
+        said = slow.step("f", window(3, 2 * S, now=1), full=True)
+        assert (said.ready, said.label, said.smoothed) == (True, SEVEN_CLASSES[3], said.probs)
+
+
+def test_a_label_of_now_shifts_by_the_logits_of_now() -> None:
+    settings = ScoreSettings(neutral=NeutralSettings(True, 1.0, 1.0))
+    scorer = Scorer(SEVEN_CLASSES, COOL, settings, has_now=True)
+    settled = [scorer.step("f", window(3, t * S // 2, now=1), full=False) for t in range(3)][-1]
+    assert values(settled.neutral_shift).argmin() == 1
 
 
 @pytest.mark.parametrize(("call", "shifted"), [("restart", True), ("reset", False), ("reset_all", False)])

@@ -92,7 +92,7 @@ def test_a_label_never_switches_twice_within_the_dwell(
         t = i * S // 8
         label = smoother.step("f", each, t).label
         if held is not None and label != held:
-            assert t - since >= chosen.dwell_s * S
+            assert t - since >= smoother.rates.dwell_s * S
             since = t
         held = label
 
@@ -181,6 +181,71 @@ def test_the_label_follows_a_jump_of_certain_probabilities_after_the_stated_dela
     assert after / 1e3 == pytest.approx(smoother.delay_s, abs=0.003)
 
 
+def test_a_label_of_now_changes_with_the_first_score_that_leads_and_stays_for_less() -> None:
+    smoother = Smoother(SEVEN_CLASSES, SmoothSettings(), threshold=0.3, moment="now")
+    assert smoother.delay_s == 0
+    close = 0.6 * peak(NEUTRAL) + 0.4 * peak(HAPPY)
+    other = 0.4 * peak(NEUTRAL) + 0.6 * peak(HAPPY)  # leads by 0.15
+    series = [peak(NEUTRAL), close, other, peak(HAPPY), other, close, peak(NEUTRAL)]
+    expected = ["neutral"] * 3 + ["happiness"] * 3 + ["neutral"]
+    assert labels(smoother, series, 8) == expected
+    slow = Smoother(SEVEN_CLASSES, SmoothSettings(), threshold=0.3)
+    assert labels(slow, series, 8)[3] == "neutral"
+    # What is set counts for either moment.
+    sure = Smoother(SEVEN_CLASSES, SmoothSettings(margin=0.1, time_constant_s=None), threshold=0.3, moment="now")
+    assert labels(sure, series, 8)[2] == "happiness"
+
+
+@given(st.floats(0.05, 0.6), st.integers(0, 1000), st.sampled_from([8, 16, 30]))
+def test_a_grimacing_face_changes_its_label_three_times_in_four_seconds_at_most(
+    hold: float, seed: int, hz: int
+) -> None:
+    # Every so often another class, sure of itself or not: the argmax changes up to twenty times a second.
+    rng, series = np.random.default_rng(seed), list[npt.NDArray[np.float64]]()
+    while len(series) < 30 * hz:
+        series += [peak(int(rng.integers(7)), float(rng.uniform(0.4, 0.95)))] * max(round(hold * hz), 1)
+    out = labels(Smoother(SEVEN_CLASSES, threshold=0.5, moment="now"), series, hz)
+    assert switches(out[5 * hz :]) / 25 <= 0.8
+
+
+def test_an_expression_of_a_calm_face_waits_for_nothing_and_rest_for_nothing_ever() -> None:
+    hz = 8
+    smoother = Smoother(SEVEN_CLASSES, threshold=0.5, moment="now")
+    calm = [*[peak(NEUTRAL)] * 20, *[peak(HAPPY)] * 14] * 3
+    assert labels(smoother, calm, hz) == [*["neutral"] * 20, *["happiness"] * 14] * 3
+    smoother.reset_all()
+    grimaces = [peak(k % 7 if k % 7 != NEUTRAL else HAPPY) for k in range(20)]
+    out = labels(smoother, [*grimaces, *[peak(HAPPY)] * 40, peak(NEUTRAL)], hz)
+    assert out[20] != "happiness"
+    assert out[-2:] == ["happiness", "neutral"]
+
+
+def test_a_label_that_wavers_for_a_moment_stays_and_one_that_would_be_withheld_takes_nothing() -> None:
+    hz, low = 8, 0.45
+    smoother = Smoother(SEVEN_CLASSES, threshold=0.5, moment="now")
+    rest = [peak(NEUTRAL), peak(NEUTRAL, low), peak(NEUTRAL, low), peak(NEUTRAL), *[peak(NEUTRAL, low)] * 3]
+    assert labels(smoother, rest, hz) == ["neutral"] * 6 + [None]
+    smoother.reset_all()
+    smile = [peak(HAPPY), peak(HAPPY, low), peak(HAPPY), peak(HAPPY, low), peak(HAPPY, low)]
+    assert labels(smoother, smile, hz) == ["happiness"] * 4 + [None]
+    smoother.reset_all()
+    assert labels(smoother, [peak(HAPPY), *[peak(NEUTRAL, low)] * 2], hz) == ["happiness", "happiness", None]
+    # At once with each step switched off.
+    quick = SmoothSettings(abstain_dwell_s=0, hysteresis=False)
+    assert labels(Smoother(SEVEN_CLASSES, quick, 0.5, "now"), smile, hz)[1] is None
+
+
+def test_the_onset_is_the_score_with_which_the_class_first_led() -> None:
+    chosen = SmoothSettings(smooth=False, margin=0.3, dwell_s=0.25, abstain_margin=0)
+    smoother = Smoother(SEVEN_CLASSES, chosen, threshold=0.5)
+    series = [peak(NEUTRAL), peak(NEUTRAL), *[peak(HAPPY)] * 4, peak(HAPPY, 0.45), peak(HAPPY), peak(HAPPY)]
+    said = [smoother.step("f", each, 10 * S + i * S // 10) for i, each in enumerate(series)]
+    assert [each.label for each in said] == ["neutral"] * 2 + [None] * 3 + ["happiness", None] + ["happiness"] * 2
+    begun = [None if each.onset_ns is None else (each.onset_ns - 10 * S) * 10 // S for each in said]
+    # It led from the third score on; an abstention in between begins it anew.
+    assert begun == [0, 0, None, None, None, 5, None, 7, 7]
+
+
 def test_a_gap_starts_anew() -> None:
     smoother = Smoother(SEVEN_CLASSES)
     smoother.step("f", peak(NEUTRAL), 0)
@@ -215,7 +280,15 @@ def test_every_step_switched_off_gives_the_argmax() -> None:
 
 @pytest.mark.parametrize(
     "bad",
-    [{"time_constant_s": 0}, {"gap_s": float("nan")}, {"dwell_s": -1}, {"margin": 1}, {"abstain_below": -0.1}],
+    [
+        {"time_constant_s": 0},
+        {"gap_s": float("nan")},
+        {"dwell_s": -1},
+        {"restless_s": 11},
+        {"abstain_dwell_s": -1},
+        {"margin": 1},
+        {"abstain_below": -0.1},
+    ],
 )
 def test_settings_out_of_range_are_refused_by_name(bad: dict[str, float]) -> None:
     with pytest.raises(SettingsError, match=next(iter(bad))):

@@ -15,7 +15,7 @@ import zmq
 from stream.camera.frame import Frame
 from stream.publish.message import Event, Faces, Message, Status
 from stream.publish.publisher import Publisher
-from stream.publish.wire import encode
+from stream.publish.wire import decode_picture, encode
 from stream.show.sinks import JpegFrames, JsonLines, Log, log_line
 from stream.show.terminal import FacesTable, TerminalConsole
 
@@ -65,12 +65,13 @@ def test_frames_are_small_and_no_more_than_five_a_second(tmp_path: Path) -> None
         deadline = time.monotonic() + 20
         while not publisher.serve():
             assert time.monotonic() < deadline
-        frames = JpegFrames(publisher, now_ns=lambda: next(times_ns))
+        frames = JpegFrames(publisher, 320, 5.0, now_ns=lambda: next(times_ns))
         for _ in range(20):
             assert take(frames, FACES, FRAME)
         assert publisher.counts.published == 5
-        jpeg = reader.recv().removeprefix(b"frames/cam0 ")
-    image = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR)
+        picture = decode_picture(reader.recv().removeprefix(b"frames/cam0 "))
+    assert picture.frame_id == FRAME.seq
+    image = cv2.imdecode(np.frombuffer(picture.jpeg, np.uint8), cv2.IMREAD_COLOR)
     assert image is not None
     assert image.shape == (240, 320, 3)
 

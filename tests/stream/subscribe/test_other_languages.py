@@ -46,6 +46,20 @@ def c_subscriber(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(out)
 
 
+@pytest.fixture(scope="session")
+def cpp_subscriber(tmp_path_factory: pytest.TempPathFactory) -> str:
+    compiler = shutil.which("c++") or shutil.which("g++")
+    if compiler is None:
+        pytest.skip("no C++ compiler (apt-get install g++ libzmq3-dev cppzmq-dev)")
+    out = tmp_path_factory.mktemp("cpp") / "subscriber"
+    command = [compiler, "-Wall", "-Wextra", "-Werror", "-o", str(out), str(HERE / "subscriber.cpp"), "-lzmq"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    if "zmq.hpp" in done.stderr:
+        pytest.skip("no cppzmq (apt-get install libzmq3-dev cppzmq-dev)")
+    assert done.returncode == 0, done.stderr
+    return str(out)
+
+
 def hear(command: list[str], count: int) -> list[str]:
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child:
         assert child.stdout is not None
@@ -85,7 +99,14 @@ def test_c_reads_every_message(tmp_path: Path, feed: Feed, c_subscriber: str, tr
     check(hear([c_subscriber, endpoint], COUNT))
 
 
-@pytest.mark.parametrize("kind", ["faces", "status", "event"])
+def test_cpp_reads_every_message(tmp_path: Path, feed: Feed, cpp_subscriber: str) -> None:
+    endpoint, _ = feed(f"ipc://{tmp_path}/a.ipc")
+    check(hear([cpp_subscriber, endpoint], COUNT))
+    events = [json.loads(line)["event"] for line in hear([cpp_subscriber, endpoint, "event/cam1 "], 2)]
+    assert events == ["face_new", "face_new"]
+
+
+@pytest.mark.parametrize("kind", ["faces", "status", "event", "driver"])
 def test_node_compiles_every_schema(node: str, kind: str) -> None:
     command = [node, str(HERE / "validate.mjs"), str(schema_path(kind))]
     done = subprocess.run(command, input="", capture_output=True, text=True, timeout=120)
@@ -97,14 +118,14 @@ def test_the_readme_shows_a_subscriber_of_ten_lines() -> None:
     assert len([line for line in code if line.strip() and not line.startswith("//")]) <= 10
 
 
-@pytest.mark.parametrize("language", ["node", "c"])
+@pytest.mark.parametrize("language", ["node", "c", "cpp"])
 def test_every_message_of_a_run_fits_the_schema_in_another_language(
     tmp_path: Path, request: pytest.FixtureRequest, small_bundle: Callable[[str], Path], language: str
 ) -> None:
     if language == "node":
         command = [request.getfixturevalue("node"), str(HERE / "subscriber.mjs")]
     else:
-        command = [request.getfixturevalue("c_subscriber")]
+        command = [request.getfixturevalue(f"{language}_subscriber")]
     endpoint = f"ipc://{tmp_path}/run.ipc"
     run = [sys.executable, "-m", "stream.cli", "run", "--source", "demo://", "--source-name", "porch"]
     run += ["--bundle", str(small_bundle("frames")), "--bind", endpoint, "--quiet"]

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from engine.backends import HeadOutput
+from engine.backends import BackendError, HeadOutput
 from stream.window.result import WindowReport, WindowScore
 
 
@@ -17,6 +17,17 @@ def test_relevance_is_not_negative_and_sums_to_one() -> None:
     assert relevance_of(1, float("nan"), 1, 0) == [0.5, 0, 0.5, 0]
     # A head that finds nothing relevant finds everything equally so.
     assert relevance_of(0, 0, -1, float("nan")) == [0.25] * 4
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+@pytest.mark.parametrize("where", ["logits", "now"])
+def test_scores_that_are_no_numbers_are_a_fault_of_the_back_end(bad: float, where: str) -> None:
+    logits, now = np.zeros((2, 7), np.float32), np.zeros((2, 7), np.float32)
+    (logits if where == "logits" else now)[1, 3] = bad
+    output = HeadOutput(logits, np.ones((2, 4), np.float32), now)
+    WindowScore.of(output, 0, 5, 3, True)
+    with pytest.raises(BackendError, match="its scores are not finite numbers"):
+        WindowScore.of(output, 1, 5, 3, True)
 
 
 def test_a_score_is_its_own_row_and_keeps_it() -> None:

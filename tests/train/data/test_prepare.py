@@ -14,8 +14,8 @@ from stream.faces import FaceTracker
 from train.data import sources
 from train.data.frames import iterate_frames, read_frames
 from train.data.layouts import clips as own_clips
-from train.data.prepare import contact_sheet, cut_clip, folder_clips, folder_name, prepare
-from train.data.record import Clip, DataError
+from train.data.prepare import contact_sheet, cut_clip, folder_name, prepare
+from train.data.record import Clip
 
 GEOMETRY = CropGeometry(size_px=96)
 
@@ -89,17 +89,6 @@ def test_crops_are_those_of_the_daemon(raw: Path, tmp_path: Path) -> None:
     stored = read_frames(Clip("crops", tmp_path / outcome.folder, "neutral"), [0, len(crops) - 1])
     for ours, theirs in zip(stored, (crops[0], crops[-1]), strict=True):
         assert np.abs(ours.astype(int) - theirs.astype(int)).mean() < 2.5
-
-
-def test_folders_named_like_classes_need_no_csv(tmp_path: Path) -> None:
-    for name in ("Happy/a.mp4", "anger/b.mov", "notes/c.mp4"):
-        path = tmp_path / name
-        path.parent.mkdir(exist_ok=True)
-        path.write_bytes(b"")
-    found = [(c.name, c.label) for c in folder_clips(tmp_path)]
-    assert found == [("Happy/a.mp4", "happiness"), ("anger/b.mov", "anger")]
-    with pytest.raises(DataError, match="class folders"):
-        folder_clips(tmp_path / "notes")
 
 
 def test_different_clips_never_share_a_folder() -> None:

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from engine.settings import SettingsError
+from train.models.clip.size import SIZES
 from train.models.dk_clip import DkClip, DkClipHead, kept_snippets, snippet_shares
 from train.models.options import DkClipConfig
 from train.models.registry import build
@@ -58,6 +59,7 @@ VARIANTS = [
     # Fig. 3
     *({"snippets": n} for n in (1, 2, 8, 16)),
     {"local_fusion": "logits"},
+    {"outer_residual": False},
 ]
 
 
@@ -176,3 +178,16 @@ def test_consistency_without_snippets_is_refused_with_the_remedy() -> None:
         DkClipConfig(temporal="mean")
     with pytest.raises(SettingsError, match="do not divide into 3 snippets"):
         DkClipConfig(snippets=3)
+
+
+def test_msim_adds_the_snippets_outside_its_layer_unless_read_as_printed() -> None:
+    ours, printed = tiny(), tiny(outer_residual=False)
+    printed.load_state_dict(ours.state_dict())
+    outer, bare = (model.get_submodule("window_head.temporal") for model in (ours, printed))
+    window, feature = ours.spec().window, ours.spec().feature
+    snippets = torch.randn(3, window, feature // SIZES["tiny"].tokens)
+    # What both share is the mean of the layer; outside it, ours adds the mean of the snippets.
+    torch.testing.assert_close(outer(snippets) - snippets.mean(dim=1), bare(snippets))
+    features = torch.randn(3, window, feature)
+    answers = [model.head(features).logits for model in (ours, printed)]
+    assert (answers[0] - answers[1]).abs().max() > 1e-3

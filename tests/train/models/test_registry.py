@@ -111,8 +111,9 @@ def test_frozen_and_trained_parameters_by_full_name(name: str, mode: str) -> Non
 def test_lora_trains_updates_beside_a_frozen_encoder(name: str) -> None:
     vision, _, rest = CASES[name]
     # Wide enough that a rank of 2 stays under the limit.
-    small = {"text_width": 32, "text_layers": 2, "text_heads": 2}
-    size = ClipSize(image_px=32, patch_px=16, width=256, layers=2, heads=4, joint=32, **small)
+    size = ClipSize(
+        image_px=32, patch_px=16, width=256, layers=2, heads=4, joint=32, text_width=32, text_layers=2, text_heads=2
+    )
     model = build(name, size, {"image_encoder": "lora", "lora_rank": 2})
     root = next(iter(vision)).split(".")[1]
     linears = [f"attention.{x}" for x in ("q", "k", "v", "out")] + ["mlp.up", "mlp.down"]
@@ -164,7 +165,7 @@ def test_merged_lora_computes_the_same_and_too_high_a_rank_is_refused() -> None:
 def test_published_weights_fill_the_model_and_leave_exchange_modules(tmp_path: Path) -> None:
     text = {
         "vocab_size": 300, "hidden_size": 64, "intermediate_size": 256, "num_hidden_layers": 2,
-        "num_attention_heads": 1,
+        "num_attention_heads": 1, "bos_token_id": 298, "eos_token_id": 299, "pad_token_id": 0,
     }  # fmt: skip
     vision = {
         "hidden_size": 64, "intermediate_size": 256, "num_hidden_layers": 2, "num_attention_heads": 1, "image_size": 32,

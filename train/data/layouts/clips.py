@@ -32,6 +32,11 @@ def load(root: Path, part: str = "train", fold: int = 1) -> tuple[list[Clip], Da
     """
     choices = [root] if root.is_file() else [root / f"{part}_{fold}.csv", root / f"{part}.csv"]
     path = next((p for p in choices if p.is_file()), choices[-1])
+    if not path.is_file() and root.is_dir():
+        raise DataError(
+            f"{root} has no {part}.csv",
+            "dfer-train inspect-data FOLDER --out PARTS makes train.csv, val.csv and test.csv of a folder of clips",
+        )
     report = DataReport(f"{path.name} {part}" if root.is_file() else f"{root.name}/{path.name}")
     rows = list(csv.reader(read_lines(path, report)))
     if not rows:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
+import torch
 from torch import Tensor
 
 from train.models.clip.size import ClipSize
@@ -77,6 +78,8 @@ def to_project_names(tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], 
     unknown: list[str] = []
     for name, value in tensors.items():
         if ignored.fullmatch(name):
+            if name.endswith("position_ids") and not torch.equal(value.flatten(), torch.arange(value.numel())):
+                unknown.append(name)  # positions in another order than counting would be another model
             continue
         target = next(
             (m.expand(out) for pattern, out in patterns if (m := re.fullmatch(pattern, name))),
@@ -97,13 +100,19 @@ def to_project_names(tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], 
     return named, sorted(unknown)
 
 
-def infer_size(tensors: Mapping[str, Tensor], heads: int | None = None, text_heads: int | None = None) -> ClipSize:
+def infer_size(
+    tensors: Mapping[str, Tensor],
+    heads: int | None = None,
+    text_heads: int | None = None,
+    activation: str = "quick_gelu",
+) -> ClipSize:
     """Read the shapes of a CLIP off its tensors.
 
     Args:
         tensors: By this project's names.
         heads: Heads of the image transformer; width / 64 if not given, as in every published CLIP.
         text_heads: Likewise of the text transformer.
+        activation: Of every layer's MLP: no tensor tells.
 
     Returns:
         The size.
@@ -130,4 +139,5 @@ def infer_size(tensors: Mapping[str, Tensor], heads: int | None = None, text_hea
         text_heads=text_heads or max(text_width // 64, 1),
         context=tensors["text.position"].shape[0],
         vocabulary=tensors["text.tokens.weight"].shape[0],
+        activation=activation,
     )

@@ -1,10 +1,13 @@
-"""The sizes CLIP comes in."""
+"""The sizes CLIP comes in, and the two activations it was trained with."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 from engine.settings import SettingsError
+
+ACTIVATIONS = ("quick_gelu", "gelu")
+"""``quick_gelu`` is OpenAI's, ``gelu`` (exact) that of LAION's and DataComp's checkpoints."""
 
 
 @dataclass(frozen=True)
@@ -23,6 +26,7 @@ class ClipSize:
         text_heads: Its heads.
         context: Tokens of a text, start and end included.
         vocabulary: Number of tokens; the last is the end of text.
+        activation: Of every layer's MLP, one of :data:`ACTIVATIONS`.
     """
 
     image_px: int = 224
@@ -36,10 +40,13 @@ class ClipSize:
     text_heads: int = 8
     context: int = 77
     vocabulary: int = 49408
+    activation: str = "quick_gelu"
 
     def __post_init__(self) -> None:
         if self.image_px % self.patch_px:
             raise SettingsError(f"image_px {self.image_px} is no multiple of patch_px {self.patch_px}")
+        if self.activation not in ACTIVATIONS:
+            raise SettingsError(f"activation must be one of {', '.join(ACTIVATIONS)}, not {self.activation!r}")
         for width, heads in (("width", "heads"), ("text_width", "text_heads")):
             if getattr(self, width) % getattr(self, heads):
                 raise SettingsError(f"{width} {getattr(self, width)} is no multiple of {heads}")

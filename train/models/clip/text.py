@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from engine.settings import SettingsError
-from train.models.attention import PreNormLayer
+from train.models.attention import CLIP_ACTIVATIONS, PreNormLayer
 from train.models.clip.size import ClipSize
 from train.models.clip.vision import initialise
 from train.models.precision import LayerNorm
@@ -31,7 +31,10 @@ class TextTransformer(nn.Module):
         self.size = size
         self.tokens = nn.Embedding(size.vocabulary, size.text_width)
         self.position = nn.Parameter(torch.empty(size.context, size.text_width))
-        self.layers = nn.ModuleList(PreNormLayer(size.text_width, size.text_heads) for _ in range(size.text_layers))
+        activation = CLIP_ACTIVATIONS[size.activation]
+        self.layers = nn.ModuleList(
+            PreNormLayer(size.text_width, size.text_heads, activation=activation) for _ in range(size.text_layers)
+        )
         self.final_norm = LayerNorm(size.text_width)
         self.projection = nn.Linear(size.text_width, size.joint, bias=False)
         causal = torch.full((size.context, size.context), float("-inf")).triu(1)

@@ -14,13 +14,13 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from train.models.attention import PreNormLayer
+from train.models.attention import CLIP_ACTIVATIONS, PreNormLayer
 from train.models.clip.size import ClipSize
 from train.models.precision import LayerNorm
 
 
 class VisionTransformer(nn.Module):
-    """The image half of CLIP (Radford et al. 2021): pre-norm, QuickGELU, one joint feature per frame.
+    """The image half of CLIP (Radford et al. 2021): pre-norm, one joint feature per frame.
 
     Args:
         size: Shapes.
@@ -34,7 +34,10 @@ class VisionTransformer(nn.Module):
         self.class_token = nn.Parameter(torch.empty(size.width))
         self.position = nn.Parameter(torch.empty(size.tokens, size.width))
         self.pre_norm = LayerNorm(size.width)
-        self.layers = nn.ModuleList(PreNormLayer(size.width, size.heads) for _ in range(size.layers))
+        activation = CLIP_ACTIVATIONS[size.activation]
+        self.layers = nn.ModuleList(
+            PreNormLayer(size.width, size.heads, activation=activation) for _ in range(size.layers)
+        )
         self.exchange = nn.ModuleList(exchange() for _ in range(size.layers)) if exchange else None
         self.post_norm = LayerNorm(size.width)
         self.projection = nn.Linear(size.width, size.joint, bias=False)

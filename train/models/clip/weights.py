@@ -5,7 +5,6 @@ Nothing is unpickled: a file that would have to be is refused, with the remedy.
 
 from __future__ import annotations
 
-import json
 import re
 import zipfile
 from collections.abc import Mapping
@@ -18,9 +17,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from engine.errors import DferError
 from train.models.clip.layouts import infer_size, to_project_names
 from train.models.clip.size import ClipSize
+from train.models.clip.stated import ClipWeightsError as ClipWeightsError
+from train.models.clip.stated import read_stated
 from train.models.clip.text import TextTransformer
 from train.models.clip.vision import VisionTransformer
 
@@ -30,10 +30,6 @@ _NAMES = (
     "pytorch_model.bin",
     "open_clip_pytorch_model.bin",
 )
-
-
-class ClipWeightsError(DferError):
-    """CLIP weights that cannot be used: the message says what is wrong with which file and what to do."""
 
 
 @dataclass(frozen=True)
@@ -63,26 +59,23 @@ def read_clip(source: str | Path) -> ClipWeights:
             either published layout; or a hub id such as ``openai/clip-vit-base-patch32``.
 
     Returns:
-        Its size and weights, in float32.
+        Its size and weights, in float32. What a config beside the file states (heads, activation, norms, end) is
+        obeyed or refused; where there is none, OpenAI's arithmetic is meant.
 
     Raises:
         ClipWeightsError: If the source does not exist, cannot be read safely, or is no whole CLIP.
     """
     path = find_weights(source)
     tensors, unknown = to_project_names(_read_tensors(path))
-    config = path.parent / "config.json"
-    heads, text_heads = None, None
-    if config.is_file():
-        values = json.loads(config.read_text())
-        heads = values.get("vision_config", {}).get("num_attention_heads")
-        text_heads = values.get("text_config", {}).get("num_attention_heads")
+    stated = read_stated(path)
     try:
-        size = infer_size(tensors, heads, text_heads)
+        size = infer_size(tensors, stated.heads, stated.text_heads, stated.activation)
     except (KeyError, IndexError, ValueError) as error:
         found = ", ".join([*tensors, *unknown][:3]) or "nothing"
         raise ClipWeightsError(
             f"{path} holds no CLIP in Hugging Face's or OpenAI's layout (no {error}; it starts with {found})"
         ) from error
+    stated.check(size)
     with torch.device("meta"):
         wanted = {
             **{f"vision.{k}": v for k, v in VisionTransformer(size).state_dict().items()},

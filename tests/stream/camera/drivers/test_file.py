@@ -144,7 +144,8 @@ def test_a_truncated_video_ends_and_says_so(tmp_path: Path) -> None:
     frames, camera = play(cut)
     assert 5 < len(frames) < 60
     assert camera.state == "ended"
-    assert "of 60 declared" in camera.stats.message
+    assert "cut short: " in camera.stats.message
+    assert "bytes are missing at its end" in camera.stats.message
 
 
 def test_a_broken_image_in_a_folder_is_named(tmp_path: Path) -> None:

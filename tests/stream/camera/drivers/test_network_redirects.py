@@ -10,7 +10,8 @@ from stream.camera import Camera, CameraSettings
 from tests.stream.camera.drivers.mjpeg_server import jpeg, serving
 from tests.stream.camera.reading import read_until
 
-SETTINGS = CameraSettings(backoff_min_ms=20, backoff_max_ms=100, read_timeout_ms=1000)
+# One still picture again and again: a frozen camera, but for this.
+SETTINGS = CameraSettings(backoff_min_ms=20, backoff_max_ms=100, read_timeout_ms=1000, frozen_ms=0)
 PICTURE = jpeg(64, 48)
 
 

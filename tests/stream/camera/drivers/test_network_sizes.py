@@ -12,7 +12,8 @@ from stream.camera import Camera, CameraSettings, Frame
 from tests.stream.camera.drivers.mjpeg_server import jpeg, serving
 from tests.stream.camera.reading import read_until
 
-SETTINGS = CameraSettings(backoff_min_ms=20, backoff_max_ms=100, read_timeout_ms=1000)
+# One still picture again and again: a frozen camera, but for this.
+SETTINGS = CameraSettings(backoff_min_ms=20, backoff_max_ms=100, read_timeout_ms=1000, frozen_ms=0)
 SIZES = ((64, 48), (160, 90), (32, 60), (64, 48))
 USUAL = jpeg(64, 48)
 TOO_LARGE = jpeg(9000, 9000)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import permutations
 
 import numpy as np
@@ -16,7 +17,8 @@ from stream.faces.settings import FaceError, FaceSettings
 from stream.faces.tracking.associate import Place, assign, cost, gate, match
 from stream.faces.tracking.motion import TrajectoryPoint, extrapolate
 from stream.faces.tracking.policy import Tracks
-from stream.faces.tracking.track import Observation, Track
+from stream.faces.tracking.template import Alignment, Template
+from stream.faces.tracking.track import Look, Observation, Track
 
 SETTINGS = FaceSettings()
 PERIOD_NS = 33_333_333
@@ -204,7 +206,11 @@ def test_detection_is_due_when_nothing_is_followed_and_when_a_face_went_missing(
     clock = Clock()
     clock.frame({})
     assert clock.tracks.detection_due(None)
-    assert clock.tracks.detection_due(clock.t_ns - PERIOD_NS)  # nothing is followed: on every frame
+    # Nothing is followed: at recheck's rate while something moves, else at the slower one.
+    assert not clock.tracks.detection_due(clock.t_ns - PERIOD_NS)
+    assert clock.tracks.detection_due(clock.t_ns - int(0.07e9))
+    assert not clock.tracks.detection_due(clock.t_ns - int(0.07e9), changed=False)
+    assert clock.tracks.detection_due(clock.t_ns - int(0.25e9), changed=False)
     track = clock.tracks.start(seen(300), 0.9)
     clock.end()
     clock.frame({track: seen(300)})
@@ -213,6 +219,71 @@ def test_detection_is_due_when_nothing_is_followed_and_when_a_face_went_missing(
     clock.end()
     clock.frame({})
     assert clock.tracks.detection_due(clock.t_ns - PERIOD_NS)  # seen one frame ago: at once
+
+
+def looked(residual: float = 0.05, worst: float = 0.1, ratio: complex = 1) -> Alignment:
+    return Alignment(ratio, complex(200, 200), residual, worst)
+
+
+def moving(count: int) -> Clock:
+    """Faces of sizes 50, 70, ... px, all looked at in the newest frame."""
+    clock = Clock()
+    clock.frame({})
+    template = Template(np.random.default_rng(0).integers(0, 255, (400, 400, 3), np.uint8), Region(200, 200, 150), 1.5)
+    for number in range(count):
+        observation = seen(200 + 150 * number, size=50 + 20 * number)
+        track = clock.tracks.start(observation, 0.9)
+        track.look = Look(observation, template, clock.t_ns)
+    clock.end()
+    return clock
+
+
+def due_after(clock: Clock, frames: int, alignment: Alignment) -> list[list[str]]:
+    due = []
+    for _ in range(frames):
+        clock.frame({})
+        for track in clock.tracks.active:
+            track.alignment = alignment
+        tracks = clock.tracks.looks_due()
+        due.append([track.id for track in tracks])
+        for track in clock.tracks.active:
+            clock.tracks.move_on(track)
+            if track in tracks and track.look is not None:
+                track.look = replace(track.look, t_ns=clock.t_ns)
+        clock.end()
+    return due
+
+
+def test_a_face_that_its_motion_explains_is_looked_at_five_times_a_second() -> None:
+    assert due_after(moving(1), 13, looked()) == [["f1"] if i in (5, 11) else [] for i in range(13)]
+
+
+@pytest.mark.parametrize(
+    "alignment", [looked(residual=0.3), looked(worst=0.5), looked(ratio=1.2), looked(ratio=complex(0.97, 0.25))]
+)
+def test_a_face_that_changed_otherwise_is_looked_at_in_every_frame(alignment: Alignment) -> None:
+    assert due_after(moving(1), 4, alignment) == [["f1"]] * 4
+
+
+def test_many_faces_take_turns_the_largest_first() -> None:
+    due = due_after(moving(8), 60, looked())
+    assert max(map(len, due)) == 2
+    assert due[5] == ["f8", "f7"]
+    for number in range(1, 9):
+        frames = [i for i, ids in enumerate(due) if f"f{number}" in ids]
+        assert max(np.diff([-1, *frames]).tolist()) <= 12  # twice the time, and never later
+
+
+def test_moved_landmarks_turn_and_grow_about_the_face() -> None:
+    before = seen(300)
+    ratio = 1.1 * np.exp(0.1j)
+    after = before.moved(Alignment(complex(ratio), complex(310, 205), 0.0, 0.0))
+    assert (after.place.x, after.place.y) == pytest.approx((310, 205))
+    assert after.place.size == pytest.approx(110)
+    assert (after.region.size, after.region.angle) == pytest.approx((165, 0.1))
+    expected = complex(310, 205) + ratio * (before.points[0, 0] + 1j * before.points[0, 1] - complex(300, 200))
+    assert after.points[0, :2].tolist() == pytest.approx([expected.real, expected.imag], abs=1e-3)
+    assert after.points5[0].tolist() == pytest.approx([expected.real, expected.imag], abs=1e-3)
 
 
 def test_time_must_increase() -> None:

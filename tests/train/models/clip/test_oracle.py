@@ -273,3 +273,108 @@ def test_plain_prompts_are_kept_until_the_encoder_changes() -> None:
 def test_too_long_text_is_refused() -> None:
     with pytest.raises(SettingsError, match="8 contexts exceed the 10"):
         Prompts([[1, 2, 3, 9, 0, 0, 0, 0, 0, 0]], 8, contexts=8)
+
+
+@pytest.mark.parametrize("activation", ["quick_gelu", "gelu"])
+def test_the_activation_that_the_config_says_is_computed(activation: str, tmp_path: Path) -> None:
+    model = CLIPModel(small_clip(activation)).eval()  # type: ignore[no-untyped-call]
+    scatter_norms(model)
+    for parameter in model.parameters():
+        if parameter.dim() > 1:
+            parameter.data.normal_(0, 0.2)
+    model.save_pretrained(tmp_path)
+    weights = read_clip(tmp_path)
+    assert weights.size.activation == activation
+    vision, text = VisionTransformer(weights.size).eval(), TextTransformer(weights.size).eval()
+    load_vision(vision, weights)
+    load_text(text, weights)
+    images, ids = torch.randn(2, 3, 32, 32), torch.tensor([[98, 5, 6, 99] + [99] * 12, [98, 7, 99] + [99] * 13])
+    with torch.no_grad():
+        wanted = [model.get_image_features(images), model.get_text_features(ids)]
+        found = [vision(images), text(ids)]
+    for a, b in zip(wanted, found, strict=True):
+        torch.testing.assert_close(getattr(a, "pooler_output", a), b, atol=1e-4, rtol=1e-4)
+
+
+def small_clip(activation: str, **text: Any) -> CLIPConfig:
+    half = {
+        "hidden_size": 64, "intermediate_size": 256, "num_hidden_layers": 3, "num_attention_heads": 1,
+        "hidden_act": activation,
+    }  # fmt: skip
+    words = {
+        "vocab_size": 100,
+        "max_position_embeddings": 16,
+        "bos_token_id": 98,
+        "eos_token_id": 99,
+        "pad_token_id": 99,
+    }
+    return CLIPConfig(
+        projection_dim=32,
+        text_config={**half, **words, "projection_dim": 32, **text},
+        vision_config={**half, "image_size": 32, "patch_size": 8, "projection_dim": 32},
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (lambda c: c["vision_config"].update(hidden_act="silu"), "hidden_act differs between image and text"),
+        (
+            lambda c: [c[p].update(hidden_act="silu") for p in ("vision_config", "text_config")],
+            "'silu' is not computed",
+        ),
+        (lambda c: c["vision_config"].update(layer_norm_eps=1e-6), "layer_norm_eps is 1e-06; only 1e-05"),
+        (lambda c: c["text_config"].update(attention_dropout=0.1), "attention_dropout is 0.1; only 0"),
+        (lambda c: c["text_config"].update(eos_token_id=50), "end of text is token 50 of 100"),
+        (lambda c: c.update(projection_dim=48), "joint"),
+        (lambda c: c["vision_config"].update(patch_size=16), "patch_px 16 where the tensors have 8"),
+        (lambda c: c["text_config"].update(num_hidden_layers=12), "text_layers 12 where the tensors have 3"),
+    ],
+)
+def test_what_a_config_says_and_is_not_computed_is_refused(
+    change: Callable[[dict[str, Any]], object], told: str, tmp_path: Path
+) -> None:
+    CLIPModel(small_clip("gelu")).save_pretrained(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    config.setdefault("projection_dim", 32)
+    change(config)
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ClipWeightsError, match=told):
+        read_clip(tmp_path)
+
+
+def _open_clip(folder: Path, config: dict[str, Any] | None) -> Path:
+    model = CLIPModel(small_clip("gelu")).eval()  # type: ignore[no-untyped-call]
+    tensors = {k: v.contiguous().clone() for k, v in openai_layout(model).items()}
+    save_file(tensors, folder / "open_clip_model.safetensors")
+    if config is not None:
+        (folder / "open_clip_config.json").write_text(json.dumps({"model_cfg": config, "preprocess_cfg": {}}))
+    return folder
+
+
+OPEN_CLIP = {
+    "embed_dim": 32,
+    "vision_cfg": {"image_size": 32, "layers": 3, "width": 64, "patch_size": 8},
+    "text_cfg": {"context_length": 16, "vocab_size": 100, "width": 64, "heads": 1, "layers": 3},
+}
+
+
+def test_open_clip_means_gelu_unless_it_says_quick_gelu(tmp_path: Path) -> None:
+    assert read_clip(_open_clip(tmp_path, OPEN_CLIP)).size.activation == "gelu"
+    assert read_clip(_open_clip(tmp_path, {**OPEN_CLIP, "quick_gelu": True})).size.activation == "quick_gelu"
+
+
+def test_an_open_clip_file_without_config_or_with_another_tower_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ClipWeightsError, match="says which activation it has; put the checkpoint's"):
+        read_clip(_open_clip(tmp_path, None))
+    pooled = {**OPEN_CLIP, "vision_cfg": {**OPEN_CLIP["vision_cfg"], "attentional_pool": True}}  # type: ignore[dict-item]
+    with pytest.raises(ClipWeightsError, match=r"asks for vision_cfg\.attentional_pool, which is not computed here"):
+        read_clip(_open_clip(tmp_path, pooled))
+
+
+def test_positions_that_do_not_count_are_refused(tmp_path: Path) -> None:
+    tensors = {k: v.contiguous().clone() for k, v in CLIPModel(small_clip("gelu")).state_dict().items()}
+    tensors["text_model.embeddings.position_ids"] = torch.arange(16).flip(0)[None]
+    save_file(tensors, tmp_path / "alone.safetensors")
+    with pytest.raises(ClipWeightsError, match="position_ids"):
+        read_clip(tmp_path / "alone.safetensors")

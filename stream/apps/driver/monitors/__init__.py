@@ -1,0 +1,1 @@
+"""What is watched for: each monitor takes observations and says how far something has gone."""

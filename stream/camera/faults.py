@@ -1,0 +1,49 @@
+"""What is wrong with a frame that was decoded all the same: damage, or nothing to be seen. Pure.
+
+A decoder says of most damage that it is there. Where it does not (a truncated JPEG whose rest is filled up), the
+picture shows it: its lower rows are all alike, and those of the frame before were not. A frame of one colour shows
+nothing.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+FAULTS = ("", "damaged", "blank")
+"""What a frame may suffer from; nothing, first."""
+
+_ROWS, _COLUMNS = 40, 48
+"""How many are looked at."""
+_BLANK_LEVELS = 2
+"""Levels between the darkest and the lightest pixel of a frame that shows nothing."""
+_FILLED = 0.15
+"""Share of a frame's rows, from below, that are filled up where a JPEG broke off."""
+
+
+class FrameJudge:
+    """Judges the frames of one source, one after the other."""
+
+    def __init__(self) -> None:
+        self._usual_fill: float | None = None
+
+    def step(self, image: NDArray[np.uint8], damaged: bool) -> str:
+        """Judge ``(H, W, 3)`` uint8; ``damaged`` is what the decoder says. Gives one of :data:`FAULTS`."""
+        height, width = image.shape[:2]
+        small = image[:: max(1, height // _ROWS), :: max(1, width // _COLUMNS)].astype(np.int16)
+        if (np.ptp(small, axis=(0, 1)) <= _BLANK_LEVELS).all():
+            return "blank"
+        fill = _filled(small)
+        usual, self._usual_fill = self._usual_fill, fill
+        # A black bar below is there in every frame: only its coming is damage, and only for the frame it comes with.
+        if damaged or (usual is not None and fill > _FILLED and fill > 2 * usual + 0.05):
+            self._usual_fill = usual if usual is not None else 0.0
+            return "damaged"
+        return ""
+
+
+def _filled(small: NDArray[np.int16]) -> float:
+    """The share of rows, from below, that are of one colour from side to side and as the row above."""
+    even = (np.ptp(small, axis=1) <= _BLANK_LEVELS).all(axis=1)
+    drawn = np.flatnonzero(~even)
+    return 1.0 if not len(drawn) else float(len(even) - 1 - drawn[-1]) / len(even)

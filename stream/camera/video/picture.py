@@ -1,0 +1,109 @@
+"""A decoded frame as the picture that is shown: RGB, 8 bit, square pixels, upright."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import cast
+
+import av
+import cv2
+import numpy as np
+from av.sidedata.sidedata import SideData
+from av.sidedata.sidedata import Type as SideDataType
+from av.video.reformatter import Colorspace, VideoReformatter
+from numpy.typing import NDArray
+
+from stream.camera.frame import check_size
+from stream.camera.video.orientation import Orientation, read_matrix
+from stream.camera.video.tone import HLG, PQ, to_sdr
+
+_UNSPECIFIED = 2
+_BILINEAR, _WHOLE_COLOUR = 0x2, 0x2000 | 0x40000
+"""Flags of swscale: bilinear; colour at full width, rounded (PyAV 17 has no names for the last two)."""
+_HD_WIDTH, _SD_HEIGHT = 1280, 576
+"""Where nothing says which matrix: BT.709 from this width or above this height, else BT.601, as players do."""
+
+
+@dataclass(frozen=True, eq=False)
+class Picture:
+    """One picture of a video.
+
+    Attributes:
+        image: ``(H, W, 3)`` uint8 RGB, upright, square pixels; its own memory.
+        t_ns: From the first picture, ns, strictly rising.
+        damaged: Whether the decoder met an error in it.
+    """
+
+    image: NDArray[np.uint8]
+    t_ns: int
+    damaged: bool = False
+
+
+class PictureMaker:
+    """Makes pictures of the frames of one stream. Transparent parts are shown on black."""
+
+    def __init__(self) -> None:
+        self._reformatter = VideoReformatter()
+
+    def make(self, frame: av.VideoFrame, aspect: Fraction) -> NDArray[np.uint8]:
+        """Convert a frame.
+
+        Args:
+            frame: As decoded, no longer interlaced.
+            aspect: Width over height of one pixel.
+
+        Returns:
+            ``(H, W, 3)`` uint8 RGB, contiguous. Neither side shrinks where pixels are not square.
+
+        Raises:
+            FrameLost: If it would be larger than the limit.
+        """
+        width, height = square(frame.width, frame.height, aspect)
+        check_size(width, height)
+        image = self._rgb(frame)
+        if (width, height) != (frame.width, frame.height):
+            image = np.asarray(cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR), np.uint8)
+        return orientation(frame).apply(image)
+
+    def _rgb(self, frame: av.VideoFrame) -> NDArray[np.uint8]:
+        if frame.color_trc in (PQ, HLG) and not frame.format.is_rgb:
+            return to_sdr(np.asarray(self._convert(frame, "rgb48le").to_ndarray(), np.uint16), frame.color_trc)
+        if frame.format.name == "pal8" or any(part.is_alpha for part in frame.format.components):
+            image = _pixels(self._convert(frame, "rgba"), 4)
+            shown = cv2.cvtColor(image, cv2.COLOR_RGBA2mRGBA)
+            return np.asarray(cv2.cvtColor(shown, cv2.COLOR_RGBA2RGB), np.uint8)
+        return _pixels(self._convert(frame, "rgb24"), 3)
+
+    def _convert(self, frame: av.VideoFrame, to: str) -> av.VideoFrame:
+        matrix: Colorspace | None = None
+        if frame.colorspace == _UNSPECIFIED and not frame.format.is_rgb:
+            high = frame.width >= _HD_WIDTH or frame.height > _SD_HEIGHT
+            matrix = Colorspace.ITU709 if high else Colorspace.ITU601
+        how = _BILINEAR
+        if not frame.format.is_rgb and frame.format.name not in ("yuv420p", "yuvj420p", "nv12"):
+            # Without it colour is halved in width even where the source has it whole.
+            how |= _WHOLE_COLOUR
+        return self._reformatter.reformat(frame, format=to, src_colorspace=matrix, interpolation=how, threads=1)
+
+
+def square(width: int, height: int, aspect: Fraction) -> tuple[int, int]:
+    """The size of a picture once its pixels are square, px: the longer side of a pixel sets it."""
+    if aspect > 1:
+        return round(width * aspect), height
+    return width, round(height / aspect)
+
+
+def orientation(frame: av.VideoFrame) -> Orientation:
+    """How a frame lies, by its display matrix."""
+    # By its key: what iterating gives differs between versions, and the stubs name other keys.
+    data = cast("Mapping[SideDataType, SideData]", frame.side_data).get(SideDataType.DISPLAYMATRIX)
+    return Orientation() if data is None else read_matrix(bytes(data))
+
+
+def _pixels(frame: av.VideoFrame, channels: int) -> NDArray[np.uint8]:
+    """A packed frame's pixels: its own memory where rows follow each other, else a copy."""
+    plane = frame.planes[0]
+    rows = np.frombuffer(cast("bytes", plane), np.uint8).reshape(frame.height, plane.line_size)
+    return np.ascontiguousarray(rows[:, : frame.width * channels]).reshape(frame.height, frame.width, channels)

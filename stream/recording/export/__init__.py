@@ -1,0 +1,1 @@
+"""What a recording becomes: tables, XDF for physiology labs, ELAN files for those who annotate."""

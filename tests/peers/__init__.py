@@ -1,0 +1,1 @@
+"""Who else reads expressions from a camera, beside ours on the same clips: ``make bench-peers``."""
