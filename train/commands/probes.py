@@ -31,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Measure and print."""
     from engine.bundle import Bundle
-    from train.default_model.judge import PARTS, judge, read_part, table
+    from train.default_model.judge import PARTS, in_words, judge, read_part, table
     from train.evaluation.probes import PROBES
 
     if arguments.faces < 0 or arguments.threads < 1:
@@ -43,5 +43,5 @@ def run(arguments: argparse.Namespace) -> int:
         print(json.dumps({"bundle": bundle.sha256, "part": arguments.part, "figures": rows}, indent=1))
     else:
         print(f"{arguments.bundle} ({bundle.sha256[:12]}) on {arguments.part}: {PARTS[arguments.part]}\n")
-        print(table(rows))
+        print("\n".join([*in_words(rows["clean"]), "", *table(rows)]))
     return Exit.DONE

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from train.default_model.judge import PARTS, in_words, table
 from train.models.compact import pretrained
 
 LICENCE = (
     "Trained on FER+: the votes are published under the MIT licence (Barsoum et al., ICMI 2016); the images of FER2013 "
     "were collected from the web, and no licence grant for them was found. No image is part of this bundle."
 )
+
+_MEASURED = "## Measured"
 
 
 def _interval(value: tuple[float, float, float]) -> str:
@@ -51,7 +54,7 @@ def write_card(labels: tuple[str, ...], provenance: dict[str, Any], metrics: dic
     Returns:
         The card.
     """
-    dev, config = metrics["dev"], provenance["encoder"]["config"]
+    config = provenance["encoder"]["config"]
     lines = [
         "# Compact TG-DFER: the default model",
         "",
@@ -83,10 +86,31 @@ def write_card(labels: tuple[str, ...], provenance: dict[str, Any], metrics: dic
         f"- Candidates compared on `dev`: {provenance['candidates']}",
         "- Repeat: `dfer-train default-model --data <folder with FER+> --pretrained <folder of the teacher's start>`",
         "",
-        "## Measured",
+    ]
+    return "\n".join(lines) + measured(labels, metrics)
+
+
+def measured_again(card: str, labels: tuple[str, ...], metrics: Mapping[str, Any]) -> str:
+    """A card that keeps what it says of use and training, with these figures; `metrics` as of :func:`measured`."""
+    return card.partition("\n" + _MEASURED)[0] + measured(labels, metrics)
+
+
+def measured(labels: tuple[str, ...], metrics: Mapping[str, Any]) -> str:
+    """The card's figures.
+
+    Args:
+        labels: Class names in the order of the logits.
+        metrics: As of :func:`write_card`; after the choice also ``parts``, clean faces by part of the protocol, and
+            ``probes``, both as :mod:`train.default_model.judge` gives them.
+    """
+    dev = metrics["dev"]
+    lines = [
         "",
+        _MEASURED,
+        "",
+        *_by_protocol(metrics),
         f"FER+ dev (first of cluster, strict plurality, n = {dev['n']}), each face a still repeated through the "
-        "exported graphs, one argmax; 95 % bootstrap intervals:",
+        "exported graphs, one argmax; 95 % bootstrap intervals. Candidates were compared on these faces:",
         "",
         f"- WAR {_interval(dev['war'])}, UAR {_interval(dev['uar'])}",
         f"- {metrics['crop_ms']:.2f} ms per crop on one thread where it was measured ({metrics['crop_ms_where']})",
@@ -111,3 +135,22 @@ def write_card(labels: tuple[str, ...], provenance: dict[str, Any], metrics: dic
         head = [f"{row[k]:.1f}" for k in ("head", "mean", "oracle")] + [_interval(row["gain"])]
         lines.append(f"| {float(share):.0%} | " + " | ".join(head + tail) + " |")
     return "\n".join(lines) + "\n"
+
+
+def _by_protocol(metrics: Mapping[str, Any]) -> list[str]:
+    """What was measured after the choice, if it was: each part's figures, and the probes."""
+    if "parts" not in metrics:
+        return []
+    lines = ["Faces as they are, calibrated, by the parts of the protocol (`dfer-train probes`):", ""]
+    for part, row in metrics["parts"].items():
+        lines += [f"- **{part}**: {PARTS[part]}", *(f"  {line}" for line in in_words(row))]
+    probes = metrics["probes"]
+    return [
+        *lines,
+        "",
+        f"The same under each probe, {probes['clean']['n']} faces of confirm, landmarks looked for in the changed "
+        "picture; votes is the share for the named class, shown what the threshold lets through:",
+        "",
+        *table(probes),
+        "",
+    ]

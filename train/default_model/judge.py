@@ -156,20 +156,33 @@ def judge(bundle: Bundle, stills: Stills, probes: Sequence[Probe] = PROBES, thre
     return rows
 
 
-def table(rows: dict[str, Any]) -> str:
-    """Markdown of :func:`judge`'s figures: clean faces in words, then a line for each probe."""
-    clean = rows[CLEAN.name]
-    labels = list(clean["recall"])
-    agreed = {probe.name: probe.lost for probe in PROBES}
+def rounded(value: Any) -> Any:
+    """JSON-ready figures with their numbers to two decimals, as a bundle keeps them."""
+    if isinstance(value, dict):
+        return {name: rounded(one) for name, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [rounded(one) for one in value]
+    return round(value, 3 if 0 < abs(value) < 1 else 2) if isinstance(value, float) else value
+
+
+def in_words(clean: dict[str, Any]) -> list[str]:
+    """Lines of Markdown: what :func:`figures` says of clean faces."""
     sure = ", ".join(f"{name} {value:+.0f}" for name, value in clean["overconfidence"].items() if value is not None)
-    lines = [
+    return [
         f"- n = {clean['n']}: WAR {_text(clean['war'])}, UAR {_text(clean['uar'])}, ECE {clean['ece']:.3f}",
         f"- by votes: share for the named class {_text(clean['vote_share'])} of {clean['vote_share_attainable']:.1f} "
         f"attainable, vote-weighted UAR {_text(clean['vote_uar'])} of {clean['vote_uar_attainable']:.1f}",
         f"- shown {clean['shown']:.0f} %, of those right {_percent(clean['right_when_shown'])}; "
         f"coverage at 95 % precision {clean['coverage_at_95']:.0f} %",
         f"- surer than right, points of the answers of a class: {sure}",
-        "",
+    ]
+
+
+def table(rows: dict[str, Any]) -> list[str]:
+    """Lines of a Markdown table: :func:`figures` of clean faces and under each probe."""
+    labels = list(rows[CLEAN.name]["recall"])
+    agreed = {probe.name: probe.lost for probe in PROBES}
+    lines = [
         "| probe | WAR | lost (agreed) | UAR | votes | vote UAR | shown | right when shown | recall "
         + ", ".join(name[:3] for name in labels)
         + " |",
@@ -184,7 +197,7 @@ def table(rows: dict[str, Any]) -> str:
             + ", ".join(_percent(row["recall"][label]) for label in labels)
             + " |"
         )
-    return "\n".join(lines)
+    return lines
 
 
 def _percent(value: float | None) -> str:

@@ -1,8 +1,8 @@
 """The default model from its data to its bundle, stage by stage; ``dfer-train default-model`` is its command.
 
 The encoder's stages stand in ``recipe.toml``. Then ``head`` (trained on features of the frozen encoder), ``bundle``
-(export, measure through the exported graphs, card) and ``calibrate`` (``dfer-stream score`` of the dev faces, then
-``dfer-calibrate fit``, each as a user would run it).
+(export, measure through the exported graphs), ``calibrate`` (``dfer-stream score`` of the dev faces, then
+``dfer-calibrate fit``, each as a user would run it) and ``card`` (the protocol's figures of the calibrated bundle).
 """
 
 from __future__ import annotations
@@ -14,19 +14,22 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
 from engine.backends import open_backend
+from engine.bundle import Bundle
 from engine.console import Exit
 from engine.spec import SEVEN_CLASSES
 from train.data.augment.compose import build_bank
 from train.data.layouts.ferplus import Stills, hold_out, load_split
 from train.default_model import measure
-from train.default_model.card import licences, write_card
+from train.default_model.card import licences, measured_again, write_card
 from train.default_model.head import FrameMean, assemble, head_parameters, rarity_bias
 from train.default_model.head_training import HeadConfig, train_head
+from train.default_model.judge import judge, read_part, rounded
 from train.default_model.recipe import FILES, MakeSettings, Recipe, StageConfig, read_recipe, read_stage
 from train.default_model.ship import complete, read_model, ship
 from train.default_model.stage import Stage, train_stage
@@ -78,7 +81,11 @@ def make(given: MakeSettings, stages: Sequence[str], assignments: Sequence[str] 
         make_head(given, encoder)
     if "bundle" in stages:
         make_bundle(given, encoder)
-    return calibrate(given) if "calibrate" in stages else Exit.DONE
+    if "calibrate" in stages and (code := calibrate(given)):
+        return code
+    if "card" in stages:
+        make_card(given)
+    return Exit.DONE
 
 
 def _config(name: str, given: MakeSettings, assignments: Sequence[str]) -> StageConfig:
@@ -177,6 +184,18 @@ def make_bundle(given: MakeSettings, encoder: Path) -> None:
     figures["composed"] = measure.noise_report(model, baseline, bank, given.clip_seeds)
     complete(bundle, figures, write_card(bundle.spec.labels, provenance, figures))
     print(json.dumps(figures, indent=1))
+
+
+def make_card(given: MakeSettings) -> None:
+    """Stage ``card``: every part's clean faces, and the probes on those that confirm."""
+    bundle = Bundle.open(given.out)
+    rows: dict[str, Any] = {}
+    for part in ("choose", "confirm", "untrained"):
+        rows |= {part: judge(bundle, read_part(given.data, part, given.cache), ())["clean"]}
+    probes = judge(bundle, read_part(given.data, "confirm", given.cache, given.probed))
+    figures = {**bundle.metrics, "parts": rounded(rows), "probes": rounded(probes)}
+    card = (bundle.path / "MODEL_CARD.md").read_text("utf-8")
+    complete(bundle, figures, measured_again(card, bundle.spec.labels, figures))
 
 
 def calibrate(given: MakeSettings) -> int:

@@ -16,7 +16,7 @@ FILES = {file.stem: file for file in sorted((_HERE / "recipes").glob("*.toml"))}
 """Settings of each run, by name."""
 BASE = "base"
 """What they inherit from; no run itself."""
-AFTER = ("head", "bundle", "calibrate")
+AFTER = ("head", "bundle", "calibrate", "card")
 """Stages that follow the encoder's."""
 _OF_CLIPS = ("accumulate", "balance", "save_steps", "cache_features", "feature_views")
 
@@ -103,6 +103,7 @@ class MakeSettings:
         even_out: How far the common classes are evened out, 0 to 1.
         head_seed: Of the head's training.
         clip_seeds: Composed clips per dev face when measuring.
+        probed: Faces under each probe, in the card.
         candidates: How many candidates were compared on dev.
     """
 
@@ -128,6 +129,7 @@ class MakeSettings:
     even_out: float = 0.085
     head_seed: int = 1
     clip_seeds: int = 5
+    probed: int = 900
     candidates: int = 1
 
 

@@ -67,7 +67,7 @@ def test_classwise_temperatures_cool_the_class_that_is_too_sure_and_change_no_an
     made = temperature.fit("classwise", logits, labels, "abc")
     before, after = (np.abs(metrics.overconfidence(p, labels)) for p in (softmax(logits), made.probs(logits)))
     assert before[2] > 0.3
-    assert after.max() < 0.03
+    assert after.max() < 0.05
     assert made.scale[2] < 0.5 * min(made.scale[:2])
     np.testing.assert_array_equal(made.probs(logits).argmax(1), answers)
     one = made.probs(logits[0])

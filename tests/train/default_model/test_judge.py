@@ -17,7 +17,8 @@ from tests.train.drawn_stills import drawn_stills
 from train.cli import main
 from train.data.layouts.ferplus import VOTES, Stills, hold_out
 from train.default_model import judge as judge_module
-from train.default_model.judge import figures, judge, probe_crops, read_part, table
+from train.default_model.card import measured, measured_again
+from train.default_model.judge import figures, in_words, judge, probe_crops, read_part, rounded, table
 from train.evaluation.probes import CLEAN, PROBES
 
 
@@ -85,13 +86,31 @@ def test_a_bundle_is_judged_on_every_probe(tiny_bundle: Callable[..., Bundle]) -
     rows = judge(bundle, stills, probes)
     assert list(rows) == ["clean", "mask", "24 px"]
     assert rows["clean"]["lost"] == 0
-    text = table(rows)
-    assert "vote-weighted UAR" in text
-    assert "(≤ 15)" in next(line for line in text.splitlines() if line.startswith("| mask"))
+    assert any("vote-weighted UAR" in line for line in in_words(rows["clean"]))
+    assert "(≤ 15)" in next(line for line in table(rows) if line.startswith("| mask"))
     size = bundle.spec.crop.size_px
     crops = probe_crops(bundle, stills, CLEAN, threads=2)
     assert crops.shape == (7, bundle.spec.unit, size, size, 3)
     assert (crops == probe_crops(bundle, stills, CLEAN)).all()
+
+
+def test_a_card_gets_the_figures_of_the_protocol_and_keeps_the_rest(tiny_bundle: Callable[..., Bundle]) -> None:
+    bundle = tiny_bundle("tg-dfer")
+    rows = rounded(judge(bundle, _stills(7), [probe for probe in PROBES if probe.name == "mask"]))
+    nothing = [[0] * 7] * 7
+    figures = {
+        "dev": {"war": (1.0, 0.0, 2.0), "uar": (1.0, 0.0, 2.0), "n": 7, "confusion": nothing},
+        "crop_ms": 1.0,
+        "crop_ms_where": "here",
+        "composed": {},
+    }
+    old = "# A card\n\nUse.\n" + measured(SEVEN_CLASSES, figures)
+    new = measured_again(old, SEVEN_CLASSES, {**figures, "parts": {"confirm": rows["clean"]}, "probes": rows})
+    assert new.startswith("# A card\n\nUse.\n\n## Measured\n")
+    assert new.count("## Measured") == 1
+    assert "- **confirm**: dev's other half" in new
+    assert "| mask |" in new
+    assert measured_again(new, SEVEN_CLASSES, figures) == old
 
 
 def test_the_command_prints_a_table_and_json(
