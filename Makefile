@@ -27,13 +27,13 @@ help:
 	$(PYTHON) -m venv .venv
 
 # Not compiled ahead: of 35 MB of byte code the program ever reads 5, which its first start writes.
-$(RUN_STAMP): pyproject.toml installation/face_nets.py .ci/system-libraries.py | .venv/bin/python
+$(RUN_STAMP): pyproject.toml stream/faces/nets/provide.py .ci/system-libraries.py | .venv/bin/python
 	.venv/bin/python .ci/system-libraries.py
 	$(PIP) install --quiet --no-compile --editable .
 	@touch $@
 
 # torch first and by itself: a range in `.[dev]` would otherwise pull the newest build with several GB of CUDA libraries.
-$(DEV_STAMP): pyproject.toml installation/face_nets.py .ci/system-libraries.py | .venv/bin/python
+$(DEV_STAMP): pyproject.toml stream/faces/nets/provide.py .ci/system-libraries.py | .venv/bin/python
 	.venv/bin/python .ci/system-libraries.py
 	$(PIP) install --quiet "$(TORCH)"
 	$(PIP) install --quiet --editable '.[dev]'
@@ -67,6 +67,10 @@ test-random: $(DEV_STAMP)
 # Asks the package index, needs no interpreter: minutes.
 resolve: $(DEV_STAMP)
 	.venv/bin/python -m pytest -p no:randomly -m "" tests/installation/test_resolution.py
+
+# A thousand damaged videos beside FFmpeg's own program: minutes.
+test-damage: $(DEV_STAMP)
+	.venv/bin/python -m pytest -p no:randomly -m slow --timeout 1800 tests/stream/camera/video/test_damage.py
 
 mutation: $(DEV_STAMP)
 	.venv/bin/python -m tests.mutation --sample 300 --seed 1

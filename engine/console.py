@@ -93,7 +93,7 @@ class Program:
                 name,
                 help=command.summary,
                 description=command.summary[:1].upper() + command.summary[1:] + ".",
-                epilog=_examples(command.examples),
+                epilog=f"example: {command.examples}",
                 formatter_class=argparse.RawDescriptionHelpFormatter,
                 allow_abbrev=False,
             )
@@ -212,11 +212,6 @@ def explain(error: OSError) -> str:
         # Files are put in place whole; what is printed ends where the disk did.
         remedy = f"{remedy}; {'nothing was left half-written' if where else 'the last line may be cut off'}"
     return f"{said}; {remedy}" if remedy else said
-
-
-def _examples(text: str) -> str:
-    lines = text.splitlines()
-    return f"example: {text}" if len(lines) == 1 else text
 
 
 def _nearest(argument: str, parser: argparse.ArgumentParser) -> str:

@@ -20,9 +20,9 @@ from engine.backends import Backend
 from stream.camera.frame import Frame
 from stream.faces import FacesResult, TrackedFace
 from stream.faces.primary import Box, primary_face
-from stream.publish.message import Eyes, Face, Head, Window
+from stream.publish.message import Eyes, Face, Window
 from stream.scores.held import HeldFaces
-from stream.scores.look import describe
+from stream.scores.look import Looks, describe, head_of
 from stream.scores.scorer import FaceScores, Scorer
 from stream.window.clock import SampleClock
 from stream.window.crop import crop_face
@@ -118,13 +118,13 @@ class Pipeline:
         overlap: bool = False,
     ) -> None:
         self._tracker, self._windows, self._scorer, self._scheduler = tracker, windows, scorer, scheduler
-        self._roi = roi
-        self._overlap = Overlap(windows, overlap)
+        self._roi, self._overlap = roi, Overlap(windows, overlap)
         self._sample_ns = 1e9 / windows.encode_hz
         self._clock = SampleClock(windows.encode_hz)
         self._period = FramePeriod()
         # Faces of the shot before a cut: their windows wait one frame, in case that it was none.
         self._cut_off: list[str] = []
+        self._looks = Looks()
         self._held = HeldFaces()
 
     @property
@@ -186,6 +186,7 @@ class Pipeline:
     def _forget(self, face_id: str) -> None:
         self._windows.reset(face_id)
         self._scorer.reset(face_id)
+        self._looks.forget(face_id)
 
     def close(self) -> None:
         """Wait for a step that runs beside the frames; before the back end is closed."""
@@ -193,7 +194,7 @@ class Pipeline:
 
     def reset(self) -> None:
         """Forget every face and the time base: a lost camera or another source."""
-        self._cut_off = []
+        self._cut_off, self._looks = [], Looks()
         self._held.forget()
         self._tracker.reset()
         self._windows.reset_all()
@@ -231,6 +232,7 @@ class Pipeline:
         for face in visible:
             if face.id in chosen and face.points5 is not None:
                 crops[face.id] = crop_face(frame.image, face.points5, self._windows.spec.crop)
+                self._looks.step(face.id, frame.image, face.points5)
         batch = self._windows.begin(tick, crops, frame.t_capture_ns, frame.seq)
         return batch, ["scheduler"] if len(chosen) < len(visible) else []
 
@@ -239,7 +241,7 @@ class Pipeline:
         cut_off = face.id in self._cut_off
         window = WindowReport(0, self._windows.spec.samples, 0.0, 0, None) if cut_off else self._windows.report(face.id)
         scored = None if window.score is None else self._scorer.step(face.id, window.score, window.score.full)
-        reason = _reason(face, window, scored, t_ns)
+        reason = self._looks.reason(face.id, _reason(face, window, scored, t_ns))
         described = Face(
             id=face.id,
             state=face.state,
@@ -250,8 +252,8 @@ class Pipeline:
             ready=reason == "ok",
             reason=reason,
             window=Window(window.n, window.need, round(window.span_ms, 1), window.gaps),
-            quality=describe(face.size_px, face.sharpness, face.yaw_deg, face.pitch_deg),
-            head=_head(face),
+            quality=describe(face.size_px, face.sharpness, face.yaw_deg, face.pitch_deg, self._looks.of(face.id)),
+            head=head_of(face),
         )
         if face.signals is not None:
             described.eyes = Eyes(_round(face.signals.left_eye, 3), _round(face.signals.right_eye, 3))
@@ -282,11 +284,6 @@ def _reason(face: TrackedFace, window: WindowReport, scored: FaceScores | None, 
     if not observed or scored is None or not scored.ready:
         return "warming" if observed else "occluded"
     return "starved" if window.starved else "ok"
-
-
-def _head(face: TrackedFace) -> Head | None:
-    angles = [round(angle, 1) for angle in (face.yaw_deg, face.pitch_deg, face.roll_deg) if angle is not None]
-    return Head(*angles) if len(angles) == 3 else None
 
 
 def _round(value: float | None, digits: int) -> float | None:

@@ -20,7 +20,7 @@ from torch import nn
 
 from engine.export.export import export_bundle
 from engine.spec import SEVEN_CLASSES, CropGeometry, ModelSpec
-from installation import face_nets
+from stream.faces.nets import provide
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,7 +36,7 @@ settings.load_profile("dferstream")
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # A checkout that was never installed, such as a second work tree, gets its face nets here.
-face_nets.provide()
+provide.provide()
 
 SIZE_PX = 32
 WIDTH = 24

@@ -219,8 +219,7 @@ class Camera:
             elif event.kind == "frame_lost":
                 self._frame_lost = event.message
             elif event.kind == "lost":
-                if self._frame_lost:
-                    self._message = f"{event.message}; {self._frame_lost}"
+                self._message += f"; {self._frame_lost}" if self._frame_lost else ""
                 self._watch.lost(event.t_ns)
             elif self._end is None:
                 self._end = event
@@ -241,15 +240,8 @@ class Camera:
             return None
         self._delivered += 1
         self._size = (image.shape[1], image.shape[0])
-        return Frame(
-            image,
-            meta.seq,
-            meta.t_capture_ns,
-            meta.t_capture_unix_ns,
-            SOURCES_OF_TIME[meta.src],
-            meta.t_arrival_ns,
-            FAULTS[meta.fault],
-        )
+        src, fault = SOURCES_OF_TIME[meta.src], FAULTS[meta.fault]
+        return Frame(image, meta.seq, meta.t_capture_ns, meta.t_capture_unix_ns, src, meta.t_arrival_ns, fault)
 
     def _note(self, meta: SlotMeta) -> None:
         self._next_seq = meta.seq + 1

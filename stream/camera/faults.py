@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 FAULTS = ("", "damaged", "blank")
 """What a frame may suffer from; nothing, first."""
 
-_STEP = 8
+_ROWS, _COLUMNS = 40, 48
+"""How many are looked at."""
 _BLANK_LEVELS = 2
 """Levels between the darkest and the lightest pixel of a frame that shows nothing."""
 _FILLED = 0.15
@@ -28,8 +29,9 @@ class FrameJudge:
 
     def step(self, image: NDArray[np.uint8], damaged: bool) -> str:
         """Judge ``(H, W, 3)`` uint8; ``damaged`` is what the decoder says. Gives one of :data:`FAULTS`."""
-        small = image[::_STEP, ::_STEP]
-        if int(small.max()) - int(small.min()) <= _BLANK_LEVELS or _one_colour(small):
+        height, width = image.shape[:2]
+        small = image[:: max(1, height // _ROWS), :: max(1, width // _COLUMNS)].astype(np.int16)
+        if (np.ptp(small, axis=(0, 1)) <= _BLANK_LEVELS).all():
             return "blank"
         fill = _filled(small)
         usual, self._usual_fill = self._usual_fill, fill
@@ -40,11 +42,7 @@ class FrameJudge:
         return ""
 
 
-def _one_colour(small: NDArray[np.uint8]) -> bool:
-    return bool((np.ptp(small, axis=(0, 1)) <= _BLANK_LEVELS).all())
-
-
-def _filled(small: NDArray[np.uint8]) -> float:
+def _filled(small: NDArray[np.int16]) -> float:
     """The share of rows, from below, that are of one colour from side to side and as the row above."""
     even = (np.ptp(small, axis=1) <= _BLANK_LEVELS).all(axis=1)
     drawn = np.flatnonzero(~even)

@@ -102,7 +102,7 @@ def check_face_nets(folder: Path = FOLDER) -> Check:
     """The face nets that the build put beside the code."""
     missing = [net.name for net in FILES.values() if not (folder / net.name).is_file()]
     if missing:
-        remedy = "pip install --force-reinstall dferstream, or in a checkout: python installation/face_nets.py"
+        remedy = "pip install --force-reinstall dferstream, or in a checkout: python stream/faces/nets/provide.py"
         return Check("face nets", "fail", f"missing: {', '.join(missing)}", remedy)
     return Check("face nets", "ok", f"{len(FILES)} in {folder}")
 

@@ -21,6 +21,7 @@ from engine.spec import CropGeometry
 from stream.assemble import LoadedModel
 from stream.camera.video.still import decode_image
 from stream.faces import FaceTracker
+from stream.faces.covered import cover
 from stream.faces.nets.regions import box_of
 from stream.faces.pose import head_pose
 from stream.faces.quality import sharpness
@@ -30,7 +31,7 @@ from stream.offline.images import ImageFile, read_images
 from stream.offline.inputs import Item, Problem
 from stream.offline.rows import StillRow
 from stream.publish.message import Quality, scores
-from stream.scores.look import describe
+from stream.scores.look import HIDDEN, describe
 from stream.scores.settings import ScoreSettings
 from stream.scores.smooth import Smoother
 from stream.window.crop import crop_face
@@ -96,7 +97,8 @@ class StillFinder:
                 continue
             x, y, w, h = (round(float(value), 1) for value in face.box)
             crop = crop_face(image, face.points5, geometry)
-            quality = describe(face.size_px, face.sharpness, face.yaw_deg, face.pitch_deg)
+            seen = cover(image, face.points5)
+            quality = describe(face.size_px, face.sharpness, face.yaw_deg, face.pitch_deg, seen)
             score = round(float(face.score), 4)
             made.append(FoundFace(file.path, file.member, crop, True, face.id, (x, y, w, h), score, quality))
         return made
@@ -133,7 +135,7 @@ class StillScorer:
                     probs=named,
                     label=self.spec.labels[best],
                     confidence=confidence,
-                    abstained=confidence < self._threshold,
+                    abstained=confidence < self._threshold or _hidden(face.quality),
                     logits=scores(self.spec.labels, logits[k].tolist()),
                     aligned=face.aligned,
                     now=None if now is None else self._scores(self._calibration.of_now.probs(now[k]), face),
@@ -203,10 +205,15 @@ def find_faces(
         yield None
 
 
+def _hidden(quality: Quality | None) -> bool:
+    return quality is not None and (quality.mouth_hidden or 0.0) > HIDDEN
+
+
 def _quality(image: Image, points: CropPoints) -> Quality | None:
     """How good a look a crop is, of a face whose landmarks were found in it."""
     if not points.found or points.landmarks is None:
         return None
     _, _, width, height = box_of(points.landmarks)
     pose = head_pose(points.landmarks)
-    return describe(math.sqrt(width * height), sharpness(image, points.points5), pose.yaw_deg, pose.pitch_deg)
+    seen = cover(image, points.points5)
+    return describe(math.sqrt(width * height), sharpness(image, points.points5), pose.yaw_deg, pose.pitch_deg, seen)

@@ -90,7 +90,7 @@ class StillRow(msgspec.Struct, omit_defaults=True):
         probs: By class name, sum to 1.
         label: The most probable class, abstained or not.
         confidence: Its probability.
-        abstained: Whether the confidence is below the threshold under which the daemon publishes no label.
+        abstained: Whether the daemon would publish no label: confidence below the threshold, or the mouth hidden.
         logits: By class name, before calibration.
         aligned: Whether the crop was cut by landmarks found in it.
         now: By class name, from models that score single samples: what the daemon's label is taken from.

@@ -26,7 +26,7 @@ DEGRADED = ("scheduler", "backend", "thermal", "damaged", "blank")
 FACE_STATES = ("new", "tracked", "coasting", "lost")
 """``Face.state``."""
 
-FACE_REASONS = ("ok", "warming", "starved", "occluded")
+FACE_REASONS = ("ok", "warming", "starved", "occluded", "dark")
 """``Face.reason``; anything but ``ok`` means not ready."""
 
 EXPRESSION_EVENTS = {
@@ -84,12 +84,20 @@ class Window(msgspec.Struct, frozen=True):
 
 
 class Quality(msgspec.Struct, frozen=True):
-    """How good a look it was: ``size_px`` is the face's side in the frame; ``blur`` is 0 (sharp) to 1."""
+    """How good a look it was.
+
+    ``size_px`` is the face's side in the frame; ``blur`` is 0 (sharp) to 1; ``brightness`` the face's mean, 0 (black)
+    to 1; ``eyes_hidden`` and ``mouth_hidden`` how sure it is, 0 to 1, that something covers them: sunglasses, a mask, a
+    hand. A face whose mouth is hidden is ``occluded``.
+    """
 
     size_px: float | None = None
     blur: float | None = None
     yaw_deg: float | None = None
     pitch_deg: float | None = None
+    brightness: float | None = None
+    eyes_hidden: float | None = None
+    mouth_hidden: float | None = None
 
 
 class Eyes(msgspec.Struct, frozen=True):

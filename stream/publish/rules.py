@@ -6,6 +6,8 @@ import math
 import re
 from collections.abc import Iterable
 
+import msgspec
+
 from stream.publish.message import (
     CAPTURE_CLOCKS,
     DEGRADED,
@@ -79,7 +81,7 @@ def _check_face(face: Face) -> None:
     _finite(f"{where}.box", face.box)
     _finite(where, (face.score, face.confidence, face.score_age_ms, face.window.span_ms))
     look = face.quality
-    _finite(f"{where}.quality", (look.size_px, look.blur, look.yaw_deg, look.pitch_deg))
+    _finite(f"{where}.quality", msgspec.structs.astuple(look))
     _shares(where, (face.mouth_open, *((face.eyes.left, face.eyes.right) if face.eyes is not None else ())))
     if face.head is not None:
         _finite(f"{where}.head", (face.head.yaw, face.head.pitch, face.head.roll))

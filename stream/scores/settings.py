@@ -34,7 +34,7 @@ class LabelRates:
 
 _UNSET: dict[Moment, LabelRates] = {
     "window": LabelRates(0.25, 0.05, 0.2, 0.0, 0.0),
-    # Chosen on 36 composed sequences and 9 clips (`tests/scenes/marked`, part choose, 2026-11-28).
+    # Chosen on composed sequences and clips (`tests/scenes/marked`, part choose, 2026-11-28).
     "now": LabelRates(0.0, 0.3, 0.0, 0.25, 1.5),
 }
 

@@ -10,6 +10,7 @@ One socket listens to one topic, because keeping only the newest message (``newe
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,6 +26,9 @@ from stream.subscribe.freshness import Freshness, FreshnessReport
 
 STATUS_HZ = 1.0
 """Rate of the status messages of a publisher that does not declare it."""
+RETRY_MS = 2_000
+"""How often a subscriber whose key was refused tries again."""
+_REFUSED = zmq.EVENT_HANDSHAKE_FAILED_AUTH | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
 
 
 class Client:
@@ -58,8 +62,12 @@ class Client:
         self._freshness: dict[str, Freshness] = {}
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context(io_threads=1)
         topic = f"{kind}/{source} " if source else f"{kind}/"
+        self._connect = functools.partial(
+            connect, self._context, self.endpoint, [topic.encode()], key, server_key, newest
+        )
+        self._keyed, self._looked_ns = key is not None, time.monotonic_ns()
         try:
-            self._socket = connect(self._context, self.endpoint, [topic.encode()], key, server_key, newest=newest)
+            self._socket = self._watched()
         except BaseException:
             self._context.term()
             raise
@@ -79,9 +87,14 @@ class Client:
         """
         deadline_ns = None if timeout_s is None else time.monotonic_ns() + int(timeout_s * 1e9)
         while True:
-            left_ms = None if deadline_ns is None else max(0, -(-(deadline_ns - time.monotonic_ns()) // 1_000_000))
-            if not self._socket.poll(left_ms):
-                return None
+            now_ns = time.monotonic_ns()
+            left_ms = None if deadline_ns is None else max(0, -(-(deadline_ns - now_ns) // 1_000_000))
+            wait_ms = left_ms if not self._keyed else min(RETRY_MS, RETRY_MS if left_ms is None else left_ms)
+            if not self._socket.poll(wait_ms):
+                self._retry(time.monotonic_ns())
+                if deadline_ns is not None and time.monotonic_ns() >= deadline_ns:
+                    return None
+                continue
             data = self._socket.recv(zmq.NOBLOCK)
             try:
                 message = decode_frame(data)
@@ -99,7 +112,7 @@ class Client:
 
     def close(self) -> None:
         """Disconnect."""
-        self._socket.close(linger=0)
+        self._part()
         self._context.term()
 
     def __iter__(self) -> Iterator[Message]:
@@ -115,6 +128,26 @@ class Client:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def _watched(self) -> zmq.Socket[bytes]:
+        made = self._connect()
+        if self._keyed:
+            made.get_monitor_socket(_REFUSED)
+        return made
+
+    def _part(self) -> None:
+        if self._keyed:
+            self._socket.disable_monitor()
+        self._socket.close(linger=0)
+
+    def _retry(self, now_ns: int) -> None:
+        """Connect anew where the key was refused: libzmq never does, and the key may have been admitted since."""
+        if not self._keyed or now_ns - self._looked_ns < RETRY_MS * 1_000_000:
+            return
+        self._looked_ns = now_ns
+        if self._socket.get_monitor_socket(_REFUSED).poll(0):
+            self._part()
+            self._socket = self._watched()
 
     def _observe(self, message: Message, now_ns: int) -> None:
         if isinstance(message, Event):

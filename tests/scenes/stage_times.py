@@ -14,6 +14,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from stream import pipeline as pipeline_module
 from stream.assemble import build_pipeline, load_model, warm_up
@@ -30,7 +31,8 @@ PERIOD_NS = 33_333_333
 def main(clip: Path) -> None:
     """Measure and print."""
     cv2.setNumThreads(1)
-    capture, images = cv2.VideoCapture(str(clip)), []
+    capture = cv2.VideoCapture(str(clip))
+    images: list[NDArray[np.uint8]] = []
     while len(images) < FRAMES // 2 and (read := capture.read())[0]:
         images.append(np.asarray(cv2.cvtColor(read[1], cv2.COLOR_BGR2RGB), np.uint8))
     settings = Settings()

@@ -18,7 +18,7 @@ MODELS: dict[str, tuple[int, tuple[float, float]]] = {
     "full": (192, (-1.0, 1.0)),
     "landmark": (192, (0.0, 1.0)),
 }
-_INSTALL = "pip install --force-reinstall dferstream, or in a checkout: python installation/face_nets.py"
+_INSTALL = "pip install --force-reinstall dferstream, or in a checkout: python stream/faces/nets/provide.py"
 
 
 def model_path(name: str) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -272,3 +273,20 @@ def test_a_camera_started_in_a_thread_that_ends_goes_on(script: Path) -> None:
     read_until(camera, lambda: camera.stats.delivered >= 10)
     assert camera.stats.restarts == 0
     camera.close()
+
+
+def test_a_file_that_was_launched_early_plays_from_its_first_read() -> None:
+    """Its process starts while a model loads; what is shown meanwhile would be lost."""
+    with Camera("demo://") as played:
+        early = Camera("demo://")
+        early.launch()
+        wait_for(lambda: early.stats.captured > 0, 30)
+        # Half a second of the clip passes elsewhere.
+        begun = played.stats.delivered
+        read_until(played, lambda: played.stats.captured >= begun + 15)
+        with contextlib.closing(early):
+            assert early.stats.captured == 1
+            early.start()
+            first = early.read(30)
+            assert first is not None
+            assert first.seq == 0

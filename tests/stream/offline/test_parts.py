@@ -8,6 +8,7 @@ import zipfile
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import cv2
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -19,6 +20,7 @@ from stream.offline.images import ImageFile, read_images
 from stream.offline.inputs import FACES_PER_ITEM, Item, Problem, plan
 from stream.offline.journal import Journal, unfinished, work_folder
 from stream.offline.rows import check_format, columns, finish
+from tests.stream.camera.video.clips import Kind, picture, write_clip
 
 LABELS = ("happiness", "neutral")
 
@@ -199,3 +201,49 @@ def test_what_cannot_begin_is_refused_in_one_line(
     assert capsys.readouterr().err == "dfer-stream score: absent.mp4: does not exist: check the path\n"
     assert not (tmp_path / "scores.jsonl").exists()
     assert plan(["absent.mp4"], faces=False).problems == [Problem("absent.mp4", "does not exist: check the path")]
+
+
+def test_of_thirty_kinds_of_files_each_is_used_or_named(tmp_path: Path) -> None:
+    still = cv2.imencode(".jpg", picture(1)[..., ::-1])[1].tobytes()
+    made = dict.fromkeys(("a.jpg", "b.heic", "no_suffix_image", "c.png"), still)
+    kinds = {
+        "d.mp4": "mp4", "e.m2ts": "mpegts", "f.mxf": "mxf", "g.qt": "mov", "h": "matroska", "i.dat": "avi",
+        "j.vid": "flv",
+    }  # fmt: skip
+    for name, container in kinds.items():
+        codec = "mpeg2video" if container == "mxf" else "libx264"
+        made[name] = write_clip(tmp_path / "clip", Kind(codec, container)).read_bytes()
+    (tmp_path / "clip").unlink()
+    made["k.gif"] = write_clip(tmp_path / "clip", Kind("gif", "gif", "rgb8")).read_bytes()
+    (tmp_path / "clip").unlink()
+    used = {*made, "broken.mp4", "faces.zip"}
+    made["broken.mp4"] = b"text that names itself a video"
+    with zipfile.ZipFile(tmp_path / "faces.zip", "w") as archive:
+        archive.writestr("1.png", still)
+        archive.writestr("labels.csv", "a,b")
+    text = (
+        "notes.txt",
+        "rows.csv",
+        "sub.srt",
+        "meta.json",
+        "readme.md",
+        "page.html",
+        "code.py",
+        "list.m3u8",
+        "no_suffix",
+    )
+    unused = dict.fromkeys(text, b"words\n" * 30)
+    unused |= {"paper.pdf": b"%PDF-1.7\n", "empty.bin": b"", ".hidden.mp4": made["d.mp4"], "song.mp3": b"ID3\4\0" * 9}
+    unused |= {"voice.wav": b"RIFF\xff\0\0\0WAVEfmt ", "sheet.xlsx": (tmp_path / "faces.zip").read_bytes()}
+    for name, data in {**made, **unused}.items():
+        (tmp_path / name).write_bytes(data)
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere")
+    planned = plan([str(tmp_path)], faces=False)
+    assert len(list(tmp_path.iterdir())) >= 30
+    names = {Path(name).name for item in planned.items for name in (item.names or (item.path,))}
+    assert names == (used - {"faces.zip"}) | {"1.png"}
+    assert {Path(one.path).name for one in planned.left_out} == {*unused, "link", "faces.zip"}
+    assert all(one.reason and "\n" not in one.reason for one in planned.left_out)
+    assert planned.problems == []
+    # Nothing in it was named itself, so none of it can fail the run.
+    assert {item.root for item in planned.items} == {str(tmp_path)}

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import random
 import socket
 import subprocess
 import sys
@@ -218,6 +220,27 @@ def test_an_encrypted_subscriber_is_counted_like_any_other(tmp_path: Path, conte
         greedy = client(*(b"topic%d" % k for k in range(6)))
         wait_for(lambda: hears(publisher, good) and not greedy.poll(0) and publisher.counts.gate.expelled >= 2)
         assert gets(publisher, good)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_bytes_of_any_kind_change_nothing_for_the_others(
+    tmp_path: Path, context: zmq.Context[Socket], seed: int
+) -> None:
+    chances = random.Random(seed)
+    begin = GREETING + b"\x04" + bytes([len(READY)]) + READY
+    limits = SubscriberLimits(connects_per_s=1000)
+    with Publisher("cam1", f"ipc://{tmp_path}/a.ipc", limits=limits) as publisher:
+        good = subscriber(context, publisher, b"faces/")
+        wait_for(lambda: hears(publisher, good))
+        for _ in range(40):
+            sent = bytearray(begin[: 1 + chances.randrange(len(begin))] + chances.randbytes(chances.randrange(200)))
+            for _ in range(chances.randrange(3)):
+                sent[chances.randrange(len(sent))] = chances.randrange(256)
+            with connected(publisher) as bad:
+                with contextlib.suppress(ConnectionError):
+                    bad.sendall(sent)
+                assert gets(publisher, good)
+        wait_for(lambda: publisher.serve() >= 0 and publisher.counts.gate.connected == 1)
 
 
 FEW_DESCRIPTORS = """

@@ -5,7 +5,7 @@ names; the user's cache; MediaPipe's wheel, which pip downloads from the index t
 and which machine this is does not matter: the wheel is only ever opened as a zip file. Needs nothing but Python and
 pip, and runs alone too, for a checkout that is not installed::
 
-    python installation/face_nets.py
+    python stream/faces/nets/provide.py
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 VARIABLE = "DFERSTREAM_FACE_NETS"
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[3]
 # Each of that release's wheels holds the same nets.
 _PLATFORM = (
     "--platform",

@@ -14,7 +14,7 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 
 class FaceNetsHook(BuildHookInterface[Any]):  # type: ignore[misc]
-    """Calls ``face_nets.py`` beside it, which is loaded by its path: a hook has no package round it."""
+    """Calls ``stream/faces/nets/provide.py``, loaded by its path: a hook has no package round it."""
 
     PLUGIN_NAME = "custom"
 
@@ -26,7 +26,7 @@ class FaceNetsHook(BuildHookInterface[Any]):  # type: ignore[misc]
             build_data: Left as it is.
         """
         del version, build_data
-        spec = importlib.util.spec_from_file_location("face_nets", Path(__file__).with_name("face_nets.py"))
+        spec = importlib.util.spec_from_file_location("provide", Path(self.root, "stream/faces/nets/provide.py"))
         assert spec is not None
         assert spec.loader is not None
         face_nets = importlib.util.module_from_spec(spec)

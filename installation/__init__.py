@@ -1,1 +1,0 @@
-"""What happens before the program is there: the build hook and the face nets it puts into the wheel."""
