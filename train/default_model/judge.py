@@ -156,15 +156,6 @@ def judge(bundle: Bundle, stills: Stills, probes: Sequence[Probe] = PROBES, thre
     return rows
 
 
-def rounded(value: Any) -> Any:
-    """JSON-ready figures with their numbers to two decimals, as a bundle keeps them."""
-    if isinstance(value, dict):
-        return {name: rounded(one) for name, one in value.items()}
-    if isinstance(value, list | tuple):
-        return [rounded(one) for one in value]
-    return round(value, 3 if 0 < abs(value) < 1 else 2) if isinstance(value, float) else value
-
-
 def in_words(clean: dict[str, Any]) -> list[str]:
     """Lines of Markdown: what :func:`figures` says of clean faces."""
     sure = ", ".join(f"{name} {value:+.0f}" for name, value in clean["overconfidence"].items() if value is not None)

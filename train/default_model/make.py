@@ -29,7 +29,7 @@ from train.default_model import measure
 from train.default_model.card import licences, measured_again, write_card
 from train.default_model.head import FrameMean, assemble, head_parameters, rarity_bias
 from train.default_model.head_training import HeadConfig, train_head
-from train.default_model.judge import judge, read_part, rounded
+from train.default_model.judge import judge, read_part
 from train.default_model.recipe import FILES, MakeSettings, Recipe, StageConfig, read_recipe, read_stage
 from train.default_model.ship import complete, read_model, ship
 from train.default_model.stage import Stage, train_stage
@@ -193,9 +193,10 @@ def make_card(given: MakeSettings) -> None:
     for part in ("choose", "confirm", "untrained"):
         rows |= {part: judge(bundle, read_part(given.data, part, given.cache), ())["clean"]}
     probes = judge(bundle, read_part(given.data, "confirm", given.cache, given.probed))
-    figures = {**bundle.metrics, "parts": rounded(rows), "probes": rounded(probes)}
+    figures = {**bundle.metrics, "parts": rows, "probes": probes}
     card = (bundle.path / "MODEL_CARD.md").read_text("utf-8")
-    complete(bundle, figures, measured_again(card, bundle.spec.labels, figures))
+    # The card alone: with them bundle.json, which every daemon reads, would be thrice as long.
+    complete(bundle, dict(bundle.metrics), measured_again(card, bundle.spec.labels, figures))
 
 
 def calibrate(given: MakeSettings) -> int:

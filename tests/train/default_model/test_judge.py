@@ -18,7 +18,7 @@ from train.cli import main
 from train.data.layouts.ferplus import VOTES, Stills, hold_out
 from train.default_model import judge as judge_module
 from train.default_model.card import measured, measured_again
-from train.default_model.judge import figures, in_words, judge, probe_crops, read_part, rounded, table
+from train.default_model.judge import figures, in_words, judge, probe_crops, read_part, table
 from train.evaluation.probes import CLEAN, PROBES
 
 
@@ -96,7 +96,7 @@ def test_a_bundle_is_judged_on_every_probe(tiny_bundle: Callable[..., Bundle]) -
 
 def test_a_card_gets_the_figures_of_the_protocol_and_keeps_the_rest(tiny_bundle: Callable[..., Bundle]) -> None:
     bundle = tiny_bundle("tg-dfer")
-    rows = rounded(judge(bundle, _stills(7), [probe for probe in PROBES if probe.name == "mask"]))
+    rows = judge(bundle, _stills(7), [probe for probe in PROBES if probe.name == "mask"])
     nothing = [[0] * 7] * 7
     figures = {
         "dev": {"war": (1.0, 0.0, 2.0), "uar": (1.0, 0.0, 2.0), "n": 7, "confusion": nothing},
