@@ -97,7 +97,7 @@ class Run:
 
 
 KEYS = {entry.key: entry for entry in entries(Run)}
-WORDS = st.text(st.characters(codec="utf-8", exclude_characters="\r"), max_size=8)
+WORDS = st.text(st.characters(codec="utf-8", exclude_characters="\r\0"), max_size=8)
 NUMBERS = st.floats(-1e9, 9, allow_nan=False)
 ANYTHING = st.recursive(
     st.booleans() | st.integers(-(2**63), 2**63 - 1) | NUMBERS | WORDS,
