@@ -20,11 +20,11 @@ from stream.camera.video.decoder import Decoded, Decoder
 from stream.camera.video.deinterlace import Deinterlacer
 from stream.camera.video.picture import PictureMaker, square
 
-# nobuffer, low_delay: no read-ahead beyond the probe. A declared transport, since UDP loses slices behind
-# most routers. No redirect is followed, and no playlist is a camera: both lead to hosts that nobody configured.
+# low_delay: a frame as soon as it can be. No nobuffer: it throws away what the probe read, the first key frame with it,
+# and all is grey until the second. A declared transport, since UDP loses slices behind most routers. No redirect is
+# followed, and no playlist is a camera: both lead to hosts that nobody configured.
 _OPTIONS = {
     "http": {
-        "fflags": "nobuffer",
         "flags": "low_delay",
         "max_redirects": "0",
         "protocol_whitelist": "http,https,tls,tcp",
@@ -33,7 +33,6 @@ _OPTIONS = {
     },
     "rtsp": {
         "rtsp_transport": "tcp",
-        "fflags": "nobuffer",
         "flags": "low_delay",
         "protocol_whitelist": "rtsp,rtsps,rtp,srtp,tls,tcp,udp",
     },

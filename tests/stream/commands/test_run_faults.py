@@ -3,15 +3,9 @@
 from __future__ import annotations
 
 import itertools
-import json
-import os
-import signal
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from itertools import chain, cycle, repeat
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
@@ -20,8 +14,8 @@ import pytest
 from stream.camera.paths import demo_clip_path
 from stream.camera.video import open_video
 from tests.stream.camera.drivers.mjpeg_server import serving
+from tests.stream.commands.published import Messages, faults, ids, published
 
-ROOT = Path(__file__).resolve().parents[3]
 Parts = Iterator[bytes]
 
 
@@ -44,36 +38,10 @@ def resized(data: bytes, width: int, height: int) -> bytes:
     return cv2.imencode(".jpg", cv2.resize(image, (width, height)))[1].tobytes()
 
 
-def run(
-    parts: Callable[[int], Parts], bundle: Path, folder: Path, until: Callable[[list[dict[str, Any]]], bool]
-) -> list[dict[str, Any]]:
-    """Messages of a run, until they say what is waited for."""
-    messages: list[dict[str, Any]] = []
+def run(parts: Callable[[int], Parts], bundle: Path, folder: Path, until: Callable[[Messages], bool]) -> Messages:
+    """Messages of a run before an HTTP camera, until they say what is waited for."""
     with serving(parts) as server:
-        orders = ["run", "--source", server.url(), "--json", "--bundle", str(bundle), "--threads", "1"]
-        child = subprocess.Popen(
-            [sys.executable, "-m", "stream.cli", *orders, "--seconds", "200", "--bind", f"ipc://{folder}/s.ipc"],
-            cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-            text=True,
-        )  # fmt: skip
-        assert child.stdout is not None
-        for line in child.stdout:
-            messages.append(json.loads(line))
-            if until(messages):
-                break
-        child.send_signal(signal.SIGTERM)
-        _, said = child.communicate(timeout=120)
-    assert until(messages), said
-    assert "Traceback" not in said
-    return messages
-
-
-def faults(messages: list[dict[str, Any]]) -> set[str]:
-    return {fault for message in messages for fault in message["degraded"]}
-
-
-def ids(messages: list[dict[str, Any]]) -> set[str]:
-    return {face["id"] for message in messages for face in message["faces"]}
+        return published(server.url(), bundle, folder, until)
 
 
 def test_damaged_and_blank_frames_are_told_and_cost_no_face(
@@ -85,7 +53,7 @@ def test_damaged_and_blank_frames_are_told_and_cost_no_face(
         for number, data in enumerate(cycle(faces)):
             yield data[: len(data) // 2] if number % 12 == 5 else black if number % 12 == 10 else data
 
-    def until(messages: list[dict[str, Any]]) -> bool:
+    def until(messages: Messages) -> bool:
         return {"damaged", "blank"} <= faults(messages) and len(messages) >= 60
 
     messages = [m for m in run(parts, small_bundle("frames"), tmp_path, until) if m["valid"]]
@@ -109,7 +77,7 @@ def test_a_size_that_changes_and_a_frame_over_the_limit(
     def parts(_: int) -> Parts:
         return cycle(chain(faces, faces, [too_large], large, large))
 
-    def until(messages: list[dict[str, Any]]) -> bool:
+    def until(messages: Messages) -> bool:
         return {m["width"] for m in messages if m["faces"]} == {640, 960} and messages[-1]["dropped_total"] > 0
 
     messages = [m for m in run(parts, small_bundle("frames"), tmp_path, until) if m["valid"]]
@@ -131,7 +99,7 @@ def test_a_frozen_network_camera_says_so(
     def parts(number: int) -> Parts:
         return chain(faces[:20], repeat(faces[20])) if number == 0 else cycle(faces)
 
-    def until(messages: list[dict[str, Any]]) -> bool:
+    def until(messages: Messages) -> bool:
         reasons = [message["reason"] for message in messages]
         return "frozen" in reasons and "ok" in reasons[reasons.index("frozen") :]
 
