@@ -27,6 +27,7 @@ from engine.backends import open_backend
 from stream.camera.paths import demo_clip_path
 from stream.cli import main
 from stream.offline.journal import work_folder
+from tests.stream.camera.video.clips import Kind, write_frames
 from tests.waiting import wait_for
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -360,3 +361,21 @@ def test_stills_are_searched_for_faces_and_frames_of_a_folder_are_a_video(
     line = cv2.imread(str(tmp_path / "lines" / "frames.png"))
     assert line is not None
     assert line.std() > 10
+
+
+def test_an_annotated_video_lasts_as_long_as_its_clip_of_variable_rate(
+    small_bundle: Callable[[str], Path], tmp_path: Path
+) -> None:
+    times = [n for n in range(50) if n % 7 != 3]
+    pictures = [np.ascontiguousarray(demo_frame(30)[..., ::-1])] * len(times)
+    write_frames(tmp_path / "vfr.webm", Kind("libvpx-vp9", "webm", size=(640, 480)), pictures, times)
+    flags = ("--bundle", small_bundle("frames"), "--threads", "1", "--jobs", "1", "--out", "rows.jsonl")
+    done = score("vfr.webm", *flags, "--annotate", "drawn", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    rows = rows_of(tmp_path / "rows.jsonl")
+    assert [row["t_s"] for row in rows] == pytest.approx([n / 25 for n in times], abs=0.002)
+    (drawn,) = (tmp_path / "drawn").iterdir()
+    video = cv2.VideoCapture(str(drawn))
+    seconds = video.get(cv2.CAP_PROP_FRAME_COUNT) / video.get(cv2.CAP_PROP_FPS)
+    video.release()
+    assert seconds == pytest.approx(50 / 25, abs=0.1)

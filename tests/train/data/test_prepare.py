@@ -1,8 +1,10 @@
 """Cutting faces of raw videos: the project's demo clip in, aligned crops out; what cannot be cut is named."""
 
+import itertools
 import json
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 import av
 import cv2
@@ -11,6 +13,7 @@ import pytest
 
 from engine.spec import CropGeometry
 from stream.faces import FaceTracker
+from tests.stream.camera.video.clips import Kind, stored, write_frames
 from train.data import sources
 from train.data.frames import iterate_frames, read_frames
 from train.data.layouts import clips as own_clips
@@ -89,6 +92,22 @@ def test_crops_are_those_of_the_daemon(raw: Path, tmp_path: Path) -> None:
     stored = read_frames(Clip("crops", tmp_path / outcome.folder, "neutral"), [0, len(crops) - 1])
     for ours, theirs in zip(stored, (crops[0], crops[-1]), strict=True):
         assert np.abs(ours.astype(int) - theirs.astype(int)).mean() < 2.5
+
+
+@pytest.mark.parametrize("turn", [{"turn": 2}, {"turn": 1}, {"mirrored": True}], ids=str)
+def test_a_clip_that_a_player_turns_is_cut_as_it_is_shown(turn: dict[str, Any], tmp_path: Path) -> None:
+    """What phones write: the picture as the sensor lies, and a display matrix."""
+    with resources.as_file(resources.files("stream.demo") / "clip.mp4") as path:
+        shown = [image for _, image in itertools.islice(iterate_frames(Clip("demo", path, "neutral")), 8)]
+    kind = Kind("libx264", "mp4", size=(640, 480), **turn)
+    crops = []
+    for name, how in (("plain", Kind("libx264", "mp4", size=(640, 480))), ("turned", kind)):
+        clip = write_frames(tmp_path / f"{name}.mp4", how, [stored(image, how) for image in shown])
+        outcome = cut_clip(Clip(name, clip, "neutral"), tmp_path, GEOMETRY, quality=100)
+        assert outcome.cropped == len(shown)
+        crops.append(read_frames(Clip(name, tmp_path / outcome.folder, "neutral"), range(len(shown))))
+    for plain, turned in zip(*crops, strict=True):
+        assert np.abs(plain.astype(int) - turned.astype(int)).mean() < 4
 
 
 def test_different_clips_never_share_a_folder() -> None:
