@@ -28,7 +28,6 @@ from stream.publish.limits import Allowance, Seats, SubscriberLimits, affordable
 PIECE_BYTES = 16 * 1024
 """Most that is read at once, and that waits for a peer."""
 _PAUSE_S = 0.1
-_BACKLOG = 128
 _PEERCRED = struct.Struct("3i")
 
 
@@ -55,7 +54,7 @@ class Inside:
         with tempfile.TemporaryDirectory(prefix="dfer-") as folder:
             path = Path(folder) / "s"
             self._socket.bind(str(path))
-            self._socket.listen(_BACKLOG)
+            self._socket.listen(128)
             self._handle = os.open(path, os.O_PATH | os.O_CLOEXEC)
 
     def listening(self) -> int:
