@@ -33,8 +33,10 @@ MIN_PRESENCE = 0.9
 """Landmark presence under which nothing is said, whatever the tracker goes on with."""
 
 LIPS_APART = 0.12
-"""Value of ``Signals.mouth`` from which lips count as parted: the best on the labels set apart for choosing. Right on
-94 % of unseen mouths; the wrong ones are parted by a hair, pressed with a shadow between, or teeth as bright as skin."""
+"""Value of ``Signals.mouth`` from which lips count as parted: the best on the labels set apart for choosing.
+
+Right on 94 % of unseen mouths; the wrong ones are parted by a hair, pressed with a shadow between, or show teeth as
+bright as skin."""
 
 # Outer corner first; the two lists mirror each other. Lids, crease, brow.
 RIGHT_EYE = np.array((
