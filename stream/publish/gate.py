@@ -3,11 +3,10 @@
 libzmq has no limits of its own: it accepts until the process is out of descriptors (and then aborts it), and keeps
 every topic that a peer ever subscribes to. So the listening socket is ours. A thread accepts, gives each admitted peer
 a connection of its own to the ZeroMQ socket inside, and carries bytes both ways, unread: an encrypted stream stays one.
-What a peer sends is metered; what it is sent is never more than one piece ahead of what it takes, so a peer that stops
-reading costs 16 KiB and the buffers in the kernel.
+What a peer sends is metered; what it is sent is at most one piece ahead of what it takes: one that stops costs 16 KiB.
 
 The socket inside has no name that anybody could connect to: its file is removed before it is used, and reached by the
-descriptor that was opened on it (``/proc/self/fd/N``). A process that is killed leaves nothing of it behind.
+descriptor that was opened on it (``/proc/self/fd/N``), so a process that is killed leaves nothing of it behind.
 """
 
 from __future__ import annotations
@@ -29,7 +28,6 @@ from stream.publish.limits import Allowance, Seats, SubscriberLimits, affordable
 PIECE_BYTES = 16 * 1024
 """Most that is read at once, and that waits for a peer."""
 _PAUSE_S = 0.1
-_BACKLOG = 128
 _PEERCRED = struct.Struct("3i")
 
 
@@ -56,7 +54,7 @@ class Inside:
         with tempfile.TemporaryDirectory(prefix="dfer-") as folder:
             path = Path(folder) / "s"
             self._socket.bind(str(path))
-            self._socket.listen(_BACKLOG)
+            self._socket.listen(128)
             self._handle = os.open(path, os.O_PATH | os.O_CLOEXEC)
 
     def listening(self) -> int:
@@ -170,11 +168,11 @@ class Gate:
             name: Of its inner connection.
             request: As an XPUB socket receives it: 1 or 0, and a topic.
         """
-        peer = self._peers.get(name)
-        if peer is None:
+        if (peer := self._peers.get(name)) is None:
             return
-        peer.topics += {1: 1, 0: -1}.get(request[0] if request else 2, self._limits.subscriptions + 1)
-        if peer.topics > self._limits.subscriptions or len(request) > self._limits.topic_bytes + 1:
+        most = self._limits.subscriptions
+        peer.topics += {1: 1, 0: -1}.get(request[0] if request else 2, most + 1)
+        if peer.topics > most or len(request) > self._limits.topic_bytes + 1:
             with self._lock:
                 self._to_expel.append(name)
             self._ring()
@@ -227,8 +225,8 @@ class Gate:
             return
         try:
             outer, address = self._listening.accept()
-        except OSError:  # gone again, or the whole machine is out of descriptors: the pace keeps this from spinning
-            return
+        except OSError:
+            return  # gone again, or the machine is out of descriptors: the pace keeps this from spinning
         origin = _origin(outer, address)
         if not self._seats.take(origin):
             self.counts.refused += 1

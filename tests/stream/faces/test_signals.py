@@ -140,11 +140,13 @@ def test_what_cannot_be_judged_is_none(net: LandmarkNet, reader: SignalReader) -
 def test_hand_labelled_eyes_and_mouths(part: str) -> None:
     if not all((DATA / archive).is_file() for archive in ARCHIVES.values()):
         pytest.skip(f"no faces in {DATA}: set DFER_SHARED_DATA to a folder that holds {', '.join(ARCHIVES.values())}")
+    pytest.importorskip("skimage", reason="scikit-image carries one of the faces")
     found = measure(DATA, part)
     judged = found["eyes"].right + found["eyes"].wrong
     both = (found["eyes"].right + found["mouth"].right) / (judged + found["mouth"].right + found["mouth"].wrong)
     assert found["eyes"].share >= 0.95
-    assert found["mouth"].share >= 0.9
+    assert found["mouth"].share >= 0.93
+    assert found["mouth"].right >= 125
     assert both >= 0.95
     assert found["eyes"].unjudged <= 0.1 * (judged + found["eyes"].unjudged)
 
@@ -153,4 +155,7 @@ def test_the_labels_are_enough_and_both_kinds() -> None:
     eyes = [eye for label in labels() for eye in (label.right_eye, label.left_eye) if eye]
     assert len(eyes) >= 200
     assert 0.4 < eyes.count("shut") / len(eyes) < 0.6
+    mouths = [label.mouth for label in labels() if label.mouth and label.part == "test"]
+    assert len(mouths) >= 130
+    assert 0.4 < mouths.count("shut") / len(mouths) < 0.6
     assert len({(label.set, label.name) for label in labels()}) == len(labels())

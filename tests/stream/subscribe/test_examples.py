@@ -78,7 +78,8 @@ def test_a_desk_robot_follows_answers_and_sleeps(tmp_path: Path) -> None:
             hear()
             turns.extend([line] if "pan" in line else [])
             acts.add(line.get("act"))
-            return "smile_back" in acts and len(turns) >= 6 and turns[-2]["frame"] in boxes
+            # It turns only while it is awake, so whoever has just seen it turn has its falling asleep still before him.
+            return "pan" in line and "smile_back" in acts and len(turns) >= 6 and turns[-2]["frame"] in boxes
 
         until(enough)
         judged = 0
