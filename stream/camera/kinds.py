@@ -12,7 +12,7 @@ VIDEO, IMAGE, ARCHIVE, SOUND, OTHER = "video", "image", "archive", "sound", "oth
 
 VIDEO_SUFFIXES = (
     ".mp4", ".m4v", ".mov", ".qt", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".vob", ".gif", ".wmv", ".asf", ".flv",
-    ".ts", ".mts", ".m2ts", ".mxf", ".3gp", ".ogv", ".dv", ".mjpeg", ".mjpg",
+    ".ts", ".mts", ".m2ts", ".mxf", ".3gp", ".ogv", ".dv", ".mjpeg", ".mjpg", ".h264", ".264", ".h265", ".265", ".hevc",
 )  # fmt: skip
 """Names that promise a video: a file that breaks the promise is an error, where any other file is only left out."""
 

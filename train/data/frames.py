@@ -122,12 +122,15 @@ def read_frames(clip: Clip, indices: Sequence[int]) -> list[Image]:
     return [kept[index] for index in indices]
 
 
-def iterate_frames(clip: Clip, folder_fps: float = 25.0) -> Iterator[tuple[float, Image]]:
+def iterate_frames(
+    clip: Clip, folder_fps: float = 25.0, problems: list[str] | None = None
+) -> Iterator[tuple[float, Image]]:
     """All frames of a clip as a stream, never more than one in memory.
 
     Args:
         clip: Where they are.
         folder_fps: Rate taken for a folder of frames, which has no times.
+        problems: Takes what was wrong with a video that was read to its end all the same: damaged, cut short.
 
     Yields:
         Seconds since the clip's first frame, increasing, and the ``(H, W, 3)`` uint8 RGB image.
@@ -148,6 +151,8 @@ def iterate_frames(clip: Clip, folder_fps: float = 25.0) -> Iterator[tuple[float
             if _inside(clip, seconds):
                 first_s = seconds if first_s is None else first_s
                 yield seconds - first_s, _picture(clip, reader)
+        if problems is not None and (problem := reader.problem()) is not None:
+            problems.append(problem)
 
 
 def _read_image(path: Path) -> Image:

@@ -41,7 +41,7 @@ class Outcome:
         frames: Frames read.
         cropped: Frames in which the chosen face was seen.
         tracks: Faces followed in the clip.
-        problem: Why it could not be cut, or "".
+        problem: Why it could not be cut, or what of it is missing; "" if nothing.
         sha256: Of the video's file.
         look: How the video looks, packed (:mod:`train.data.own.likeness`): copies are known by it after cutting.
     """
@@ -89,9 +89,10 @@ def cut_clip(clip: Clip, out: Path, geometry: CropGeometry, quality: int = 95) -
     faces: dict[str, _Face] = {}
     frames = 0
     thumbnails = []
+    problems: list[str] = []
     try:
         tracker = FaceTracker()
-        for seconds, image in iterate_frames(clip):
+        for seconds, image in iterate_frames(clip, problems=problems):
             frames += 1
             thumbnails.append(thumbnail(image))
             for face in tracker.step(np.ascontiguousarray(image), int(seconds * 1e9)).faces:
@@ -111,7 +112,9 @@ def cut_clip(clip: Clip, out: Path, geometry: CropGeometry, quality: int = 95) -
         return Outcome(clip.name, frames=frames, problem="no face was found")
     chosen = max(faces.values(), key=lambda face: face.area)
     look = pack(np.stack([thumbnails[i] for i in chosen_frames(frames)]))
-    outcome = Outcome(clip.name, place, frames, len(chosen.crops), len(faces), sha256=file_hash(clip.path), look=look)
+    told = f"{'; '.join(problems)} (what there is was cut)" if problems else ""
+    counts = frames, len(chosen.crops), len(faces)
+    outcome = Outcome(clip.name, place, *counts, told, sha256=file_hash(clip.path), look=look)
     target.parent.mkdir(parents=True, exist_ok=True)
     room = Path(tempfile.mkdtemp(prefix=".cutting-", dir=target.parent))
     try:

@@ -73,7 +73,9 @@ def open_stream(url: str, options: Mapping[str, str], open_s: float, read_s: flo
 
 
 def picture_stream(container: av.container.InputContainer, shown: str) -> av.VideoStream:
-    """Choose the stream that is shown: the default one, else the largest; never a cover picture.
+    """Choose the stream that is shown: one that moves, the default one, else the largest; never a cover picture.
+
+    An animated AVIF holds its first picture as a stream of its own, marked as the default.
 
     Raises:
         CameraError: If there is none that can be decoded.
@@ -88,7 +90,7 @@ def picture_stream(container: av.container.InputContainer, shown: str) -> av.Vid
     if not known:
         raise CameraError(f"{shown} holds video of a codec that is not known here", "convert it")
     default = av.stream.Disposition.default
-    return max(known, key=lambda s: (bool(s.disposition & default), s.width * s.height, -s.index))
+    return max(known, key=lambda s: (s.frames != 1, bool(s.disposition & default), s.width * s.height, -s.index))
 
 
 def declared_fps(stream: av.VideoStream) -> float:

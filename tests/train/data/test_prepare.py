@@ -117,3 +117,22 @@ def test_different_clips_never_share_a_folder() -> None:
     assert all(".." not in f.split("/") for f in folders)
     assert contact_sheet([]) is None
     assert json.dumps(folders)
+
+
+def test_a_clip_that_is_cut_short_says_so_and_is_cut_as_far_as_it_goes(raw: Path, tmp_path: Path) -> None:
+    whole = (raw / "face.mp4").read_bytes()
+    (tmp_path / "short.mkv").write_bytes(b"")
+    with av.open(str(raw / "face.mp4")) as given, av.open(str(tmp_path / "short.mkv"), "w") as made:
+        stream = made.add_stream_from_template(given.streams.video[0])
+        for packet in given.demux(video=0):
+            if packet.dts is not None:
+                packet.stream = stream
+                made.mux(packet)
+    data = (tmp_path / "short.mkv").read_bytes()
+    assert len(data) > len(whole) // 2
+    (tmp_path / "short.mkv").write_bytes(data[: len(data) * 6 // 10])
+    (outcome,) = prepare([Clip("short", tmp_path / "short.mkv", "neutral")], tmp_path / "out", GEOMETRY, workers=1)
+    assert 0 < outcome.cropped <= outcome.frames < 30
+    assert "missing" in outcome.problem
+    assert "short," in (tmp_path / "out" / "train-failed.csv").read_text()
+    assert outcome.folder in (tmp_path / "out" / "train.csv").read_text()

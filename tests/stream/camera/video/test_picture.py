@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from fractions import Fraction
 from pathlib import Path
 
@@ -132,3 +133,16 @@ def test_what_is_no_video_is_refused_by_name(tmp_path: Path) -> None:
         (tmp_path / name).write_bytes(data)
         with pytest.raises(CameraError, match=name):
             open_video(tmp_path / name)
+
+
+def test_an_animated_avif_moves_though_its_first_picture_is_a_stream_of_its_own(tmp_path: Path) -> None:
+    pillow = pytest.importorskip("PIL.features")
+    if not pillow.check("avif"):
+        pytest.skip("this Pillow writes no AVIF")
+    from PIL import Image
+
+    pictures = [Image.fromarray(np.full((64, 64, 3), 40 * i, np.uint8)) for i in range(1, 6)]
+    pictures[0].save(tmp_path / "a.avif", save_all=True, append_images=pictures[1:], duration=100)
+    with closing(open_video(tmp_path / "a.avif")) as reader:
+        levels = [int(shown.image.mean()) for shown in iter(reader.next, None)]
+    assert levels == pytest.approx([40, 80, 120, 160, 200], abs=3)
