@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import argparse
 import time
-from pathlib import Path
 
 from engine.console import Exit
 from engine.settings.arguments import count, seconds
 from engine.text import printable, printable_json, say
 from stream.publish.message import Event, Face, Faces, Message
+from stream.subscribe.arguments import add_endpoint, add_keys
 from stream.subscribe.client import Client
 from stream.subscribe.freshness import FreshnessReport
 
@@ -19,26 +19,20 @@ _BAR = 20
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of ``dfer-stream listen``."""
-    parser.add_argument(
-        "endpoint",
-        nargs="?",
-        help="ipc:///path or tcp://host:port (default: this machine's only source, else tcp://127.0.0.1:5570)",
-    )
+    add_endpoint(parser, "listen to this source alone")
     parser.add_argument(
         "--topic",
         choices=("faces", "status", "event"),
         default="faces",
         help="kind of message (default: %(default)s)",
     )
-    parser.add_argument("--source", default="", help="listen to this source alone")
     parser.add_argument("--json", action="store_true", help="print every message body as one JSON line")
     parser.add_argument(
         "--newest", action="store_true", help="skip to the newest message when slower than the publisher"
     )
     parser.add_argument("--count", type=count(), help="end after this many messages")
     parser.add_argument("--seconds", type=seconds, help="end after this many seconds")
-    parser.add_argument("--key", type=Path, help="own secret key file, for a publisher beyond this machine")
-    parser.add_argument("--server-key", type=Path, help="the publisher's public key file")
+    add_keys(parser)
 
 
 def run(args: argparse.Namespace) -> int:

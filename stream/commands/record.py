@@ -18,6 +18,7 @@ from stream.recording.folder import Keeping, RecordingFolder
 from stream.recording.mcap_file import KINDS, RecordingError
 from stream.recording.recorder import Recorder, SingleFile, Trigger
 from stream.signals import SignalPolicy, Stopped
+from stream.subscribe.arguments import add_keys
 from stream.subscribe.connect import connect
 
 _MARK = 1000
@@ -53,8 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--before", type=seconds, default=30.0, metavar="S", help="a moment begins S before (30)")
     parser.add_argument("--after", type=seconds, default=30.0, metavar="S", help="and ends S after (30)")
-    parser.add_argument("--key", type=Path, help="own secret key file, for a publisher beyond this machine")
-    parser.add_argument("--server-key", type=Path, help="the publisher's public key file")
+    add_keys(parser)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -8,7 +8,6 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from types import ModuleType, TracebackType
 
 from engine.errors import DferError
@@ -16,6 +15,7 @@ from engine.settings.arguments import seconds
 from engine.text import say
 from stream.publish.message import Event, Faces, Message
 from stream.publish.wire import boot_id
+from stream.subscribe.arguments import add_endpoint, add_keys
 from stream.subscribe.client import Client
 from stream.subscribe.freshness import Freshness
 
@@ -37,15 +37,9 @@ class Heard:
 
 def add_feed_arguments(parser: argparse.ArgumentParser) -> None:
     """Where from: what every bridge's command takes."""
-    parser.add_argument(
-        "endpoint",
-        nargs="?",
-        help="where the daemon publishes (default: this machine's only source, else tcp://127.0.0.1:5570)",
-    )
-    parser.add_argument("--source", default="", help="carry this source; the first one heard if not given")
+    add_endpoint(parser, "carry this source; the first one heard if not given")
     parser.add_argument("--seconds", type=seconds, help="end after this many seconds")
-    parser.add_argument("--key", type=Path, help="own secret key file, for a publisher beyond this machine")
-    parser.add_argument("--server-key", type=Path, help="the publisher's public key file")
+    add_keys(parser)
 
 
 def extra(module: str, name: str) -> ModuleType:

@@ -22,6 +22,7 @@ from stream.publish.message import Faces
 from stream.publish.publisher import Publisher
 from stream.publish.wire import boot_id
 from stream.signals import SignalPolicy, Stopped
+from stream.subscribe.arguments import add_endpoint, add_keys
 from stream.subscribe.client import Client
 
 DEFAULT_BIND = "tcp://127.0.0.1:5571"
@@ -33,18 +34,12 @@ _TICK_S = 0.1
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of ``dfer-stream driver``."""
-    parser.add_argument(
-        "endpoint",
-        nargs="?",
-        help="where the daemon publishes (default: this machine's only source, else tcp://127.0.0.1:5570)",
-    )
-    parser.add_argument("--source", default="", help="judge this source; the first one heard if not given")
+    add_endpoint(parser, "judge this source; the first one heard if not given")
     parser.add_argument("--bind", default=DEFAULT_BIND, help="where driver/<source> is published (%(default)s)")
     parser.add_argument("--json", action="store_true", help="print every driver message as one JSON line")
     parser.add_argument("--count", type=count(), help="end after this many driver messages")
     parser.add_argument("--seconds", type=seconds, help="end after this many seconds")
-    parser.add_argument("--key", type=Path, help="own secret key file, for a publisher beyond this machine")
-    parser.add_argument("--server-key", type=Path, help="the publisher's public key file")
+    add_keys(parser)
     parser.add_argument(
         "--replay",
         type=Path,

@@ -11,7 +11,6 @@ import signal
 import subprocess
 import sys
 import webbrowser
-from pathlib import Path
 
 from engine.console import Exit
 from engine.errors import DferError
@@ -20,6 +19,7 @@ from stream.apps.view.access import Access
 from stream.apps.view.demo import demo_daemon
 from stream.apps.view.feed import Feed, Item, Place
 from stream.publish.endpoint import local_endpoints, parse
+from stream.subscribe.arguments import add_keys
 
 NOTHING_AFTER_S = 5.0
 _WATCH_S = 0.5
@@ -47,8 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--name", action="append", default=[], metavar="NAME", help="a host name that the page is also reached by"
     )
     parser.add_argument("--open", action="store_true", help="open it in this machine's browser")
-    parser.add_argument("--key", type=Path, help="own secret key file, for a daemon beyond this machine")
-    parser.add_argument("--server-key", type=Path, help="the daemon's public key file")
+    add_keys(parser)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -37,6 +37,10 @@ _OPTIONS = {
         "protocol_whitelist": "rtsp,rtsps,rtp,srtp,tls,tcp,udp",
     },
 }
+_WAITED_NS = 2_000_000
+"""A packet that took longer than this to come had to be waited for: what follows is live."""
+_PROBED_NS = 5_000_000_000
+"""Longest after connecting that packets may still be those of FFmpeg's probe, which come all at once."""
 _WHOLE_PICTURES = ("mjpeg", "rawvideo", "prores", "dvvideo", "png", "jpeg2000")
 """Codecs whose pictures stand by themselves: a sensor's noise reaches us, and never repeats."""
 
@@ -52,7 +56,10 @@ class NetworkDriver:
 
     def open(self) -> Opened:
         """Connect."""
-        deadline_ns = time.monotonic_ns() + self._settings.open_timeout_ms * 1_000_000
+        self._begun_ns = self._last_ns = time.monotonic_ns()
+        self._first_s: float | None = None
+        self._live = False
+        deadline_ns = self._begun_ns + self._settings.open_timeout_ms * 1_000_000
         container = self._connect(self._uri.target)
         # Asked only after a failure: a camera that plays starts as fast as ever.
         if container is None and self._uri.kind == "http":
@@ -74,9 +81,16 @@ class NetworkDriver:
         return Opened(width, height, declared_fps(stream), predicted=not whole)
 
     def read(self) -> Raw:
-        """Wait for the next frame; its time is its arrival, since a camera's own clock is not ours."""
+        """Wait for the next frame; its time is its arrival, since a camera's own clock is not ours.
+
+        Those that the probe read came while it was connecting, and are handed over at once: their own times then say
+        how long after the first they came.
+        """
         while not self._ready:
+            asked_ns = time.monotonic_ns()
             packet = next(self._packets)
+            came_ns = time.monotonic_ns()
+            self._live |= came_ns - asked_ns > _WAITED_NS or came_ns - self._begun_ns > _PROBED_NS
             if self._stream.codec_context.name == "mjpeg" and (size := jpeg_size(bytes(packet))) is not None:
                 # Before memory is given to it.
                 check_size(*size)
@@ -87,7 +101,19 @@ class NetworkDriver:
                 self._ready.extend(self._deinterlacer.feed(one))
         frame = self._ready.popleft()
         image = self._maker.make(frame.frame, pixel_aspect(self._stream))
-        return Raw(image, time.monotonic_ns(), "arrival", rgb=True, damaged=frame.damaged)
+        return Raw(image, self._arrival_ns(frame.frame.time), "arrival", rgb=True, damaged=frame.damaged)
+
+    def _arrival_ns(self, media_s: float | None) -> int:
+        now_ns = time.monotonic_ns()
+        if self._live:
+            return now_ns
+        # The first frame of RTSP may have no time of its own: it is the beginning.
+        since_s = 0.0
+        if media_s is not None:
+            self._first_s = media_s if self._first_s is None else self._first_s
+            since_s = media_s - self._first_s
+        self._last_ns = min(now_ns, max(self._last_ns + 1, self._begun_ns + round(since_s * 1e9)))
+        return self._last_ns
 
     def _connect(self, url: str) -> av.container.InputContainer | None:
         # Without the two limits a stalled stream blocks for 30 s.

@@ -5,44 +5,18 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from fractions import Fraction
 from pathlib import Path
 
-import av
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from stream.camera.paths import demo_clip_path
 from stream.camera.video import open_video
-from tests.stream.camera.drivers.rtsp_server import Sent, rtsp_serving
+from tests.stream.camera.drivers.rtsp_server import Image, Sent, h264_frames, h264_sdp, rtsp_serving
 from tests.stream.commands.published import Messages, faults, ids, published
 
 FPS, GROUP, GROUPS = 15, 12, 3
-SDP = (
-    "v=0\r\no=- 0 0 IN IP4 127.0.0.1\r\ns=camera\r\nc=IN IP4 0.0.0.0\r\nt=0 0\r\nm=video 0 RTP/AVP 96\r\n"
-    f"a=rtpmap:96 H264/90000\r\na=framerate:{FPS}\r\na=fmtp:96 packetization-mode=1\r\na=control:track0\r\n"
-)
 HOUR_S = 3600.0
-Image = NDArray[np.uint8]
-
-
-def encoded(pictures: list[Image]) -> list[Sent]:
-    """Pictures of one size as H.264, each a few whole NAL units; every group of frames begins with its own SPS."""
-    codec = av.CodecContext.create("libx264", "w")
-    codec.height, codec.width = pictures[0].shape[:2]
-    codec.pix_fmt, codec.time_base, codec.thread_count = "yuv420p", Fraction(1, FPS), 1
-    codec.options = {"preset": "ultrafast", "tune": "zerolatency", "crf": "26", "g": str(GROUP)}
-    made = []
-    for image in [*pictures, None]:
-        frame = None if image is None else av.VideoFrame.from_ndarray(image, format="rgb24")
-        for packet in codec.encode(frame):
-            units = [unit for unit in bytes(packet).replace(b"\0\0\0\1", b"\0\0\1").split(b"\0\0\1") if unit]
-            # RFC 6184, 5.6, one unit a packet: the length of a packet inside the connection has 16 bits.
-            assert max(map(len, units)) < 65_000
-            made.append(Sent(units))
-    assert len(made) == len(pictures)
-    return made
 
 
 def demo_pictures() -> list[Image]:
@@ -89,9 +63,9 @@ def test_a_camera_that_plays_blackens_jumps_grows_freezes_and_goes(
     small_bundle: Callable[[str], Path], tmp_path: Path
 ) -> None:
     pictures = demo_pictures()
-    usual = encoded(pictures)
-    large = encoded([np.asarray(cv2.resize(image, (960, 720)), np.uint8) for image in pictures[:GROUP]])
-    black = encoded([np.zeros((480, 640, 3), np.uint8)])
+    usual = h264_frames(pictures, FPS, GROUP)
+    large = h264_frames([np.asarray(cv2.resize(image, (960, 720)), np.uint8) for image in pictures[:GROUP]], FPS, GROUP)
+    black = h264_frames([np.zeros((480, 640, 3), np.uint8)], FPS, GROUP)
     jumped = [Sent(usual[0].payloads, HOUR_S), *usual[1:]]
 
     def reasons(messages: Messages) -> set[str]:
@@ -126,7 +100,7 @@ def test_a_camera_that_plays_blackens_jumps_grows_freezes_and_goes(
             yield usual[0]
 
     with ExitStack() as stack:
-        server = stack.enter_context(rtsp_serving(SDP, frames, FPS))
+        server = stack.enter_context(rtsp_serving(h264_sdp(FPS), frames, FPS))
 
         def until(messages: Messages) -> bool:
             before = script.phase
@@ -134,7 +108,7 @@ def test_a_camera_that_plays_blackens_jumps_grows_freezes_and_goes(
             if script.phase != before == "as before":
                 server.stop()
             elif script.phase != before == "gone":
-                stack.enter_context(rtsp_serving(SDP, frames, FPS, port=server.port))
+                stack.enter_context(rtsp_serving(h264_sdp(FPS), frames, FPS, port=server.port))
             return over
 
         # A still scene in H.264 has to last ten times as long as frozen-ms says.

@@ -34,32 +34,30 @@ def node() -> str:
     return program
 
 
-@pytest.fixture(scope="session")
-def c_subscriber(tmp_path_factory: pytest.TempPathFactory) -> str:
-    compiler = shutil.which("cc") or shutil.which("gcc")
+def compiled(folder: Path, source: str, compilers: tuple[str, ...], header: str, packages: str) -> str:
+    """The program of a source file beside the others; the test is skipped where this machine cannot compile it."""
+    compiler = next(filter(None, map(shutil.which, compilers)), None)
     if compiler is None:
-        pytest.skip("no C compiler (apt-get install gcc libc6-dev libzmq3-dev); the Node subscriber covers the claim")
-    out = tmp_path_factory.mktemp("c") / "subscriber"
-    command = [compiler, "-Wall", "-Wextra", "-Werror", "-o", str(out), str(HERE / "subscriber.c"), "-lzmq"]
+        pytest.skip(f"no {compilers[0]} (apt-get install {packages}); the Node subscriber covers the claim")
+    out = folder / "subscriber"
+    command = [compiler, "-Wall", "-Wextra", "-Werror", "-o", str(out), str(HERE / source), "-lzmq"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
-    if "zmq.h" in done.stderr:
-        pytest.skip("no libzmq headers (apt-get install libzmq3-dev); the Node subscriber covers the claim")
+    if header in done.stderr:
+        pytest.skip(f"no {header} (apt-get install {packages}); the Node subscriber covers the claim")
     assert done.returncode == 0, done.stderr
     return str(out)
+
+
+@pytest.fixture(scope="session")
+def c_subscriber(tmp_path_factory: pytest.TempPathFactory) -> str:
+    packages = "gcc libc6-dev libzmq3-dev"
+    return compiled(tmp_path_factory.mktemp("c"), "subscriber.c", ("cc", "gcc"), "zmq.h", packages)
 
 
 @pytest.fixture(scope="session")
 def cpp_subscriber(tmp_path_factory: pytest.TempPathFactory) -> str:
-    compiler = shutil.which("c++") or shutil.which("g++")
-    if compiler is None:
-        pytest.skip("no C++ compiler (apt-get install g++ libzmq3-dev cppzmq-dev)")
-    out = tmp_path_factory.mktemp("cpp") / "subscriber"
-    command = [compiler, "-Wall", "-Wextra", "-Werror", "-o", str(out), str(HERE / "subscriber.cpp"), "-lzmq"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
-    if "zmq.hpp" in done.stderr:
-        pytest.skip("no cppzmq (apt-get install libzmq3-dev cppzmq-dev)")
-    assert done.returncode == 0, done.stderr
-    return str(out)
+    packages = "g++ libzmq3-dev cppzmq-dev"
+    return compiled(tmp_path_factory.mktemp("cpp"), "subscriber.cpp", ("c++", "g++"), "zmq.hpp", packages)
 
 
 def hear(command: list[str], count: int) -> list[str]:

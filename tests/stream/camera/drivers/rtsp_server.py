@@ -9,7 +9,13 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from fractions import Fraction
 
+import av
+import numpy as np
+from numpy.typing import NDArray
+
+Image = NDArray[np.uint8]
 CLOCK_HZ = 90_000
 """Of RTP time stamps of video (RFC 6184, 8.2.1)."""
 
@@ -25,6 +31,32 @@ class Sent:
 
     payloads: list[bytes]
     jump_s: float = 0.0
+
+
+def h264_sdp(fps: int) -> str:
+    """What describes a camera of H.264."""
+    return (
+        "v=0\r\no=- 0 0 IN IP4 127.0.0.1\r\ns=camera\r\nc=IN IP4 0.0.0.0\r\nt=0 0\r\nm=video 0 RTP/AVP 96\r\n"
+        f"a=rtpmap:96 H264/90000\r\na=framerate:{fps}\r\na=fmtp:96 packetization-mode=1\r\na=control:track0\r\n"
+    )
+
+
+def h264_frames(pictures: list[Image], fps: int, group: int) -> list[Sent]:
+    """Pictures of one size as H.264, each a few whole NAL units; every group of frames begins with its own SPS."""
+    codec = av.CodecContext.create("libx264", "w")
+    codec.height, codec.width = pictures[0].shape[:2]
+    codec.pix_fmt, codec.time_base, codec.thread_count = "yuv420p", Fraction(1, fps), 1
+    codec.options = {"preset": "ultrafast", "tune": "zerolatency", "crf": "26", "g": str(group)}
+    made = []
+    for image in [*pictures, None]:
+        frame = None if image is None else av.VideoFrame.from_ndarray(image, format="rgb24")
+        for packet in codec.encode(frame):
+            units = [unit for unit in bytes(packet).replace(b"\0\0\0\1", b"\0\0\1").split(b"\0\0\1") if unit]
+            # RFC 6184, 5.6, one unit a packet: the length of a packet inside the connection has 16 bits.
+            assert max(map(len, units)) < 65_000
+            made.append(Sent(units))
+    assert len(made) == len(pictures)
+    return made
 
 
 Frames = Callable[[int], Iterable[Sent]]

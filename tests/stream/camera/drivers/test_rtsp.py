@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import struct
+import time
+from collections.abc import Iterator
 from itertools import repeat
 
+import numpy as np
+
 from stream.camera import Camera, CameraSettings
-from tests.stream.camera.drivers.rtsp_server import Sent, rtsp_serving
+from stream.camera.drivers.network import NetworkDriver
+from stream.camera.uri import parse_uri
+from tests.stream.camera.drivers.rtsp_server import Sent, h264_frames, h264_sdp, rtsp_serving
 from tests.stream.camera.reading import read_until
 
 WIDTH, HEIGHT, FPS = 64, 48, 50
@@ -53,3 +59,32 @@ def test_a_wrong_password_is_refused_and_not_printed() -> None:
         assert camera.state == "no_camera"
         assert "S3cret" not in camera.stats.message
         assert server.sessions == 0
+
+
+def test_frames_that_the_probe_read_bear_the_times_at_which_they_came() -> None:
+    fps, count = 15, 45
+    levels = [20 + 4 * number for number in range(count)]
+    frames = h264_frames([np.full((96, 128, 3), level, np.uint8) for level in levels], fps, group=12)
+    sent_ns: list[int] = []
+
+    def played(_: int) -> Iterator[Sent]:
+        for frame in frames:
+            yield frame
+            # Asked for the next one: this one is on its way.
+            sent_ns.append(time.monotonic_ns())
+
+    with rtsp_serving(h264_sdp(fps), played, fps) as server:
+        driver = NetworkDriver(parse_uri(server.url()), SETTINGS)
+        driver.open()
+        try:
+            raws = [driver.read() for _ in range(count - 10)]
+        finally:
+            driver.close()
+    stamps = [raw.t_ns for raw in raws]
+    assert stamps == sorted(set(stamps))
+    numbers = [int(np.abs(np.array(levels) - raw.image.mean()).argmin()) for raw in raws]
+    assert numbers == list(range(numbers[0], numbers[0] + len(raws)))
+    late_s = [(stamp - sent_ns[number]) / 1e9 for stamp, number in zip(stamps, numbers, strict=True)]
+    # Handed over in one burst, the first would seem to be as late as connecting took, and all of one moment.
+    assert max(late_s) - np.median(late_s) < 0.5
+    assert stamps[10] - stamps[0] > 0.4e9
