@@ -102,7 +102,9 @@ class VideoReader:
         if missing := missing_bytes(self._path):
             parts.append(f"cut short: {missing} bytes are missing at its end")
         if damage := self.damage:
-            many = f"{damage.damaged} damaged and {damage.lost + damage.broken} lost frames"
+            lost = damage.lost + damage.broken
+            # Packets of which the container kept nothing at all are in neither number.
+            many = f"{damage.damaged} damaged frames" + (f", {lost} packets that gave none" if lost else "")
             said = f" (the decoder says: {damage.reason})" if damage.reason else ""
             parts.append(f"damaged: {many}{said}")
         return "; ".join(parts) or None

@@ -28,8 +28,9 @@ from stream.faces.tracking.turns import Turns
 class FaceTracker:
     """The faces of one source, frame by frame.
 
-    On every frame the landmark net looks at each face where its last landmarks and its motion say it is; every
-    quarter of a second, and whenever a face is missing, a detector looks for new faces and checks the known ones.
+    On every frame each face's landmarks are moved on with its picture; where that leaves something over, and five
+    times a second, the landmark net looks at it anew. Four times a second, and more often while a face is missing or
+    something moves where there is none, a detector looks for new faces and checks the known ones.
 
     Args:
         settings: Thresholds, times and gates.
