@@ -11,7 +11,7 @@ import os
 import shutil
 import stat
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
@@ -20,14 +20,17 @@ from engine.errors import DferError
 _MOST_LINKS = 40  # as many as Linux follows (path_resolution(7))
 
 
-def user_cache(environment: Mapping[str, str] = os.environ) -> Path:
+def user_cache() -> Path | None:
     """Where what can be made again is kept between runs: ``$XDG_CACHE_HOME/dferstream``, by default below ``~/.cache``.
 
-    Nothing is made here, and whoever writes into it goes on without where it cannot be written.
+    None where this user has no place for it. Nothing is made here, it is safe to delete at any time, and whoever writes
+    into it goes on without where it cannot be written.
     """
-    base = environment.get("XDG_CACHE_HOME")
-    # The XDG base directory specification: a relative path counts as none.
-    return (Path(base) if base and Path(base).is_absolute() else Path.home() / ".cache") / "dferstream"
+    try:
+        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    except RuntimeError:  # no home
+        return None
+    return base / "dferstream" if base.is_absolute() else None
 
 
 def replace_file(path: Path, write: Callable[[Path], object], flush: bool = True, mode: int = 0o644) -> None:

@@ -21,7 +21,7 @@ import openvino as ov
 
 from engine.backends.runtime import cpu_name
 from engine.errors import DferError
-from engine.files import open_file, replace_file
+from engine.files import open_file, replace_file, user_cache
 
 MOST_BYTES = 64 * 1024 * 1024
 """Largest compiled graph that is kept: beyond, compiling is worth its time and the disk is not."""
@@ -37,11 +37,8 @@ def core() -> Any:
 
 def cache_folder() -> Path | None:
     """Where compiled graphs are kept; None where this user has no place for them. Safe to delete at any time."""
-    try:
-        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    except RuntimeError:  # no home
-        return None
-    return base / "dferstream" / "openvino" if base.is_absolute() else None
+    base = user_cache()
+    return None if base is None else base / "openvino"
 
 
 def compile_graph(read: Callable[[], Any], identity: str | None, config: Mapping[str, Any]) -> Any:

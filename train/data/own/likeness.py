@@ -17,6 +17,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.bundle.files import file_sha256
 from train.data.frames import frame_files, read_frames
 from train.data.record import Clip
 
@@ -66,13 +67,10 @@ class Pair:
 
 
 def file_hash(path: Path) -> str:
-    """SHA-256 of a file, or of a folder's frames in order."""
-    digest = hashlib.sha256()
-    for file in frame_files(path) if path.is_dir() else [path]:
-        with file.open("rb") as stream:
-            while block := stream.read(1 << 20):
-                digest.update(block)
-    return digest.hexdigest()
+    """SHA-256 of a file, or of the hashes of a folder's frames in order."""
+    if not path.is_dir():
+        return file_sha256(path)
+    return hashlib.sha256("".join(map(file_sha256, frame_files(path))).encode()).hexdigest()
 
 
 def thumbnail(image: NDArray[np.uint8]) -> NDArray[np.uint8]:

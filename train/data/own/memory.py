@@ -38,9 +38,12 @@ class ClipMemory:
     """
 
     def __init__(self, path: Path | None = None) -> None:
-        self._path = path if path is not None else user_cache() / "clips.json"
+        base = user_cache()
+        self._path = path if path is not None or base is None else base / "clips.json"
         self._known: dict[str, Known] = {}
         self._new = False
+        if self._path is None:
+            return
         try:
             stored = json.loads(self._path.read_text("utf-8"))
             self._known = {str(key): Known(int(frames), problem) for key, (frames, problem) in stored.items()}
@@ -58,7 +61,7 @@ class ClipMemory:
 
     def save(self) -> None:
         """Write what is new; where that cannot be, the next run decodes again."""
-        if not self._new:
+        if not self._new or self._path is None:
             return
         kept = dict(list(self._known.items())[-MOST:])
         try:
