@@ -43,7 +43,12 @@ def test_a_whole_run_imports_every_requirement_and_no_extra(tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("program", "arguments", "package", "extra"),
     [
-        ("stream", "run --source demo:// --backend onnxruntime --quiet", "onnxruntime", "onnxruntime"),
+        (
+            "stream",
+            "run --source demo:// --bind ipc://here.ipc --backend onnxruntime --quiet",
+            "onnxruntime",
+            "onnxruntime",
+        ),
         ("engine", "inspect stream/default_model/encoder.onnx", "onnx", "engine"),
         ("calibration", "fit stream/default_model", "scipy", "calibrate"),
         ("train", "inspect tg-dfer", "torch", "train"),
@@ -52,7 +57,7 @@ def test_a_whole_run_imports_every_requirement_and_no_extra(tmp_path: Path) -> N
 def test_a_missing_extra_is_one_line(program: str, arguments: str, package: str, extra: str, tmp_path: Path) -> None:
     (tmp_path / "sitecustomize.py").write_text(f"import sys\nsys.modules[{package!r}] = None\n")
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), str(ROOT)])}
-    command = [sys.executable, "-m", f"{program}.cli", *arguments.split()]
+    command = [sys.executable, "-m", f"{program}.cli", *arguments.replace("here", f"{tmp_path}/here").split()]
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120)
     assert done.returncode == 2, done.stderr
     assert re.fullmatch(rf".*{package}.*; pip install 'dferstream\[{extra}\]'\n", done.stderr), done.stderr

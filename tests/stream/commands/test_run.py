@@ -10,8 +10,9 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,14 @@ POISONED = "import sys; sys.modules['torch'] = None; from stream.cli import main
 
 def command(*flags: str | Path) -> list[str]:
     return [sys.executable, "-m", "stream.cli", "run", *map(str, flags)]
+
+
+@pytest.fixture(autouse=True)
+def own_endpoint(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The usual one may be taken: by a daemon of this machine's, or by a test that runs beside."""
+    with tempfile.TemporaryDirectory(prefix="dfer-") as folder:
+        monkeypatch.setenv("DFER_PUBLISH_BIND", f"ipc://{folder}/run.ipc")
+        yield
 
 
 def run(*flags: str | Path) -> subprocess.CompletedProcess[str]:
