@@ -39,8 +39,8 @@ _OPTIONS = {
 }
 _WAITED_NS = 2_000_000
 """A packet that took longer than this to come had to be waited for: what follows is live."""
-_PROBED_NS = 5_000_000_000
-"""Longest after connecting that packets may still be those of FFmpeg's probe, which come all at once."""
+_STALE_NS = 1_000_000_000
+"""Longest after connecting that frames are left out as those of FFmpeg's probe, which come all at once."""
 _WHOLE_PICTURES = ("mjpeg", "rawvideo", "prores", "dvvideo", "png", "jpeg2000")
 """Codecs whose pictures stand by themselves: a sensor's noise reaches us, and never repeats."""
 
@@ -53,13 +53,12 @@ class NetworkDriver:
         self._settings = settings
         self._container: av.container.InputContainer | None = None
         self._ready: deque[Decoded] = deque()
+        self._stale: deque[Decoded] = deque(maxlen=1)
+        self._over: SourceLost | None = None
 
     def open(self) -> Opened:
         """Connect."""
-        self._begun_ns = self._last_ns = time.monotonic_ns()
-        self._first_s: float | None = None
-        self._live = False
-        deadline_ns = self._begun_ns + self._settings.open_timeout_ms * 1_000_000
+        deadline_ns = time.monotonic_ns() + self._settings.open_timeout_ms * 1_000_000
         container = self._connect(self._uri.target)
         # Asked only after a failure: a camera that plays starts as fast as ever.
         if container is None and self._uri.kind == "http":
@@ -76,6 +75,7 @@ class NetworkDriver:
         self._stream, self._packets = stream, self._demux(container, stream)
         self._decoder = Decoder(stream, joins=True, low_delay=True)
         self._deinterlacer, self._maker = Deinterlacer(), PictureMaker()
+        self._over, self._live, self._opened_ns = None, False, time.monotonic_ns()
         width, height = square(stream.width, stream.height, pixel_aspect(stream))
         whole = stream.codec_context.name in _WHOLE_PICTURES
         return Opened(width, height, declared_fps(stream), predicted=not whole)
@@ -83,14 +83,21 @@ class NetworkDriver:
     def read(self) -> Raw:
         """Wait for the next frame; its time is its arrival, since a camera's own clock is not ours.
 
-        Those that the probe read came while it was connecting, and are handed over at once: their own times then say
-        how long after the first they came.
+        What came while FFmpeg's probe was looking is handed over at once, up to 2 s old. It is decoded, since what
+        follows builds on it, and left out; where nothing follows, its newest frame is given.
         """
         while not self._ready:
+            if self._over is not None:
+                raise self._over
             asked_ns = time.monotonic_ns()
-            packet = next(self._packets)
+            try:
+                packet = next(self._packets)
+            except SourceLost as lost:
+                self._over = lost
+                self._ready.extend(self._stale)
+                continue
             came_ns = time.monotonic_ns()
-            self._live |= came_ns - asked_ns > _WAITED_NS or came_ns - self._begun_ns > _PROBED_NS
+            self._live |= came_ns - asked_ns > _WAITED_NS or came_ns - self._opened_ns > _STALE_NS
             if self._stream.codec_context.name == "mjpeg" and (size := jpeg_size(bytes(packet))) is not None:
                 # Before memory is given to it.
                 check_size(*size)
@@ -98,22 +105,11 @@ class NetworkDriver:
             if self._decoder.refused:
                 raise FrameLost("a frame is damaged beyond decoding")
             for one in decoded:
-                self._ready.extend(self._deinterlacer.feed(one))
+                (self._ready if self._live else self._stale).extend(self._deinterlacer.feed(one))
+        self._stale.clear()
         frame = self._ready.popleft()
         image = self._maker.make(frame.frame, pixel_aspect(self._stream))
-        return Raw(image, self._arrival_ns(frame.frame.time), "arrival", rgb=True, damaged=frame.damaged)
-
-    def _arrival_ns(self, media_s: float | None) -> int:
-        now_ns = time.monotonic_ns()
-        if self._live:
-            return now_ns
-        # The first frame of RTSP may have no time of its own: it is the beginning.
-        since_s = 0.0
-        if media_s is not None:
-            self._first_s = media_s if self._first_s is None else self._first_s
-            since_s = media_s - self._first_s
-        self._last_ns = min(now_ns, max(self._last_ns + 1, self._begun_ns + round(since_s * 1e9)))
-        return self._last_ns
+        return Raw(image, time.monotonic_ns(), "arrival", rgb=True, damaged=frame.damaged)
 
     def _connect(self, url: str) -> av.container.InputContainer | None:
         # Without the two limits a stalled stream blocks for 30 s.
@@ -142,6 +138,7 @@ class NetworkDriver:
     def close(self) -> None:
         """Disconnect."""
         self._ready.clear()
+        self._stale.clear()
         if self._container is not None:
             self._container.close()
             self._container = None

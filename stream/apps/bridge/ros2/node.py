@@ -152,11 +152,14 @@ class HumansNode:
     def close(self) -> None:
         """Leave the graph, with no face left in it."""
         import rclpy
+        from rclpy.duration import Duration
 
         self._tracked = [""]
         self._say_tracked([], self._stamp(None))
         for name in list(self._faces):
             self._take_down(name)
+        # What is on its way goes with the process: over shared memory the segment, with the message in it.
+        self._ids.wait_for_all_acked(Duration(seconds=1.0))
         self._node.destroy_node()
         rclpy.shutdown()
 
