@@ -12,7 +12,7 @@ import numpy as np
 import openvino as ov
 from numpy.typing import NDArray
 
-from engine.backends.compiled import compile_graph
+from engine.backends.compiled import compile_graph, release_kept
 from engine.backends.cpu_precision import choose_precision, is_small
 from engine.backends.mapping import release_pages
 from engine.backends.protocol import BackendError, HeadOutput
@@ -160,6 +160,7 @@ class OpenVinoBackend:
         ring = np.zeros((spec.window, spec.feature), np.float32)
         self.head(ring, np.zeros((1, spec.window), np.int32))
         release_pages(weights)
+        release_kept()
 
     def _output(self, name: str) -> NDArray[np.float32]:
         return np.array(self._head_request.get_output_tensor(self._outputs[name]).data, np.float32)
