@@ -66,6 +66,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _loop(settings: Settings, args: argparse.Namespace, stack: contextlib.ExitStack) -> Loop:
     """Open everything the loop needs; `stack` closes it."""
+    from engine.backends.memory import one_arena
     from stream.assemble import build_pipeline, load_model, warm_up
     from stream.camera.camera import Camera
     from stream.daemon import Daemon
@@ -76,6 +77,7 @@ def _loop(settings: Settings, args: argparse.Namespace, stack: contextlib.ExitSt
     from stream.publish.publisher import Publisher
     from stream.show.outputs import Outputs
 
+    one_arena()
     notifier = Notifier.from_environment()
     stack.callback(notifier.close)
     # The capture child opens the camera while the model loads.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -41,6 +40,8 @@ def decode_image(data: bytes) -> NDArray[np.uint8] | None:
 
 
 def _first_picture(data: bytes) -> NDArray[np.uint8] | None:
+    import tempfile
+
     with tempfile.NamedTemporaryFile(prefix="dfer-still-") as file:
         file.write(data)
         file.flush()
