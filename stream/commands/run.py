@@ -9,7 +9,6 @@ import os
 import sys
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -66,6 +65,8 @@ def run(args: argparse.Namespace) -> int:
 
 def _loop(settings: Settings, args: argparse.Namespace, stack: contextlib.ExitStack) -> Loop:
     """Open everything the loop needs; `stack` closes it."""
+    from concurrent.futures import ThreadPoolExecutor
+
     from engine.backends.memory import one_arena
     from stream.assemble import build_pipeline, load_model, warm_up
     from stream.camera.camera import Camera
