@@ -34,8 +34,8 @@ STEERED = f"""
 import sys, dataclasses, stream.config as config
 from stream.camera.settings import CameraSettings
 load = config.load_settings
-def steered(args):
-    loaded = load(args)
+def steered(args, **more):
+    loaded = load(args, **more)
     camera = dataclasses.replace(loaded.settings.camera, driver="{DRIVER}")
     return dataclasses.replace(loaded, settings=dataclasses.replace(loaded.settings, camera=camera))
 config.load_settings = steered
