@@ -220,9 +220,13 @@ class Publisher:
     def __exit__(self, *exc: object) -> None:
         self.close()
 
-    def _send_picture(self, body: bytes) -> bool:
+    def check_pictures(self) -> None:
+        """Raise PermissionError unless pictures were asked for by name."""
         if not self._with_frames:
             raise PermissionError("frames stay in the process unless publish.with_frames is set")
+
+    def _send_picture(self, body: bytes) -> bool:
+        self.check_pictures()
         return self._send("frames", body)
 
     def _send(self, kind: str, body: bytes) -> bool:

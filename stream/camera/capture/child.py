@@ -8,6 +8,7 @@ list shows a password, and imports only what its driver needs.
 from __future__ import annotations
 
 import ctypes
+import gc
 import os
 import select
 import signal
@@ -90,6 +91,9 @@ class Capture:
             finally:
                 if driver is not None:
                     driver.close()
+                    driver = None
+            # A container and its streams know each other: left to Python's own time, 30 reconnects held 10 MB.
+            gc.collect()
             if self._uri.is_file:
                 self._report(Event("error", message=f"{self._uri} failed while it was read"))
                 return 3
