@@ -11,7 +11,7 @@ import numpy as np
 
 from calibration import apply
 from calibration.apply import Calibration
-from engine.backends import Backend, BackendError, open_artefact, open_backend
+from engine.backends import Backend, BackendError, first_choice, open_artefact, open_backend
 from engine.bundle import Artefact, Bundle, BundleError, EngineDirectory
 from engine.settings import SettingsError
 from engine.spec import ModelSpec
@@ -210,4 +210,9 @@ def warm_up(model: LoadedModel) -> None:
 def _open(artefact: Artefact, settings: ModelSettings, exclude: Collection[str]) -> Backend:
     # A named back end that failed is not tried again: what is left is chosen by `auto`.
     name = "auto" if exclude else settings.backend
-    return open_backend(artefact, name, settings.threads, settings.precision, exclude)
+    precision = settings.precision
+    if precision is None and isinstance(artefact, Bundle) and first_choice(name, exclude) == "openvino":
+        from engine.build.proven import proven_precision
+
+        precision = proven_precision(artefact)
+    return open_backend(artefact, name, settings.threads, precision, exclude)

@@ -234,7 +234,7 @@ class Daemon:
 
     def _say(self, camera: CameraReport) -> None:
         """Log what the camera says of a loss or a frame, once until it is lost anew."""
-        if camera.message and camera.state != "ended" and camera.message not in self._said:
+        if camera.message and camera.message not in self._said:
             self._said.append(camera.message)
             self._log("camera", source=self._envelope.source, state=camera.state, message=camera.message)
 

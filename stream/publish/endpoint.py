@@ -76,6 +76,11 @@ def local_endpoints(directory: Path = RUNTIME_DIRECTORY) -> list[str]:
     return [f"ipc://{path}" for path in _sockets(directory)] or [DEFAULT_TCP]
 
 
+def socket_endpoints(directory: Path) -> set[str]:
+    """The endpoint of every socket in a folder; none where it cannot be read."""
+    return {f"ipc://{path}" for path in _sockets(directory)}
+
+
 def _sockets(directory: Path) -> list[Path]:
     try:
         return sorted(path for path in directory.glob("*.ipc") if stat.S_ISSOCK(path.stat().st_mode))

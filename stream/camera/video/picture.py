@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import cast
@@ -10,7 +10,7 @@ from typing import cast
 import av
 import cv2
 import numpy as np
-from av.sidedata.sidedata import SideData
+from av.sidedata.sidedata import SideData, SideDataContainer
 from av.sidedata.sidedata import Type as SideDataType
 from av.video.reformatter import Colorspace, VideoReformatter
 from numpy.typing import NDArray
@@ -24,6 +24,7 @@ _BILINEAR, _WHOLE_COLOUR = 0x2, 0x2000 | 0x40000
 """Flags of swscale: bilinear; colour at full width, rounded (PyAV 17 has no names for the last two)."""
 _HD_WIDTH, _SD_HEIGHT = 1280, 576
 """Where nothing says which matrix: BT.709 from this width or above this height, else BT.601, as players do."""
+_side_data = cast("Callable[[av.VideoFrame], Mapping[SideDataType, SideData]]", SideDataContainer)
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,8 +98,9 @@ def square(width: int, height: int, aspect: Fraction) -> tuple[int, int]:
 
 def orientation(frame: av.VideoFrame) -> Orientation:
     """How a frame lies, by its display matrix."""
-    # By its key: what iterating gives differs between versions, and the stubs name other keys.
-    data = cast("Mapping[SideDataType, SideData]", frame.side_data).get(SideDataType.DISPLAYMATRIX)
+    # A container of our own: in `frame.side_data` frame and container hold each other, so that every picture would stay
+    # until a collection. By its key: what iterating gives differs between versions, and the stubs name other keys.
+    data = _side_data(frame).get(SideDataType.DISPLAYMATRIX)
     return Orientation() if data is None else read_matrix(bytes(data))
 
 
