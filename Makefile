@@ -7,7 +7,7 @@ PIP := .venv/bin/python -m pip --disable-pip-version-check
 RUN_STAMP := .venv/.run
 DEV_STAMP := .venv/.dev
 
-.PHONY: bench-peers view axe screenshots demo test test-full test-random mutation resolve lint format graph picture bench gpu clean help
+.PHONY: archive bench-peers view axe screenshots demo test test-full test-random mutation resolve lint format graph picture bench gpu clean help
 .DEFAULT_GOAL := help
 
 help:
@@ -20,6 +20,7 @@ help:
 	@echo "make graph      draws who imports whom  make picture    the README's picture"
 	@echo "make mutation   changes that no test notices    make ros2   a ROS 2 for the tests of its bridge"
 	@echo "make resolve    every extra for every Python, on x86-64 and Jetson"
+	@echo "make archive    2,000 clips on two Ray nodes, killed at random (hours)"
 	@echo "make test-random  three random orders, then two processes"
 
 .venv/bin/python:
@@ -71,6 +72,11 @@ resolve: $(DEV_STAMP)
 # A thousand damaged videos beside FFmpeg's own program: minutes.
 test-damage: $(DEV_STAMP)
 	.venv/bin/python -m pytest -p no:randomly -m slow --timeout 1800 tests/stream/camera/video/test_damage.py
+
+# Rows equal one process after whatever was killed; speed and memory by turns; then a cluster of 100 nodes, simulated.
+archive: $(DEV_STAMP)
+	.venv/bin/python -m tests.archive --clips 2000 --seeds 10
+	.venv/bin/python -m tests.archive.simulate
 
 mutation: $(DEV_STAMP)
 	.venv/bin/python -m tests.mutation --sample 300 --seed 1
