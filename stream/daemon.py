@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from engine.backends import BackendError
 from engine.text import printable
 from stream import __version__
-from stream.assemble import LoadedModel
+from stream.assemble import LoadedModel, build_scorer
 from stream.camera.frame import Frame
 from stream.camera.stats import CameraReport
+from stream.config import Settings
 from stream.envelope import Envelope
 from stream.health.health import Health, Heartbeats, rounded
 from stream.health.machine import Machine
@@ -99,6 +100,11 @@ class Daemon:
     def _absence(camera: CameraReport) -> str | None:
         return printable(camera.message) or None if camera.state not in ("ok", "ended") else None
 
+    def change(self, settings: Settings) -> None:
+        """Go on with other settings of this source, as :mod:`stream.reload` lets them change."""
+        self._status_ns = int(1e9 / settings.publish.status_hz)
+        self._pipeline.change(settings.faces, build_scorer(settings, self._model), settings.source.roi)
+
     def step(self, frame: Frame | None, now_ns: int, camera: CameraReport) -> list[Message]:
         """Process what one read of the camera gave; the same as :meth:`begin` and :meth:`finish`.
 
@@ -154,14 +160,9 @@ class Daemon:
         self._hearts.beat("pipeline", done_ns)
         rate_hz = rounded(camera.fps or self._health.frames_out.hz(begun.now_ns))
         messages += [self._envelope.event("face_new", done_ns, face_id) for face_id in result.new]
+        degraded = sorted(self._health.degraded)
         faces = self._envelope.faces(
-            begun.frame.frame,
-            result,
-            begun.now_ns,
-            done_ns,
-            camera.dropped,
-            rate_hz,
-            sorted(self._health.degraded),
+            begun.frame.frame, result, begun.now_ns, done_ns, camera.dropped, rate_hz, degraded
         )
         self._health.published(faces)
         messages.append(faces)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import gc
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from engine.backends import BackendError
@@ -84,9 +84,11 @@ class Loop:
     Args:
         sources: At least one.
         notifier: The service manager.
+        reload: Reads the settings anew.
     """
 
-    def __init__(self, sources: Sequence[Source], notifier: Notifier) -> None:
+    def __init__(self, sources: Sequence[Source], notifier: Notifier, reload: Callable[[], None] | None = None) -> None:
+        self._reload, self._reload_asked = reload, False
         self._sources, self._notifier = sources, notifier
         self._of = {id(source.camera): source for source in sources}
         self._turns = CameraTurns([source.camera for source in sources])
@@ -98,6 +100,10 @@ class Loop:
     def stop(self) -> None:
         """Ask the loop to end after the frame in hand; safe from a signal handler."""
         self._stopping = True
+
+    def ask_reload(self) -> None:
+        """Ask for the settings to be read anew after the frame in hand; safe from a signal handler."""
+        self._reload_asked = True
 
     def run(self, limits: Limits | None = None) -> list[Status]:
         """Run until stopped, until every source ended, or until a limit.
@@ -121,6 +127,9 @@ class Loop:
             now_ns = time.monotonic_ns()
             if limits.seconds is not None and now_ns - begun_ns >= limits.seconds * 1e9:
                 break
+            if self._reload_asked and self._reload is not None:
+                self._reload_asked = False
+                self._reload()
             self._turns.wait(min(source.daemon.wait_s(now_ns) for source in self._sources))
             self._round(limits.frames)
             if self._frames == limits.frames or all(source.over for source in self._sources):

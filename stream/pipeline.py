@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from engine.backends import Backend
 from stream.camera.frame import Frame
-from stream.faces import FacesResult, TrackedFace
+from stream.faces import FaceSettings, FacesResult, TrackedFace
 from stream.faces.primary import Box, primary_face
 from stream.publish.message import Face
 from stream.scores.described import GAP_MIN_NS, FrameResult, face_message, observed
@@ -99,6 +99,9 @@ class Tracker(Protocol):
     def reset(self) -> None:
         """Forget every face."""
 
+    def change(self, settings: FaceSettings) -> None:
+        """Go on with other settings."""
+
 
 class Pipeline:
     """Everything between a frame and the faces of a message.
@@ -111,9 +114,6 @@ class Pipeline:
         roi: Region of the primary face, shares of the frame.
         overlap: Whether long steps may run beside the following frames.
         anchor_ns: Capture time of the sample clock's tick 0, common to several cameras; None for the first frame's.
-
-    Attributes:
-        roi: As given; it may be changed between frames.
     """
 
     def __init__(
@@ -127,7 +127,7 @@ class Pipeline:
         anchor_ns: int | None = None,
     ) -> None:
         self._tracker, self._windows, self._scorer, self._scheduler = tracker, windows, scorer, scheduler
-        self.roi, self._overlap = roi, Overlap(windows, overlap)
+        self._roi, self._overlap = roi, Overlap(windows, overlap)
         self._sample_ns = 1e9 / windows.encode_hz
         self._clock = SampleClock(windows.encode_hz, anchor_ns)
         self._period = FramePeriod()
@@ -183,7 +183,7 @@ class Pipeline:
         for face_id in self._windows.observe((face.id for face in visible), t_ns, gap_limit_ns):
             self._scorer.restart(face_id)
         height, width = frame.image.shape[:2]
-        begun.primary = primary_face(((face.id, face.box) for face in visible), self.roi, width, height)
+        begun.primary = primary_face(((face.id, face.box) for face in visible), self._roi, width, height)
         begun.detect_ns = time.monotonic_ns() - started
 
         tick = self._clock.advance(t_ns)
@@ -253,6 +253,12 @@ class Pipeline:
         self._overlap.close()
         self._windows.replace_backend(backend)
         self._scorer.reset_all()
+
+    def change(self, faces: FaceSettings, scorer: Scorer, roi: Box) -> None:
+        """Go on with other settings; every face keeps its id, its window and what was smoothed."""
+        self._tracker.change(faces)
+        scorer.take_over(self._scorer)
+        self._scorer, self._roi = scorer, roi
 
     def _limit_ms(self, period_ns: int, detect_ns: int) -> float:
         """How long a step may take before it runs beside the frames.

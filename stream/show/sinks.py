@@ -81,8 +81,13 @@ class JpegFrames:
         hz: float = 15.0,
         now_ns: Callable[[], int] = time.monotonic_ns,
     ) -> None:
-        self._publisher, self._width, self._period_ns, self._now_ns = publisher, width, int(1e9 / hz), now_ns
+        self._publisher, self._now_ns = publisher, now_ns
         self._due_ns = 0
+        self.change(width, hz)
+
+    def change(self, width: int, hz: float) -> None:
+        """Go on with other pictures."""
+        self._width, self._period_ns = width, int(1e9 / hz)
 
     def take(self, message: Message, body: bytes, frame: Frame | None) -> bool:
         """Publish the frame if one is due."""

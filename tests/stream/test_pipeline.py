@@ -15,7 +15,7 @@ from calibration.apply import Calibration
 from engine.backends import Backend, HeadOutput, open_backend
 from engine.ring import FeatureRing
 from stream.camera.frame import Frame
-from stream.faces import FacesResult, TrackedFace
+from stream.faces import FaceSettings, FacesResult, TrackedFace
 from stream.pipeline import Pipeline
 from stream.scores.scorer import Scorer
 from stream.scores.settings import ScoreSettings, SmoothSettings
@@ -41,6 +41,9 @@ class OneFace:
 
     def reset(self) -> None:
         self._age = -1
+
+    def change(self, settings: FaceSettings) -> None:
+        raise AssertionError(settings)
 
 
 class CutInOneFrame(OneFace):

@@ -72,6 +72,11 @@ class FaceTracker:
         self._shape: tuple[int, ...] | None = None
         self._turns.restart()
 
+    def change(self, settings: FaceSettings) -> None:
+        """Go on with other settings; no face is forgotten, and cuts are told by the threshold given first."""
+        self.settings = settings
+        self._tracks.change(settings)
+
     def begin(self) -> None:
         """Begin another source, as a new tracker would, without loading the nets again: ids count from 1 anew."""
         self._tracks = Tracks(self.settings)
