@@ -9,7 +9,6 @@ import os
 import sys
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -72,6 +71,9 @@ def run(args: argparse.Namespace) -> int:
 
 def _loop(settings: Settings, args: argparse.Namespace, stack: contextlib.ExitStack) -> Loop:
     """Open everything the loop needs; `stack` closes it."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    from engine.backends.memory import one_arena
     from stream.assemble import build_pipelines, load_model, warm_up
     from stream.camera.camera import Camera
     from stream.daemon import Daemon
@@ -85,6 +87,7 @@ def _loop(settings: Settings, args: argparse.Namespace, stack: contextlib.ExitSt
     from stream.show.outputs import Outputs
     from stream.show.sinks import JpegFrames, log_line
 
+    one_arena()
     notifier = Notifier.from_environment()
     stack.callback(notifier.close)
     each, publish = settings.each_source(), settings.publish

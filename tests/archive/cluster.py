@@ -1,4 +1,4 @@
-"""A real Ray cluster of two nodes on the loopback, as a process: ``python -m tests.archive.cluster FOLDER``.
+"""A real Ray cluster of two nodes on the loopback, as a process: ``python -m tests.archive.cluster``.
 
 Prints the address and the process of each raylet; it ends, and with it all that it started, when standard input does.
 """
@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -47,27 +49,31 @@ class TwoNodes:
 
 
 @contextmanager
-def two_nodes(folder: Path) -> Iterator[TwoNodes]:
+def two_nodes() -> Iterator[TwoNodes]:
     """A cluster of two nodes with one core each, and nothing left of it afterwards."""
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "RAY_USAGE_STATS_ENABLED": "0"}
+    # Not below pytest's folder: names of sockets are at most 107 bytes.
+    folder = Path(tempfile.mkdtemp(prefix="ray-"))
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "RAY_USAGE_STATS_ENABLED": "0", "RAY_TMPDIR": str(folder)}
+    log = (folder / "started.log").open("wb")
     process = subprocess.Popen(
-        [sys.executable, "-m", "tests.archive.cluster", str(folder)],
+        [sys.executable, "-m", "tests.archive.cluster"],
         cwd=ROOT,
         env=environment,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
+        stderr=log,
         text=True,
     )
     cluster: TwoNodes | None = None
     try:
         assert process.stdout is not None
         line = process.stdout.readline()
-        assert line, "the cluster did not start"
+        assert line, (folder / "started.log").read_text()[-2000:]
         cluster = TwoNodes(process, json.loads(line))
         yield cluster
     finally:
         started = cluster.processes() if cluster else []
+        log.close()
         assert process.stdin is not None
         process.stdin.close()
         process.kill()
@@ -76,6 +82,7 @@ def two_nodes(folder: Path) -> Iterator[TwoNodes]:
                 one.kill()
         process.wait()
         wait_for(lambda: not any(alive(one) for one in started))
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def alive(process: psutil.Process) -> bool:
@@ -95,7 +102,7 @@ def main() -> None:
         "include_dashboard": False,
         "node_ip_address": "127.0.0.1",
     }
-    cluster = Cluster(initialize_head=True, head_node_args={**node, "temp_dir": sys.argv[1]})
+    cluster = Cluster(initialize_head=True, head_node_args=node)
     second = cluster.add_node(**node)
     raylets = [each.all_processes["raylet"][0].process.pid for each in (cluster.head_node, second)]
     print(json.dumps({"address": cluster.address, "raylets": raylets}), flush=True)

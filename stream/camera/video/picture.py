@@ -8,7 +8,6 @@ from fractions import Fraction
 from typing import cast
 
 import av
-import cv2
 import numpy as np
 from av.sidedata.sidedata import SideData, SideDataContainer
 from av.sidedata.sidedata import Type as SideDataType
@@ -65,6 +64,8 @@ class PictureMaker:
         check_size(width, height)
         image = self._rgb(frame)
         if (width, height) != (frame.width, frame.height):
+            import cv2  # only here and below: most videos need it nowhere, and it takes 27 MB
+
             image = np.asarray(cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR), np.uint8)
         return orientation(frame).apply(image)
 
@@ -72,6 +73,8 @@ class PictureMaker:
         if frame.color_trc in (PQ, HLG) and not frame.format.is_rgb:
             return to_sdr(np.asarray(self._convert(frame, "rgb48le").to_ndarray(), np.uint16), frame.color_trc)
         if frame.format.name == "pal8" or any(part.is_alpha for part in frame.format.components):
+            import cv2
+
             image = _pixels(self._convert(frame, "rgba"), 4)
             shown = cv2.cvtColor(image, cv2.COLOR_RGBA2mRGBA)
             return np.asarray(cv2.cvtColor(shown, cv2.COLOR_RGBA2RGB), np.uint8)

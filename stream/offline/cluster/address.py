@@ -34,8 +34,8 @@ def find_cluster(address: str) -> str | None:
     if address == AUTO:
         # As Ray itself looks: its variable, then what `ray start` left.
         told = os.environ.get("RAY_ADDRESS") or _last_started()
-        return told if told and _answer(told) is None else None
-    if (problem := _answer(address)) is not None:
+        return told if told and what_is_wrong(told) is None else None
+    if (problem := what_is_wrong(address)) is not None:
         raise ScoreError(
             f"no Ray cluster at {address}: {problem}", f"{_START}; without --ray this machine does it alone"
         )
@@ -52,13 +52,15 @@ def connect(address: str) -> Any:
     host, _, port = address.rpartition(":")
     loopback = host in ("localhost", "127.0.0.1", "::1")
     # Ray takes the loopback for this machine's outer address; a cluster that only the loopback has is not there.
-    if loopback and _answer(f"{_outer_address()}:{port}") is not None:
+    if loopback and what_is_wrong(f"{_outer_address()}:{port}") is not None:
         os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    # Of a node that died it would print pages of its log; what matters of it, this driver says itself.
+    os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", ".*")
     import ray
 
     try:
-        ray.init(address=address, logging_level="ERROR", log_to_driver=False)
+        ray.init(address=address, logging_level="CRITICAL", log_to_driver=False)
     except (RuntimeError, ConnectionError, ValueError, OSError) as error:
         words = " ".join(str(error).split())
         if "ersion mismatch" in words:
@@ -84,7 +86,7 @@ def _last_started() -> str:
         return ""
 
 
-def _answer(address: str) -> str | None:
+def what_is_wrong(address: str) -> str | None:
     """What is wrong with an address; None where something speaks as the head of a cluster does."""
     host, _, port = address.rpartition(":")
     if "://" in address or not host or not port.isdigit():

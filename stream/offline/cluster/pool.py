@@ -12,13 +12,14 @@ from typing import Any
 import msgspec
 
 from stream.offline import ScoreError
+from stream.offline.cluster.address import what_is_wrong
 from stream.offline.cluster.station import Delivered, Reply, Station, versions
 from stream.offline.pool.protocol import Ready
 from stream.offline.pool.workers import ATTEMPTS, OPENING_S
 
 _AHEAD = 2
 """Orders that an actor has at once, while there are many: it never waits for the driver's answer."""
-_COUNT_EVERY_S = 5.0
+_COUNT_EVERY_S = 3.0
 _WAIT_S = 0.5
 
 
@@ -55,6 +56,8 @@ class ClusterPool:
     ) -> None:
         self._ray, self._request, self._count = ray, request, count
         self._class = ray.remote(num_cpus=1, max_restarts=0, max_task_retries=0, scheduling_strategy="SPREAD")(station)
+        context = ray.get_runtime_context()
+        self._address, self._node = str(context.gcs_address), str(context.get_node_id())
         self._actors: list[_Actor] = []
         self._gone: list[_Actor] = []
         self._calls: dict[Any, _Actor] = {}
@@ -120,13 +123,29 @@ class ClusterPool:
     def _fill(self, most: int) -> None:
         """Start actors where cores are: those of nodes that came, and for those that died."""
         now_ns = time.monotonic_ns()
-        if self._count is None and now_ns - self._counted_ns > _COUNT_EVERY_S * 1e9:
-            self._counted_ns, self._cores = now_ns, int(self._ray.cluster_resources().get("CPU", 0))
+        if now_ns - self._counted_ns > _COUNT_EVERY_S * 1e9:
+            self._counted_ns, self._cores = now_ns, self._count_cores()
         wanted = min(most, max(self._count or self._cores, 1))
         while len(self._actors) < wanted:
             actor = _Actor(self._class.remote(self._request, versions(), str(Path.cwd())))
             self._actors.append(actor)
             self._calls[actor.handle.open.remote()] = actor
+
+    def _count_cores(self) -> int:
+        """How many cores the nodes have together that are alive.
+
+        Raises:
+            ScoreError: If the node that this driver is on left: Ray would wait for it for ever.
+        """
+        if (problem := what_is_wrong(self._address)) is None:
+            alive = [node for node in self._ray.nodes() if node["Alive"]]
+            if any(node["NodeID"] == self._node for node in alive):
+                return int(sum(node["Resources"].get("CPU", 0) for node in alive))
+            problem = "the node that this command runs on left it"
+        raise ScoreError(
+            f"the cluster at {self._address} is gone: {problem}",
+            "what was placed is whole; start the cluster again, and the same command with --resume goes on",
+        )
 
     def _give(self, waiting: list[int], orders: Mapping[int, bytes]) -> None:
         ready = [actor for actor in self._actors if actor.ready and not actor.flushing]

@@ -49,7 +49,7 @@ def test_frames_that_were_read_are_freed_without_a_collection(tmp_path: Path) ->
     try:
         with closing(open_video(path)) as reader:
             read = sum(1 for _ in iter(reader.next, None))
-            kept = sum(isinstance(each, av.VideoFrame) for each in gc.get_objects())
+            kept = sum(type(each) is av.VideoFrame for each in gc.get_objects())
     finally:
         gc.enable()
     assert read == 8
