@@ -229,7 +229,7 @@ def _left(out: Path, journal: Journal, total: int) -> str:
 
 
 def _settings(args: argparse.Namespace) -> Settings:
-    settings = load_settings(args).settings
+    settings = load_settings(args, several=True).settings
     fps = args.fps if args.fps is not None else settings.camera.fps
     # Reading a file has no deadline, and its scores must not depend on how fast this machine is.
     camera = dataclasses.replace(settings.camera, every_frame=True, fps=fps)

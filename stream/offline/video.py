@@ -20,7 +20,7 @@ from stream.config import Settings
 from stream.envelope import Envelope
 from stream.faces import FaceTracker
 from stream.offline.rows import VideoRow, encode
-from stream.pipeline import FrameResult
+from stream.scores.described import FrameResult
 from stream.show.overlay.annotate import write_video
 from stream.show.overlay.draw import draw
 from stream.show.overlay.pace import paced

@@ -17,8 +17,9 @@ from engine.backends import Backend, BackendError, Features, HeadOutput
 from engine.ring import FeatureRing
 from stream.assemble import LoadedModel, build_pipeline, load_model
 from stream.camera import CameraSettings, Frame
+from stream.camera.stats import CameraReport
 from stream.config import ModelSettings, Settings
-from stream.daemon import NOT_CALIBRATED, CameraReport, Daemon
+from stream.daemon import NOT_CALIBRATED, Daemon
 from stream.faces import FacesResult, TrackedFace
 from stream.health.machine import Machine
 from stream.publish.message import Event, Faces, Message, Status

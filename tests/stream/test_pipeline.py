@@ -16,10 +16,10 @@ from engine.backends import Backend, HeadOutput, open_backend
 from engine.ring import FeatureRing
 from stream.camera.frame import Frame
 from stream.faces import FacesResult, TrackedFace
-from stream.pipeline import FramePeriod, Pipeline
+from stream.pipeline import Pipeline
 from stream.scores.scorer import Scorer
 from stream.scores.settings import ScoreSettings, SmoothSettings
-from stream.window.clock import SampleClock
+from stream.window.clock import FramePeriod, SampleClock
 from stream.window.scheduler import Scheduler
 from stream.window.windows import FaceWindows
 

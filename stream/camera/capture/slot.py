@@ -18,7 +18,7 @@ import fcntl
 import mmap
 import os
 import time
-from dataclasses import astuple, dataclass, fields
+from dataclasses import dataclass, fields
 
 import numpy as np
 from numpy.typing import NDArray
@@ -159,7 +159,7 @@ class Slot:
         try:
             write, middle, read, _ = _unpack(int(self._words[_STATE]))
             base = _META + write * _META_WORDS
-            self._words[base : base + _FIELDS] = astuple(meta)
+            self._words[base : base + _FIELDS] = tuple(vars(meta).values())
             self._words[base + _FIELDS : base + _FIELDS + 2] = height, width
             self._words[_CAPTURED] = meta.seq + 1
             self._words[_ARRIVAL] = meta.t_arrival_ns

@@ -34,23 +34,33 @@ class FaceTracker:
 
     Args:
         settings: Thresholds, times and gates.
+        beside: A tracker of another source in this thread, whose nets this one uses as well.
 
     Raises:
         FaceError: If the nets' model files are missing or cannot be run.
     """
 
-    def __init__(self, settings: FaceSettings | None = None) -> None:
+    def __init__(self, settings: FaceSettings | None = None, beside: FaceTracker | None = None) -> None:
         self.settings = settings or FaceSettings()
         self._tracks = Tracks(self.settings)
         self._cuts = CutDetector(self.settings.cut_similarity)
-        # Side by side: where nothing is in the cache, compiling them takes a second.
-        with ThreadPoolExecutor(3, "load") as beside:
-            detectors = {kind: beside.submit(Detector, kind) for kind in ("full", "short")}
-            self._landmarks = beside.submit(LandmarkNet).result()
-            self._detectors = {kind: loading.result() for kind, loading in detectors.items()}
-        self._signals = SignalReader()
+        self._landmarks: LandmarkNet
+        self._detectors: dict[str, Detector]
+        self._signals: SignalReader
+        if beside is not None:
+            self._landmarks, self._detectors, self._signals = beside._landmarks, beside._detectors, beside._signals
+        else:
+            self._load()
         self._turns = Turns()
         self.reset()
+
+    def _load(self) -> None:
+        # Side by side: where nothing is in the cache, compiling them takes a second.
+        with ThreadPoolExecutor(3, "load") as loader:
+            detectors = {kind: loader.submit(Detector, kind) for kind in ("full", "short")}
+            self._landmarks = loader.submit(LandmarkNet).result()
+            self._detectors = {kind: loading.result() for kind, loading in detectors.items()}
+        self._signals = SignalReader()
 
     def reset(self) -> None:
         """Forget every face, as after a lost camera; ids go on counting and are never reused."""
