@@ -45,6 +45,9 @@ class OneFace:
     def change(self, settings: FaceSettings) -> None:
         raise AssertionError(settings)
 
+    def ease(self, pause: float) -> None:
+        raise AssertionError(pause)
+
 
 class CutInOneFrame(OneFace):
     """Takes one frame for a cut, and goes on with the same face or with another one."""

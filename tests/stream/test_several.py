@@ -17,7 +17,8 @@ from stream.camera.stats import CameraReport
 from stream.config import ModelSettings, Settings
 from stream.daemon import Daemon
 from stream.faces import FacesResult
-from stream.pipeline import Pipeline, encode_together
+from stream.loop import encode_together
+from stream.pipeline import Pipeline
 from stream.publish.message import Face, Faces
 from tests.stream.test_daemon import Failing, ScriptedTracker
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +24,9 @@ from stream.faces.tracking.policy import Tracks
 from stream.faces.tracking.template import Template
 from stream.faces.tracking.track import Look, Observation, Track
 from stream.faces.tracking.turns import Turns
+
+_LONGEST_S = 0.5
+"""Longest time between two looks or detections that :meth:`FaceTracker.ease` makes: a third of ``confirm_within_s``."""
 
 
 class FaceTracker:
@@ -43,6 +47,7 @@ class FaceTracker:
     def __init__(self, settings: FaceSettings | None = None, beside: FaceTracker | None = None) -> None:
         self.settings = settings or FaceSettings()
         self._tracks = Tracks(self.settings)
+        self._pause = 1.0
         self._cuts = CutDetector(self.settings.cut_similarity)
         self._landmarks: LandmarkNet
         self._detectors: dict[str, Detector]
@@ -75,7 +80,14 @@ class FaceTracker:
     def change(self, settings: FaceSettings) -> None:
         """Go on with other settings; no face is forgotten, and cuts are told by the threshold given first."""
         self.settings = settings
-        self._tracks.change(settings)
+        self.ease(self._pause)
+
+    def ease(self, pause: float) -> None:
+        """Let `pause` times as long pass between looks of the landmark net and detections, at most half a second."""
+        self._pause, times = pause, self.settings
+        names = ("landmarks_every_s", "detect_every_s", "recheck_every_s")
+        eased = {name: max(getattr(times, name), min(_LONGEST_S, pause * getattr(times, name))) for name in names}
+        self._tracks.change(replace(times, **eased))
 
     def begin(self) -> None:
         """Begin another source, as a new tracker would, without loading the nets again: ids count from 1 anew."""
@@ -171,7 +183,9 @@ class FaceTracker:
                 else:
                     tracks.miss(track)
         fresh: list[tuple[Observation, float]] = []
-        for index, detection in enumerate(found):
+        # Where no more faces can be followed nobody new is looked at: in a crowd that was most of the work.
+        full = len(tracks.active) >= settings.max_faces and not tracks.remembered
+        for index, detection in enumerate([] if full else found):
             small = max(detection.box[2:]) < settings.min_face_px
             if index in matched or small or detection.score < settings.new_score or tracks.is_followed(places[index]):
                 continue
