@@ -75,8 +75,8 @@ class ModelSettings:
         bundle: Bundle directory; unset takes the one that comes with the program.
         engine: Engine directory made by `dfer-engine build`; unset runs the bundle itself.
         backend: What runs it; `auto` takes the best that works and says which.
-        precision: Number format to run in; unset takes bf16 where a small model is proven in it here, else the back end's
-            default.
+        precision: Number format to run in; unset takes bf16 where a small model is proven in it here, else the
+            back end's default.
         threads: CPU threads for the model; unset takes the number of cores.
         encode_hz: Frames encoded per second: unset takes the model's own sample rate, a multiple of it scores more
             often.

@@ -68,7 +68,7 @@ class Loop:
             now_ns = time.monotonic_ns()
             if limits.seconds is not None and now_ns - begun_ns >= limits.seconds * 1e9:
                 break
-            frame = self._camera.read(self._daemon.wait_s(now_ns))
+            frame = self._camera.read(self._daemon.wait_s(now_ns), lent=True)
             camera = CameraReport.of(self._camera)
             for message in self._daemon.step(frame, time.monotonic_ns(), camera):
                 self._send(message, frame)

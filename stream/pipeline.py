@@ -13,11 +13,9 @@ from dataclasses import dataclass, field
 from statistics import median
 from typing import Protocol
 
-import numpy as np
-from numpy.typing import NDArray
-
 from engine.backends import Backend
 from stream.camera.frame import Frame
+from stream.camera.pixels import Pixels
 from stream.faces import FacesResult, TrackedFace
 from stream.faces.primary import Box, primary_face
 from stream.publish.message import Eyes, Face, Window
@@ -68,8 +66,8 @@ class FrameResult:
 class Tracker(Protocol):
     """Finds and follows faces; :class:`stream.faces.FaceTracker` is the one."""
 
-    def step(self, image: NDArray[np.uint8], t_ns: int) -> FacesResult:
-        """The faces of one frame, ``(H, W, 3)`` uint8 RGB, captured at `t_ns`."""
+    def step(self, image: Pixels, t_ns: int) -> FacesResult:
+        """The faces of one frame captured at `t_ns`."""
 
     def reset(self) -> None:
         """Forget every face."""
@@ -141,7 +139,7 @@ class Pipeline:
         """Process one frame.
 
         Args:
-            frame: RGB uint8 (H, W, 3) with its capture time and number.
+            frame: A picture with its capture time and number.
 
         Returns:
             The faces it shows, with their scores.
@@ -152,7 +150,7 @@ class Pipeline:
             return FrameResult(held, time.monotonic_ns() - started, 0.0, None, [frame.fault])
         period_ns = self._period.step(t_ns)
         gap_limit_ns = max(GAP_MIN_NS, int(GAP_PERIODS * period_ns))
-        tracked = self._tracker.step(frame.image, t_ns)
+        tracked = self._tracker.step(frame.pixels, t_ns)
         if not tracked.revoked:
             for face_id in self._cut_off:
                 self._forget(face_id)
@@ -160,7 +158,7 @@ class Pipeline:
         visible = [face for face in tracked.faces if _observed(face)]
         for face_id in self._windows.observe((face.id for face in visible), t_ns, gap_limit_ns):
             self._scorer.restart(face_id)
-        height, width = frame.image.shape[:2]
+        height, width = frame.pixels.shape[:2]
         primary = primary_face(((face.id, face.box) for face in visible), self._roi, width, height)
         detected = time.monotonic_ns()
 
@@ -231,8 +229,8 @@ class Pipeline:
         crops = {}
         for face in visible:
             if face.id in chosen and face.points5 is not None:
-                crops[face.id] = crop_face(frame.image, face.points5, self._windows.spec.crop)
-                self._looks.step(face.id, frame.image, face.points5)
+                crops[face.id] = crop_face(frame.pixels, face.points5, self._windows.spec.crop)
+                self._looks.step(face.id, frame.pixels, face.points5)
         batch = self._windows.begin(tick, crops, frame.t_capture_ns, frame.seq)
         return batch, ["scheduler"] if len(chosen) < len(visible) else []
 

@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from stream.camera.pixels import Image, as_pixels
 from stream.faces.pose import HeadPose
 
 WEIGHTS = Path(__file__).parent / "openness.npz"
@@ -98,11 +99,11 @@ class SignalReader:
                 for n in ("eye", "mouth")
             )
 
-    def read(self, image: NDArray[np.uint8], points: NDArray[np.floating], pose: HeadPose, presence: float) -> Signals:
+    def read(self, image: Image, points: NDArray[np.floating], pose: HeadPose, presence: float) -> Signals:
         """The signals of one face.
 
         Args:
-            image: ``(H, W, 3)`` uint8 RGB frame.
+            image: The frame, RGB or planes.
             points: ``(468, 2)`` or ``(468, 3)`` px, FaceMesh order, found in this frame.
             pose: The head's, from the same points.
             presence: The landmark net's, 0..1.
@@ -147,7 +148,7 @@ def face_axes(xy: NDArray[np.float32]) -> FaceAxes:
     return FaceAxes(np.array([[x, y], [-y, x]], np.float32), span)
 
 
-def eye_features(image: NDArray[np.uint8], xy: NDArray[np.float32], axes: FaceAxes, left: bool) -> NDArray[np.float32]:
+def eye_features(image: Image, xy: NDArray[np.float32], axes: FaceAxes, left: bool) -> NDArray[np.float32]:
     """``(80 + 384,)``: an eye's landmarks in spans, then its grey values, standardised; a left eye is mirrored."""
     points = xy[LEFT_EYE if left else RIGHT_EYE]
     centre = (points[0] + points[8]) / 2
@@ -155,7 +156,7 @@ def eye_features(image: NDArray[np.uint8], xy: NDArray[np.float32], axes: FaceAx
     return _features(image, points, centre, turn, axes.span_px, EYE_PATCH, _EYE_WIDTH)
 
 
-def mouth_features(image: NDArray[np.uint8], xy: NDArray[np.float32], axes: FaceAxes) -> NDArray[np.float32]:
+def mouth_features(image: Image, xy: NDArray[np.float32], axes: FaceAxes) -> NDArray[np.float32]:
     """``(90 + 560,)``: the mouth's landmarks in spans, then its grey values, standardised."""
     points = xy[MOUTH]
     centre = (points[0] + points[10]) / 2
@@ -163,7 +164,7 @@ def mouth_features(image: NDArray[np.uint8], xy: NDArray[np.float32], axes: Face
 
 
 def _features(
-    image: NDArray[np.uint8],
+    image: Image,
     points: NDArray[np.float32],
     centre: NDArray[np.float32],
     turn: NDArray[np.float32],
@@ -180,10 +181,9 @@ def _features(
     mx, my = (width * fine - 1) / 2, (height * fine - 1) / 2
     cx, cy = centre.tolist()
     matrix = np.array([[ux, vx, cx - mx * ux - my * vx], [uy, vy, cy - mx * uy - my * vy]])
-    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    cut = cv2.warpAffine(image, matrix, (width * fine, height * fine), flags=flags, borderMode=cv2.BORDER_REPLICATE)
+    cut = as_pixels(image).warp(matrix, (width * fine, height * fine), cv2.BORDER_REPLICATE)
     if fine > 1:
-        cut = cv2.resize(cut, patch, interpolation=cv2.INTER_AREA)
+        cut = np.asarray(cv2.resize(cut, patch, interpolation=cv2.INTER_AREA), np.uint8)
     grey = cut[:, :, 1].astype(np.float32).ravel()  # green stands for grey, as in quality.py
     grey -= grey.mean()
     grey /= math.sqrt(float(grey @ grey) / grey.size) + 8.0
