@@ -5,9 +5,9 @@ from __future__ import annotations
 import uuid
 
 from stream.camera.frame import Frame
-from stream.pipeline import FrameResult
 from stream.publish.message import Event, Faces, LatencyMs, Model
 from stream.publish.wire import boot_id
+from stream.scores.described import FrameResult
 
 
 class Envelope:

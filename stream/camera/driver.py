@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -103,6 +102,8 @@ def to_rgb(raw: Raw, target: NDArray[np.uint8]) -> None:
     if channels == 3 and raw.rgb:
         np.copyto(target, image)
         return
+    import cv2  # 27 MB, which the pictures of FFmpeg do without
+
     codes = {
         1: cv2.COLOR_GRAY2RGB,
         3: cv2.COLOR_BGR2RGB,

@@ -2,16 +2,20 @@
 
 Of a frame the daemon looks at a grey thumbnail, at some squares of at most 192 px and at what lies around a face. To
 convert and carry all of it as RGB costs 0.4 CPU ms a frame at 640x480 and 8 ms at 3840x2160 (EPYC, 2026-11-28).
+OpenCV, 27 MB, is imported where it is called: the capture process does without.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from cv2.typing import MatLike
 
 Plane = NDArray[np.uint8]
 
@@ -95,6 +99,8 @@ class RgbPixels(Pixels):
 
     def grey(self, left: int, top: int, right: int, bottom: int, step: int = 1) -> NDArray[np.uint8]:
         """Its green."""
+        import cv2
+
         part = self._image[top:bottom:step, left:right:step]
         return np.asarray(cv2.extractChannel(part, 1) if step == 1 else part[:, :, 1], np.uint8)
 
@@ -105,11 +111,15 @@ class RgbPixels(Pixels):
 
     def warp(self, matrix: NDArray[np.float64], size: tuple[int, int], border: int, back: bool = True) -> Plane:
         """Sample it."""
+        import cv2
+
         flags = cv2.INTER_LINEAR | (cv2.WARP_INVERSE_MAP if back else 0)
         return np.asarray(cv2.warpAffine(self._image, matrix, size, flags=flags, borderMode=border), np.uint8)
 
     def shrunk(self, left: int, top: int, right: int, bottom: int, size: tuple[int, int]) -> NDArray[np.uint8]:
         """Shrink a part."""
+        import cv2
+
         part = self._image[top:bottom, left:right]
         return np.ascontiguousarray(cv2.resize(part, size, interpolation=cv2.INTER_AREA))
 
@@ -131,6 +141,8 @@ class PlanarPixels(Pixels):
 
     def rgb(self) -> NDArray[np.uint8]:
         """All of it, converted."""
+        import cv2
+
         y, *colours = self.planes
         height, width = y.shape
         # An odd last row or column has a sample of colour of its own, half of it outside.
@@ -149,6 +161,8 @@ class PlanarPixels(Pixels):
 
     def warp(self, matrix: NDArray[np.float64], size: tuple[int, int], border: int, back: bool = True) -> Plane:
         """Sample each plane, then convert."""
+        import cv2
+
         inverse = np.asarray(matrix if back else cv2.invertAffineTransform(matrix), np.float64)
         # From pixels of luma to those of colour, (x + 0.5) / 2 - 0.5.
         half = inverse / 2
@@ -164,12 +178,16 @@ class PlanarPixels(Pixels):
 
     def shrunk(self, left: int, top: int, right: int, bottom: int, size: tuple[int, int]) -> NDArray[np.uint8]:
         """Shrink each plane's part, then convert."""
+        import cv2
+
         y, *colours = self.planes
         small = cv2.resize(y[top:bottom, left:right], size, interpolation=cv2.INTER_AREA)
         halves = (plane[top // 2 : (bottom + 1) // 2, left // 2 : (right + 1) // 2] for plane in colours)
         return self._converted(small, *(cv2.resize(half, size, interpolation=cv2.INTER_AREA) for half in halves))
 
-    def _converted(self, y: cv2.typing.MatLike, u: cv2.typing.MatLike, v: cv2.typing.MatLike) -> NDArray[np.uint8]:
+    def _converted(self, y: MatLike, u: MatLike, v: MatLike) -> NDArray[np.uint8]:
+        import cv2
+
         return np.asarray(cv2.transform(cv2.merge((y, u, v)), _MATRICES[self.coding]), np.uint8)
 
 

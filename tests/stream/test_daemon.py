@@ -18,9 +18,10 @@ from engine.ring import FeatureRing
 from stream.assemble import LoadedModel, build_pipeline, load_model
 from stream.camera import CameraSettings, Frame
 from stream.camera.pixels import Pixels
+from stream.camera.stats import CameraReport
 from stream.config import ModelSettings, Settings
-from stream.daemon import NOT_CALIBRATED, CameraReport, Daemon
-from stream.faces import FacesResult, TrackedFace
+from stream.daemon import NOT_CALIBRATED, Daemon
+from stream.faces import FaceSettings, FacesResult, TrackedFace
 from stream.health.machine import Machine
 from stream.publish.message import Event, Faces, Message, Status
 from stream.publish.publisher import PublishCounts
@@ -54,6 +55,9 @@ class ScriptedTracker:
 
     def reset(self) -> None:
         self._ages.clear()
+
+    def change(self, settings: FaceSettings) -> None:
+        self.settings = settings
 
 
 def _face(name: str, state: Any, age: int) -> TrackedFace:

@@ -16,11 +16,11 @@ from engine.backends import Backend, HeadOutput, open_backend
 from engine.ring import FeatureRing
 from stream.camera.frame import Frame
 from stream.camera.pixels import Pixels
-from stream.faces import FacesResult, TrackedFace
-from stream.pipeline import FramePeriod, Pipeline
+from stream.faces import FaceSettings, FacesResult, TrackedFace
+from stream.pipeline import Pipeline
 from stream.scores.scorer import Scorer
 from stream.scores.settings import ScoreSettings, SmoothSettings
-from stream.window.clock import SampleClock
+from stream.window.clock import FramePeriod, SampleClock
 from stream.window.scheduler import Scheduler
 from stream.window.windows import FaceWindows
 
@@ -42,6 +42,9 @@ class OneFace:
 
     def reset(self) -> None:
         self._age = -1
+
+    def change(self, settings: FaceSettings) -> None:
+        raise AssertionError(settings)
 
 
 class CutInOneFrame(OneFace):

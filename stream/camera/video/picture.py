@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import cast
 
 import av
-import cv2
 import numpy as np
-from av.sidedata.sidedata import SideData
+from av.sidedata.sidedata import SideData, SideDataContainer
 from av.sidedata.sidedata import Type as SideDataType
 from av.video.plane import VideoPlane
 from av.video.reformatter import Colorspace, VideoReformatter
@@ -29,6 +28,7 @@ _BILINEAR, _WHOLE_COLOUR = 0x2, 0x2000 | 0x40000
 """Flags of swscale: bilinear; colour at full width, rounded (PyAV 17 has no names for the last two)."""
 _HD_WIDTH, _SD_HEIGHT = 1280, 576
 """Where nothing says which matrix: BT.709 from this width or above this height, else BT.601, as players do."""
+_side_data = cast("Callable[[av.VideoFrame], Mapping[SideDataType, SideData]]", SideDataContainer)
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,6 +82,8 @@ class PictureMaker:
     def _upright(self, frame: av.VideoFrame, width: int, height: int) -> NDArray[np.uint8]:
         image = self._rgb(frame)
         if (width, height) != (frame.width, frame.height):
+            import cv2  # only here and below: most videos need it nowhere, and it takes 27 MB
+
             image = np.asarray(cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR), np.uint8)
         return orientation(frame).apply(image)
 
@@ -89,6 +91,8 @@ class PictureMaker:
         if frame.color_trc in (PQ, HLG) and not frame.format.is_rgb:
             return to_sdr(np.asarray(self._convert(frame, "rgb48le").to_ndarray(), np.uint16), frame.color_trc)
         if frame.format.name == "pal8" or any(part.is_alpha for part in frame.format.components):
+            import cv2
+
             image = _pixels(self._convert(frame, "rgba"), 4)
             shown = cv2.cvtColor(image, cv2.COLOR_RGBA2mRGBA)
             return np.asarray(cv2.cvtColor(shown, cv2.COLOR_RGBA2RGB), np.uint8)
@@ -114,8 +118,9 @@ def square(width: int, height: int, aspect: Fraction) -> tuple[int, int]:
 
 def orientation(frame: av.VideoFrame) -> Orientation:
     """How a frame lies, by its display matrix."""
-    # By its key: what iterating gives differs between versions, and the stubs name other keys.
-    data = cast("Mapping[SideDataType, SideData]", frame.side_data).get(SideDataType.DISPLAYMATRIX)
+    # A container of our own: in `frame.side_data` frame and container hold each other, so that every picture would stay
+    # until a collection. By its key: what iterating gives differs between versions, and the stubs name other keys.
+    data = _side_data(frame).get(SideDataType.DISPLAYMATRIX)
     return Orientation() if data is None else read_matrix(bytes(data))
 
 

@@ -59,6 +59,10 @@ class Tracks:
         self._camera_x = self._camera_y = 0.0
         self._before_cut: tuple[list[Track], list[Track], int | None] | None = None
 
+    def change(self, settings: FaceSettings) -> None:
+        """Go on with other settings."""
+        self._settings = settings
+
     def cut(self) -> list[Track]:
         """Give up every track as :meth:`clear` does, until :meth:`revoke_cut`.
 

@@ -31,28 +31,37 @@ class FaceTracker:
 
     On every frame each face's landmarks are moved on with its picture; where that leaves something over, and five
     times a second, the landmark net looks at it anew. Four times a second a detector looks for new faces and checks the
-    known ones: more often while a face is missing or something moves where there is none, half as often where nothing
-    does.
+    known ones: more often where a face is missing or something moves that is none, less where nothing does.
 
     Args:
         settings: Thresholds, times and gates.
+        beside: A tracker of another source in this thread, whose nets this one uses as well.
 
     Raises:
         FaceError: If the nets' model files are missing or cannot be run.
     """
 
-    def __init__(self, settings: FaceSettings | None = None) -> None:
+    def __init__(self, settings: FaceSettings | None = None, beside: FaceTracker | None = None) -> None:
         self.settings = settings or FaceSettings()
         self._tracks = Tracks(self.settings)
         self._cuts = CutDetector(self.settings.cut_similarity)
-        # Side by side: where nothing is in the cache, compiling them takes a second.
-        with ThreadPoolExecutor(3, "load") as beside:
-            detectors = {kind: beside.submit(Detector, kind) for kind in ("full", "short")}
-            self._landmarks = beside.submit(LandmarkNet).result()
-            self._detectors = {kind: loading.result() for kind, loading in detectors.items()}
-        self._signals = SignalReader()
+        self._landmarks: LandmarkNet
+        self._detectors: dict[str, Detector]
+        self._signals: SignalReader
+        if beside is not None:
+            self._landmarks, self._detectors, self._signals = beside._landmarks, beside._detectors, beside._signals
+        else:
+            self._load()
         self._turns, self._search = Turns(), Search()
         self.reset()
+
+    def _load(self) -> None:
+        # Side by side: where nothing is in the cache, compiling them takes a second.
+        with ThreadPoolExecutor(3, "load") as loader:
+            detectors = {kind: loader.submit(Detector, kind) for kind in ("full", "short")}
+            self._landmarks = loader.submit(LandmarkNet).result()
+            self._detectors = {kind: loading.result() for kind, loading in detectors.items()}
+        self._signals = SignalReader()
 
     def reset(self) -> None:
         """Forget every face, as after a lost camera; ids go on counting and are never reused."""
@@ -64,6 +73,11 @@ class FaceTracker:
         self._shape: tuple[int, ...] | None = None
         self._turns.restart()
         self._search.restart()
+
+    def change(self, settings: FaceSettings) -> None:
+        """Go on with other settings; no face is forgotten, and cuts are told by the threshold given first."""
+        self.settings = settings
+        self._tracks.change(settings)
 
     def begin(self) -> None:
         """Begin another source, as a new tracker would, without loading the nets again: ids count from 1 anew."""
@@ -111,8 +125,8 @@ class FaceTracker:
         self._tracks.begin(t_ns, change.dx * width, change.dy * height)
         self._follow(image)
         moved = self._moved(thumb, image)
-        due = self._tracks.detection_due(self._detected_ns, moved > 0, self._search.close(moved))
-        detected = self._turns.surveying or due
+        closely = self._search.close(moved)
+        detected = self._turns.surveying or self._tracks.detection_due(self._detected_ns, moved > 0, closely)
         if detected:
             self._detected_thumb = thumb
             self._reconcile(image)
@@ -127,7 +141,7 @@ class FaceTracker:
         if self._detected_thumb is None:
             return 1.0
         height, width, _ = image.shape
-        boxes = [track.motion.box for track in self._tracks.active]
+        boxes = (track.motion.box for track in self._tracks.active)
         known = [(x / width, y / height, w / width, h / height) for x, y, w, h in boxes]
         return moved_share(self._detected_thumb, thumb, known)
 
