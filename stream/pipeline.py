@@ -11,11 +11,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-import numpy as np
-from numpy.typing import NDArray
-
 from engine.backends import Backend
 from stream.camera.frame import Frame
+from stream.camera.pixels import Pixels
 from stream.faces import FaceSettings, FacesResult, TrackedFace
 from stream.faces.primary import Box, primary_face
 from stream.health.effort import Effort
@@ -74,8 +72,8 @@ class BegunFrame:
 class Tracker(Protocol):
     """Finds and follows faces; :class:`stream.faces.FaceTracker` is the one."""
 
-    def step(self, image: NDArray[np.uint8], t_ns: int) -> FacesResult:
-        """The faces of one frame, ``(H, W, 3)`` uint8 RGB, captured at `t_ns`."""
+    def step(self, image: Pixels, t_ns: int) -> FacesResult:
+        """The faces of one frame captured at `t_ns`."""
 
     def reset(self) -> None:
         """Forget every face."""
@@ -134,7 +132,7 @@ class Pipeline:
         """Process one frame; the same as :meth:`begin` and :meth:`finish`.
 
         Args:
-            frame: RGB uint8 (H, W, 3) with its capture time and number.
+            frame: A picture with its capture time and number.
 
         Returns:
             The faces it shows, with their scores.
@@ -158,7 +156,7 @@ class Pipeline:
             return begun
         period_ns = self._period.step(t_ns)
         gap_limit_ns = max(GAP_MIN_NS, int(GAP_PERIODS * period_ns))
-        begun.tracked = tracked = self._tracker.step(frame.image, t_ns)
+        begun.tracked = tracked = self._tracker.step(frame.pixels, t_ns)
         if not tracked.revoked:
             for face_id in self._cut_off:
                 self._forget(face_id)
@@ -166,7 +164,7 @@ class Pipeline:
         visible = [face for face in tracked.faces if observed(face)]
         for face_id in self._windows.observe((face.id for face in visible), t_ns, gap_limit_ns):
             self._scorer.restart(face_id)
-        height, width = frame.image.shape[:2]
+        height, width = frame.pixels.shape[:2]
         begun.primary = primary_face(((face.id, face.box) for face in visible), self._roi, width, height)
         begun.detect_ns = time.monotonic_ns() - started
 
@@ -275,8 +273,8 @@ class Pipeline:
         crops = {}
         for face in visible:
             if face.id in chosen and face.points5 is not None:
-                crops[face.id] = crop_face(frame.image, face.points5, self._windows.spec.crop)
-                self._looks.step(face.id, frame.image, face.points5)
+                crops[face.id] = crop_face(frame.pixels, face.points5, self._windows.spec.crop)
+                self._looks.step(face.id, frame.pixels, face.points5)
         batch = self._windows.begin(tick, crops, frame.t_capture_ns, frame.seq)
         return batch, ["scheduler"] if len(chosen) < len(visible) else []
 

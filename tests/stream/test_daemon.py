@@ -17,6 +17,7 @@ from engine.backends import Backend, BackendError, Features, HeadOutput
 from engine.ring import FeatureRing
 from stream.assemble import LoadedModel, build_pipeline, load_model
 from stream.camera import CameraSettings, Frame
+from stream.camera.pixels import Pixels
 from stream.camera.stats import CameraReport
 from stream.config import ModelSettings, Settings
 from stream.daemon import NOT_CALIBRATED, Daemon
@@ -44,7 +45,7 @@ class ScriptedTracker:
         self.visible: tuple[str, ...] = ()
         self._ages: dict[str, int] = {}
 
-    def step(self, image: NDArray[np.uint8], t_ns: int) -> FacesResult:
+    def step(self, image: Pixels, t_ns: int) -> FacesResult:
         faces = []
         for name in self.visible:
             age = self._ages[name] = self._ages.get(name, -1) + 1
