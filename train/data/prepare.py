@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from engine.files import write_bytes, write_text
 from engine.spec import CropGeometry
-from train.data.frames import iterate_frames
+from train.data.frames import iterate_frames, read_frames
 from train.data.layouts.clips import COLUMNS
 from train.data.own.likeness import chosen_frames, file_hash, pack, thumbnail
 from train.data.own.shared import CROPS_NOTE
@@ -65,6 +65,24 @@ class Outcome:
 class _Face:
     area: float = 0.0
     crops: list[bytes] = field(default_factory=list)
+
+
+def _turned(clip: Clip, frame: int) -> str:
+    """What to do about a clip in which there is a face if it is turned: a telephone held the wrong way round."""
+    from stream.faces import FaceTracker
+
+    try:
+        image = read_frames(clip, [frame])[0]
+    except DataError:
+        return ""
+    for quarters in (2, 1, 3):
+        if FaceTracker().step(np.ascontiguousarray(np.rot90(image, quarters)), 0).faces:
+            degrees = 90 * quarters
+            return (
+                f"; turned by {degrees}° there is one: ffmpeg -display_rotation {degrees} -i {clip.path.name} -c copy "
+                f"turned{clip.path.suffix}"
+            )
+    return ""
 
 
 def cut_clip(clip: Clip, out: Path, geometry: CropGeometry, quality: int = 95) -> Outcome:
@@ -109,7 +127,7 @@ def cut_clip(clip: Clip, out: Path, geometry: CropGeometry, quality: int = 95) -
     if not frames:
         return Outcome(clip.name, problem="no frame could be decoded")
     if not faces:
-        return Outcome(clip.name, frames=frames, problem="no face was found")
+        return Outcome(clip.name, frames=frames, problem=f"no face was found{_turned(clip, frames // 2)}")
     chosen = max(faces.values(), key=lambda face: face.area)
     look = pack(np.stack([thumbnails[i] for i in chosen_frames(frames)]))
     told = f"{'; '.join(problems)} (what there is was cut)" if problems else ""
