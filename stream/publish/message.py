@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 import msgspec
 
 from engine.errors import DferError
+from stream.publish.driver import DriverState
 
 FACES_SCHEMA = "dfer.faces/1.1"
 STATUS_SCHEMA = "dfer.status/1.1"
@@ -281,7 +282,7 @@ class Event(msgspec.Struct, kw_only=True):
     schema: str = EVENT_SCHEMA
 
 
-Message = Faces | Status | Event
+Message = Faces | Status | Event | DriverState
 
 
 def scores(labels: Sequence[str], values: Iterable[float]) -> dict[str, float] | None:

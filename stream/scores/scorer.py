@@ -112,6 +112,12 @@ class Scorer:
         self._held[face_id] = held
         return held
 
+    def take_over(self, other: Scorer) -> None:
+        """Go on with each face's smoothed scores and baseline as another one has them, where both speak of the same."""
+        if self.moment == other.moment:
+            self._smoother.take_over(other._smoother)
+            self._neutral.take_over(other._neutral)
+
     def restart(self, face_id: str) -> None:
         """The face's window began anew: what was smoothed before it counts no more, its own rest and baseline stay."""
         self._held.pop(face_id, None)

@@ -153,6 +153,10 @@ class Smoother:
         label, onset_ns = (None, None) if state.abstaining else (held_name, state.since_ns)
         return SmoothedScore(state.smoothed, held_name, label, confidence, onset_ns)
 
+    def take_over(self, other: Smoother) -> None:
+        """Go on with what another one remembers of each face."""
+        self._tracks = other._tracks
+
     def reset(self, track_id: str) -> None:
         """Forget a face: its next score starts anew."""
         self._tracks.pop(track_id, None)
