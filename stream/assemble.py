@@ -183,13 +183,18 @@ def _build(
     settings: Settings, model: LoadedModel, tracker: Tracker, share: RingShare | None, anchor_ns: int | None
 ) -> Pipeline:
     windows = FaceWindows(model.spec, model.backend, settings.faces.max_faces * 2, model.stride, share)
-    scorer = Scorer(model.spec.labels, model.calibration, settings.scores, model.spec.has_now)
+    scorer = build_scorer(settings, model)
     # A file played without waiting has no deadline, and its scores must not depend on how fast this machine is.
     live = not settings.camera.every_frame
     scheduler = Scheduler(BUDGET_SHARE * 1000 / windows.encode_hz if live else None)
     pipeline = Pipeline(tracker, windows, scorer, scheduler, settings.source.roi, live, anchor_ns)
     model.pipelines.append(pipeline)
     return pipeline
+
+
+def build_scorer(settings: Settings, model: LoadedModel) -> Scorer:
+    """What calibrates, smooths and labels the faces of one source."""
+    return Scorer(model.spec.labels, model.calibration, settings.scores, model.spec.has_now)
 
 
 def warm_up(model: LoadedModel) -> None:

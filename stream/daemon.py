@@ -13,10 +13,12 @@ from dataclasses import dataclass
 from engine.backends import BackendError
 from engine.text import printable
 from stream import __version__
-from stream.assemble import LoadedModel
+from stream.assemble import LoadedModel, build_scorer
 from stream.camera.frame import Frame
 from stream.camera.stats import CameraReport
+from stream.config import Settings
 from stream.envelope import Envelope
+from stream.health.effort import Effort
 from stream.health.health import Health, Heartbeats, rounded
 from stream.health.machine import Machine
 from stream.pipeline import BegunFrame, Pipeline
@@ -31,7 +33,6 @@ STAGE_LIMIT_S = 10.0
 """A stage silent for longer starves the watchdog."""
 LONGEST_WAIT_S = 0.25
 """Longest that a frame is waited for before the loop goes round."""
-
 
 NOT_CALIBRATED = "the model was never calibrated: its scores are no probabilities; dfer-calibrate fit"
 """``Status.note`` of such a model."""
@@ -99,6 +100,18 @@ class Daemon:
     def _absence(camera: CameraReport) -> str | None:
         return printable(camera.message) or None if camera.state not in ("ok", "ended") else None
 
+    def change(self, settings: Settings) -> None:
+        """Go on with other settings of this source, as :mod:`stream.reload` lets them change."""
+        self._status_ns = int(1e9 / settings.publish.status_hz)
+        self._pipeline.change(settings.faces, build_scorer(settings, self._model), settings.source.roi)
+
+    def ease(self, effort: Effort, hot: bool) -> None:
+        """Do as much for each frame as there is time for; `degraded` says where that is not all."""
+        self._pipeline.ease(effort)
+        self._health.degraded -= {"scheduler", "thermal"}
+        if effort != Effort():
+            self._health.degraded.add("thermal" if hot else "scheduler")
+
     def step(self, frame: Frame | None, now_ns: int, camera: CameraReport) -> list[Message]:
         """Process what one read of the camera gave; the same as :meth:`begin` and :meth:`finish`.
 
@@ -129,18 +142,7 @@ class Daemon:
         return begun
 
     def finish(self, begun: BegunStep, now_ns: int) -> list[Message]:
-        """The rest of a step.
-
-        Args:
-            begun: What :meth:`begin` gave.
-            now_ns: Now.
-
-        Returns:
-            What is to be published, in this order.
-
-        Raises:
-            BackendError: If the last back end failed.
-        """
+        """The rest of a step that :meth:`begin` began; returns and raises as :meth:`step`."""
         messages, camera = begun.messages, begun.camera
         if begun.frame is None:
             return messages
@@ -154,14 +156,9 @@ class Daemon:
         self._hearts.beat("pipeline", done_ns)
         rate_hz = rounded(camera.fps or self._health.frames_out.hz(begun.now_ns))
         messages += [self._envelope.event("face_new", done_ns, face_id) for face_id in result.new]
+        degraded = sorted(self._health.degraded)
         faces = self._envelope.faces(
-            begun.frame.frame,
-            result,
-            begun.now_ns,
-            done_ns,
-            camera.dropped,
-            rate_hz,
-            sorted(self._health.degraded),
+            begun.frame.frame, result, begun.now_ns, done_ns, camera.dropped, rate_hz, degraded
         )
         self._health.published(faces)
         messages.append(faces)

@@ -9,7 +9,6 @@ import os
 import sys
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -62,7 +61,8 @@ def run(args: argparse.Namespace) -> int:
     with contextlib.suppress(Stopped), SignalPolicy() as signals:
         with contextlib.ExitStack() as stack:
             loop = _loop(settings, args, stack)
-            signals.then(loop.stop)
+            named = args.config or os.environ.get("DFER_CONFIG")
+            signals.then(loop.stop, loop.ask_reload if named else None)
             last = loop.run(Limits(args.frames, args.seconds))
         if args.stats is not None:
             _write_stats(args.stats, last)
@@ -71,6 +71,8 @@ def run(args: argparse.Namespace) -> int:
 
 def _loop(settings: Settings, args: argparse.Namespace, stack: contextlib.ExitStack) -> Loop:
     """Open everything the loop needs; `stack` closes it."""
+    from concurrent.futures import ThreadPoolExecutor
+
     from engine.backends.memory import one_arena
     from stream.assemble import build_pipelines, load_model, warm_up
     from stream.camera.camera import Camera
@@ -81,8 +83,9 @@ def _loop(settings: Settings, args: argparse.Namespace, stack: contextlib.ExitSt
     from stream.publish.limits import SubscriberLimits
     from stream.publish.publisher import Publisher
     from stream.publish.source import SourcePublisher
+    from stream.reload import Reloader, Target
     from stream.show.outputs import Outputs
-    from stream.show.sinks import JpegFrames
+    from stream.show.sinks import JpegFrames, log_line
 
     one_arena()
     notifier = Notifier.from_environment()
@@ -130,15 +133,16 @@ def _loop(settings: Settings, args: argparse.Namespace, stack: contextlib.ExitSt
     shared = _sinks(args, settings, publisher)
     for sink in shared:
         stack.callback(sink.close)
-    sources = []
+    sources, targets = list[Source](), list[Target]()
     for one, camera, pipeline in zip(each, cameras, pipelines, strict=True):
         topics = SourcePublisher(publisher, one.source.name)
-        sinks = [*shared]
-        if publish.with_frames:
-            sinks.append(JpegFrames(topics, publish.frames_width, publish.frames_hz))
         daemon = Daemon(one.source.name, model, pipeline, time.monotonic_ns(), publish.status_hz)
+        pictures = JpegFrames(topics, publish.frames_width, publish.frames_hz) if publish.with_frames else None
+        sinks = [*shared, pictures] if pictures is not None else shared
         sources.append(Source(camera, daemon, Outputs(topics, sinks)))
-    return Loop(sources, notifier)
+        targets.append(Target(daemon, pictures))
+    reloader = Reloader(settings, lambda: load_settings(args, several=True).settings, targets, log_line)
+    return Loop(sources, notifier, reloader.reload)
 
 
 def _log(args: argparse.Namespace) -> Callable[..., None]:
