@@ -82,6 +82,10 @@ faults: $(DEV_STAMP)
 soak: $(DEV_STAMP)
 	.venv/bin/python -m tests.faults.soak --minutes $(or $(MINUTES),60) --out .cache/soak
 
+fuzz: $(DEV_STAMP)
+	$(PIP) install --quiet --editable '.[fuzz]'
+	.venv/bin/python -m tests.fuzz --runs $(or $(RUNS),26000)
+
 mutation: $(DEV_STAMP)
 	.venv/bin/python -m tests.mutation --sample 300 --seed 1
 

@@ -7,6 +7,7 @@ import re
 import msgspec
 
 from stream.publish.message import MessageError
+from stream.publish.wire import UNREADABLE
 
 DRIVER_SCHEMA = "dfer.driver/1.0"
 KIND = "driver"
@@ -135,7 +136,7 @@ def decode(body: bytes | str) -> DriverState:
     """
     try:
         state = _decoder.decode(body)
-    except msgspec.DecodeError as error:
+    except UNREADABLE as error:
         raise MessageError(f"not a driver message: {error}") from error
     if not re.fullmatch(r"dfer\.driver/1\.\d+", state.schema):
         raise MessageError(f"schema is {state.schema!r}, expected dfer.driver/1.x", "update the older side")
