@@ -149,7 +149,10 @@ def mjpeg(data: bytes) -> None:
         size = jpeg_size(data)
         if size is not None and size[0] * size[1] <= _MOST_PIXELS:
             decode_jpeg(data)
-    with contextlib.suppress(av.FFmpegError, OSError, ValueError), av.open(BytesIO(data), format="mpjpeg") as container:
+    with (
+        contextlib.suppress(av.FFmpegError, OSError, ValueError),
+        av.open(BytesIO(data), "r", format="mpjpeg") as container,
+    ):
         if not container.streams.video:
             return
         made = container.streams.video[0]
