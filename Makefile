@@ -7,7 +7,7 @@ PIP := .venv/bin/python -m pip --disable-pip-version-check
 RUN_STAMP := .venv/.run
 DEV_STAMP := .venv/.dev
 
-.PHONY: faults soak fuzz bench-peers view axe screenshots demo test test-full test-random mutation resolve lint format graph picture bench gpu clean help
+.PHONY: archive faults soak fuzz bench-peers view axe screenshots demo test test-full test-random mutation resolve lint format graph picture bench gpu clean help
 .DEFAULT_GOAL := help
 
 help:
@@ -23,6 +23,7 @@ help:
 	@echo "make faults     every fault into every program: half an hour; root or user namespaces"
 	@echo "make soak       an hour of four cameras with a fault every ten seconds"
 	@echo "make fuzz       damaged input for every reader, guided by coverage"
+	@echo "make archive    2,000 clips on two Ray nodes, killed at random (hours)"
 	@echo "make test-random  three random orders, then two processes"
 
 .venv/bin/python:
@@ -85,6 +86,11 @@ soak: $(DEV_STAMP)
 fuzz: $(DEV_STAMP)
 	$(PIP) install --quiet --editable '.[fuzz]'
 	.venv/bin/python -m tests.fuzz --runs $(or $(RUNS),26000)
+
+# Rows equal one process after whatever was killed; speed and memory by turns; then a cluster of 100 nodes, simulated.
+archive: $(DEV_STAMP)
+	.venv/bin/python -m tests.archive --clips 2000 --seeds 10
+	.venv/bin/python -m tests.archive.simulate
 
 mutation: $(DEV_STAMP)
 	.venv/bin/python -m tests.mutation --sample 300 --seed 1

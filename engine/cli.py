@@ -58,6 +58,7 @@ ring.""",
             """\
 dfer-engine export model half                    mixed FP16, batch 1-8
 dfer-engine export model fixed --batch 1 --precision fp32
+dfer-engine export gpu.engine repository --triton --batch 8
 
 For runtimes that dfer-engine build does not know. FP16 is mixed: LayerNorm, the residual stream and the scores stay in
 FP32. The graphs are rounded to half after every node and held against FP32 before they appear.""",

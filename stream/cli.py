@@ -46,6 +46,11 @@ PROGRAM = Program(
             "dfer-stream broker ipc:///run/dferstream/cam0.ipc ipc:///run/dferstream/cam1.ipc "
             "--bind tcp://127.0.0.1:5580",
         ),
+        "fleet": Command(
+            "stream.apps.fleet.command",
+            "write Prometheus's rules and Grafana's board for many daemons",
+            "dfer-stream fleet fleet/ box1 box2:9577",
+        ),
         "devices": Command("stream.commands.devices", "list cameras", "dfer-stream devices"),
         "doctor": Command("stream.commands.doctor", "say what is missing on this machine", "dfer-stream doctor"),
         "bench": Command(

@@ -94,13 +94,16 @@ take() { if [ -e "$1" ]; then run rm -rf -- "$1"; fi; }
 
 if [ "$uninstall" = true ]; then
   if [ -z "$root" ] && [ -d /run/systemd/system ]; then
-    live systemctl disable --now 'dferstream@*.service' || true
+    live systemctl disable --now dferstream.target dferstream-prometheus.service 'dferstream@*.service' || true
     live systemctl stop 'dferstream@*.service' 'dferstream-build@*.service' || true
   fi
   take "$units/dferstream@.service"
   take "$units/dferstream@.service.d"
   take "$units/dferstream-build@.service"
   take "$units/dferstream-build@.service.d"
+  take "$units/dferstream.target"
+  take "$units/dferstream-prometheus.service"
+  take "$units/dferstream-prometheus.service.d"
   take "$sysusers/dferstream.conf"
   take "$rules/71-dferstream.rules"
   # Only a folder that this script made: it carries an environment's mark.
@@ -117,13 +120,15 @@ fi
 if [ "$files_only" = false ] && [ -z "$root" ]; then
   # JetPack's TensorRT is the system's: an environment sees it only if it is made so.
   seen=(); if [ "$nvidia" = true ] && [ -e "$tegra_release" ]; then seen=(--system-site-packages); fi
-  extra=""; if [ "$nvidia" = true ]; then extra="[tensorrt]"; fi
+  extra="[prometheus]"; if [ "$nvidia" = true ]; then extra="[prometheus,tensorrt]"; fi
   if [ ! -x "$prefix/bin/python" ]; then run "$python" -m venv "${seen[@]}" "$prefix"; fi
   run "$prefix/bin/python" -m pip install --quiet --disable-pip-version-check --upgrade "$here/..$extra"
 fi
 
 put "$here/dferstream@.service" "$units/dferstream@.service"
 put "$here/dferstream-build@.service" "$units/dferstream-build@.service"
+put "$here/dferstream.target" "$units/dferstream.target"
+put "$here/dferstream-prometheus.service" "$units/dferstream-prometheus.service"
 put "$here/dferstream.sysusers" "$sysusers/dferstream.conf"
 put "$here/71-dferstream.rules" "$rules/71-dferstream.rules"
 put "$here/README.md" "$docs/README.md"

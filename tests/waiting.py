@@ -7,9 +7,9 @@ import time
 from collections.abc import Callable
 
 
-def wait_for(done: Callable[[], bool], seconds: float = 120.0) -> None:
-    """Return as soon as ``done`` holds; fail where that takes too long."""
+def wait_for(done: Callable[[], bool], seconds: float = 120.0, every_s: float = 0.002) -> None:
+    """Return as soon as ``done`` holds, asked every so often; fail where that takes too long."""
     pause, deadline = threading.Event(), time.monotonic() + seconds
     while not done():
         assert time.monotonic() < deadline, f"not so within {seconds:g} s"
-        pause.wait(0.002)
+        pause.wait(every_s)

@@ -94,7 +94,9 @@ def status(source: str, session: str, seq: int, hz: float) -> Status:
         declared_hz=hz,
         rate_in_hz=hz,
         rate_out_hz=hz,
-        latency_ms={"detect": StageMs(2.0, 4.0, 100)},
+        frames_total=seq,
+        memory_mb=400.0,
+        latency_ms={"detect": StageMs(2.0, 4.0, 100), "total": StageMs(6.0, 9.0, 100)},
         temperature_c={"cpu": 45.5},
         model=MODEL,
     )

@@ -13,6 +13,7 @@ from stream.config import Settings
 
 HERE = Path(__file__).resolve().parents[2] / "systemd"
 UNITS = ("dferstream@.service", "dferstream-build@.service")
+FLEET = ("dferstream.target", "dferstream-prometheus.service")
 MOST_EXPOSURE, MOST_WITH_NETWORK = 1.2, 1.6
 
 needs_systemd = pytest.mark.skipif(
@@ -49,7 +50,7 @@ def installed(tmp_path: Path) -> Path:
 
 
 @needs_systemd
-@pytest.mark.parametrize("name", UNITS)
+@pytest.mark.parametrize("name", [*UNITS, *FLEET])
 def test_verify_has_nothing_to_say(installed: Path, name: str) -> None:
     # It exits 0 even on unknown keys: its standard error must be empty.
     command = ["systemd-analyze", "verify", "--recursive-errors=no", str(installed / name.replace("@", "@cam0"))]
@@ -77,6 +78,22 @@ def test_exposure_is_low(installed: Path, name: str, network: bool) -> None:
     found = re.search(r"Overall exposure level for .*: ([0-9.]+)", done.stdout)
     assert found is not None, done.stderr
     assert float(found[1]) <= (MOST_WITH_NETWORK if network else MOST_EXPOSURE)
+
+
+@needs_systemd
+def test_the_metrics_unit_is_closed(installed: Path) -> None:
+    command = ["systemd-analyze", "security", "--offline=true", str(installed / FLEET[1])]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    found = re.search(r"Overall exposure level for .*: ([0-9.]+)", done.stdout)
+    assert found is not None, done.stderr
+    assert float(found[1]) <= MOST_WITH_NETWORK
+
+
+def test_the_target_takes_every_camera_and_the_metrics_along(installed: Path) -> None:
+    for name in (UNITS[0], FLEET[1]):
+        lines = (installed / name).read_text().splitlines()
+        assert "PartOf=dferstream.target" in lines, "stopped and restarted with it"
+        assert any(line.startswith("WantedBy=dferstream.target") for line in lines), "started with it"
 
 
 def test_the_daemons_unit_says_what_its_life_needs() -> None:
@@ -148,7 +165,7 @@ def test_a_jetson_is_given_its_own_tensorrt(tmp_path: Path, monkeypatch: pytest.
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
     assert ("-m venv --system-site-packages" in done.stdout) == jetson
-    assert "..\\[tensorrt\\]" in done.stdout
+    assert "..\\[prometheus\\,tensorrt\\]" in done.stdout
 
 
 def test_uninstalling_leaves_settings_unless_purged(tmp_path: Path) -> None:

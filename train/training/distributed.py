@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import multiprocessing
 import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,8 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 from torch import distributed as dist
+from torch.distributed.distributed_c10d import PrefixStore, Store
+from torch.distributed.rendezvous import rendezvous
 from torch.multiprocessing.spawn import ProcessException, spawn
 from torch.nn.parallel import DistributedDataParallel
 
@@ -28,6 +31,10 @@ _CPU_SETTINGS = {
     # Without these glibc returns every large activation to the kernel and faults it in again.
     "MALLOC_MMAP_THRESHOLD_": "4000000000", "MALLOC_TRIM_THRESHOLD_": "8000000000", "GLOO_SOCKET_IFNAME": "lo",
 }  # fmt: skip
+
+
+class ProcessError(DferError):
+    """The processes of a run cannot meet, or no longer do."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +78,22 @@ class Processes:
     def any(self, flag: bool) -> bool:
         """Whether the flag is set in any process."""
         return bool(self.total(torch.tensor(float(flag))) > 0) if self.world > 1 else flag
+
+    def alike(self, text: str) -> bool:
+        """Whether all processes have the same text."""
+        if self.world == 1:
+            return True
+        number = int.from_bytes(hashlib.sha256(text.encode()).digest()[:7], "big")
+        most = torch.tensor([number, -number], dtype=torch.int64, device=self.device)
+        dist.all_reduce(most, dist.ReduceOp.MAX)
+        return bool(most[0] == -most[1])
+
+    @torch.no_grad()
+    def follow(self, tensors: Iterable[Tensor]) -> None:
+        """Give every process the first one's values, in place."""
+        if self.world > 1:
+            for tensor in tensors:
+                dist.broadcast(tensor, 0)
 
     def wait(self) -> None:
         """Wait until all processes are here."""
@@ -143,11 +166,43 @@ def processes(device: str = "auto") -> Iterator[Processes]:
 
     Raises:
         SettingsError: If the device is not there.
+        ProcessError: If the others cannot be met, or one of them ends during the run.
     """
     world, rank = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("RANK", "0"))
     chosen = choose_device(device, int(os.environ.get("LOCAL_RANK", "0")))
-    with _joined(Processes(rank, world, chosen)) as mine:
-        yield mine
+    try:
+        with _joined(Processes(rank, world, chosen)) as mine:
+            yield mine
+    except RuntimeError as error:
+        if world == 1 or not (isinstance(error, dist.DistError) or "gloo" in str(error)):
+            raise
+        raise ProcessError(
+            f"process {rank} of {world} lost the others ({str(error).splitlines()[0][:200]})",
+            "the same command with --resume goes on from the last checkpoint; torchrun --max-restarts=N does so itself",
+        ) from error
+
+
+def _meeting_place(mine: Processes) -> Store | None:
+    """Where the processes of `torchrun` tell each other their addresses; None: where PyTorch would have looked.
+
+    Its agent keeps one store through all restarts (2.13), and in it a restarted process finds the addresses of the
+    dead: it waits for them for half an hour. On one machine each start has a part of the store of its own; several
+    machines do not count their restarts alike.
+
+    Raises:
+        ProcessError: If this is a restart of several machines that share such a store.
+    """
+    if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
+        return None
+    store: Store = next(rendezvous("env://", mine.rank, mine.world))[0]
+    if os.environ.get("GROUP_WORLD_SIZE") == "1":
+        return PrefixStore(f"start {os.environ.get('TORCHELASTIC_RESTART_COUNT')}", store)
+    if store.add(f"started/{mine.rank}", 1) > 1:
+        raise ProcessError(
+            "torchrun restarted this process with the addresses of those that ended",
+            "set TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 for torchrun on every machine",
+        )
+    return store
 
 
 @contextmanager
@@ -157,9 +212,12 @@ def _joined(mine: Processes, meeting: str | None = None) -> Iterator[Processes]:
     if mine.world == 1:
         yield mine
         return
+    store = None if meeting else _meeting_place(mine)
+    cuda = mine.device.type == "cuda"
     dist.init_process_group(
-        "nccl" if mine.device.type == "cuda" else "gloo", meeting, rank=mine.rank, world_size=mine.world
-    )
+        "nccl" if cuda else "gloo", meeting, rank=mine.rank, world_size=mine.world, store=store,
+        device_id=mine.device if cuda else None,
+    )  # fmt: skip
     try:
         yield mine
     finally:

@@ -19,10 +19,10 @@ from torch.utils.data import Dataset
 from engine.files import write_text
 from engine.settings import Layer, SettingsError, load
 from engine.spec import ModelSpec
-from train.data.dataset import Batch, ClipDataset, Sample, pack
+from train.data.dataset import Batch, ClipDataset, Sample, collate, pack
 from train.data.loading import StepSampler, balanced_weights, evaluation_loader, training_loader
 from train.data.parts import Parts, data_labels, load_parts
-from train.data.record import DataReport
+from train.data.record import DataError, DataReport
 from train.models.options import ModelOptions
 from train.models.registry import build_model
 from train.models.window import ExpressionModel
@@ -31,7 +31,7 @@ from train.training import checkpoint
 from train.training.distributed import Processes
 from train.training.features import cache_features
 from train.training.loop import Trainer
-from train.training.objective import ClipLesson, WindowModel, judge_clips
+from train.training.objective import ClipLesson, WindowModel, judge_clips, leaves_out
 from train.training.progress import Reporter, display
 from train.training.task import Task
 from train.training.transfer import start_from
@@ -79,12 +79,21 @@ def fit(
     """
     console = Console(stderr=True, quiet=quiet or not processes.first)
     state = out / "state.safetensors"
+    if not processes.alike(str(state.exists())):
+        raise SettingsError(
+            f"only some of the processes see {state}", "put --out where all machines see the same files"
+        )
     if state.exists() and not resume:
         raise SettingsError(f"{out} holds a run already: --resume goes on with it, or choose another --out")
     paper_protocol = config.loop.select == "paper-protocol"
     model = build_model(config.model, labels_of(config), config.loop.seed)
     spec = model.spec()
     parts = load_parts(config.data, spec.samples, config.loop.seed, want_test=paper_protocol)
+    if not processes.alike(_contents(parts)):
+        raise DataError(
+            f"the processes do not read the same clips: process {processes.rank} finds {_counts(parts)}",
+            "give all machines the same files under --data",
+        )
     for report in parts.reports:
         console.print(report.text(), highlight=False)
     if source is not None:
@@ -109,6 +118,17 @@ def carry_out(trainer: Trainer, console: Console) -> None:
             trainer.reporter = shown
             trainer.fit()
     trainer.processes.wait()
+
+
+def _contents(parts: Parts) -> str:
+    """Every clip that is trained or chosen on."""
+    sources = (parts.train, parts.validation, parts.test)
+    return "\n".join(f"{c.name}\t{c.label}\t{c.frames}" for s in sources if s is not None for c in s.clips)
+
+
+def _counts(parts: Parts) -> str:
+    named = (("train", parts.train), ("choose on", parts.validation))
+    return ", ".join(f"{len(source.clips)} to {what}" for what, source in named if source is not None)
 
 
 def first_units(parts: Parts, spec: ModelSpec, clips: int = 32) -> Tensor:
@@ -180,7 +200,12 @@ def make_trainer(config: RunConfig, model: ExpressionModel, parts: Parts, out: P
         validation = evaluation_loader(watch, size, workers, pin, processes.rank, processes.world)
         judge = functools.partial(judge_clips, model, cast("Iterable[Batch]", validation), processes.device)
     lesson = ClipLesson(config, model, np.bincount(targets, minlength=len(spec.labels)), processes)
-    task = Task(model, WindowModel(model), spec.labels, sampler, loader, lesson, judge)
+    # DDP's look-out for parameters without a gradient costs time, and warns where there are none.
+    partial = bool(config.objective.local_until_epoch)
+    if processes.world > 1 and not partial:
+        first = cast("Dataset[Sample]", train_set)[pack(0, 0)]
+        partial = processes.any(leaves_out(model, lesson, collate([first, first])))
+    task = Task(model, WindowModel(model), spec.labels, sampler, loader, lesson, judge, partial=partial)
     return Trainer(config, task, out, processes, Reporter())
 
 

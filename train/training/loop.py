@@ -202,6 +202,8 @@ class Trainer:
         """Score what the judge knows with the averaged weights where there is an average."""
         assert self.task.judge is not None
         with self.averaged():
+            # Running statistics are each process's own: judged is what the first one saves.
+            self.processes.follow(self.model.buffers())
             self.model.eval()
             counts = self.task.judge(self.autocast)
         counts = self.processes.total(counts).cpu()

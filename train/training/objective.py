@@ -6,6 +6,8 @@ transforms and order of its clips do. So a run resumed from any checkpoint takes
 
 from __future__ import annotations
 
+import contextlib
+import copy
 from collections.abc import Iterable
 
 import numpy as np
@@ -130,6 +132,20 @@ class ClipLesson:
         with moment.autocast():
             output = learner(inputs)
         return self.objective(output, targets, batch.truth, moment.epoch)
+
+
+def leaves_out(model: ExpressionModel, lesson: ClipLesson, batch: Batch) -> bool:
+    """Whether a step leaves trained parameters without a gradient, tried on a copy of the model.
+
+    Args:
+        model: Left as it is.
+        lesson: What is learned.
+        batch: At least two clips, or features of clips.
+    """
+    copied = copy.deepcopy(model).train()
+    terms = lesson(batch, WindowModel(copied), Moment(0, 0, 0, 0.0, contextlib.nullcontext))
+    terms["total"].backward()  # type: ignore[no-untyped-call]
+    return any(p.requires_grad and p.grad is None for p in copied.parameters())
 
 
 def judge_clips(model: ExpressionModel, batches: Iterable[Batch], device: torch.device, autocast: Autocast) -> Tensor:

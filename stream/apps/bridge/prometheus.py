@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import errno
 import ipaddress
 import os
@@ -11,6 +12,7 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from engine import settings
@@ -18,13 +20,16 @@ from engine.console import Exit
 from engine.settings import SettingsError
 from engine.text import say
 from stream.apps.bridge.feed import BridgeError, Feed, Heard, Pulse, extra
-from stream.publish.message import REASONS, Event, Faces, Message, Status
+from stream.publish.endpoint import socket_endpoints
+from stream.publish.message import DEGRADED, REASONS, Event, Faces, Message, Status
 
 if TYPE_CHECKING:
     from prometheus_client.core import Metric
 
 PREFIX = "DFER_BRIDGE_PROMETHEUS_"
+KINDS = ("faces", "status", "event")
 _MOST_SOURCES = 32
+_LOOK_S = 0.5
 
 
 @dataclass(frozen=True)
@@ -36,12 +41,15 @@ class PrometheusSettings:
         port: TCP port; 0 takes a free one.
         everyone: Allow an address that other machines can reach: there is no password.
         scores: Also export the primary face's scores. Off: health alone.
+        directory: Hear every source whose socket lies in this folder, later ones too: /run/dferstream for all daemons
+            that systemd runs here. Empty: one endpoint.
     """
 
     host: str = "127.0.0.1"
     port: int = 9577
     everyone: bool = False
     scores: bool = False
+    directory: str = ""
 
     def __post_init__(self) -> None:
         try:
@@ -70,8 +78,24 @@ def run(args: argparse.Namespace) -> int:
     stopping = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stopping.set())
-    with Feed(args, args.source, ("faces", "status", "event"), health.take) as feed:
-        health.feed = feed
+    if chosen.directory and (args.endpoint or args.source):
+        raise BridgeError("--directory hears every source there", "leave ENDPOINT and --source out")
+    with contextlib.ExitStack() as stack:
+        heard: set[str] = set()
+
+        def hear(endpoint: str | None) -> None:
+            told = argparse.Namespace(**{**vars(args), "endpoint": endpoint})
+            health.feeds.append(stack.enter_context(Feed(told, args.source, KINDS, health.take)))
+
+        def hear_new() -> None:
+            for endpoint in sorted(socket_endpoints(Path(chosen.directory)) - heard)[: _MOST_SOURCES - len(heard)]:
+                hear(endpoint)
+                heard.add(endpoint)
+
+        if chosen.directory:
+            hear_new()
+        else:
+            hear(args.endpoint)
         try:
             server, thread = client.start_http_server(chosen.port, chosen.host, registry)
         except OSError as error:
@@ -80,8 +104,11 @@ def run(args: argparse.Namespace) -> int:
             raise BridgeError(f"port {chosen.port} is in use", "choose another with --port") from error
         host = f"[{chosen.host}]" if ":" in chosen.host else chosen.host
         say(f"serving http://{host}:{server.server_port}/metrics")
+        until_ns = None if args.seconds is None else time.monotonic_ns() + int(args.seconds * 1e9)
         try:
-            stopping.wait(args.seconds)
+            while not stopping.wait(_LOOK_S) and (until_ns is None or time.monotonic_ns() < until_ns):
+                if chosen.directory:
+                    hear_new()
         finally:
             server.shutdown()
             server.server_close()
@@ -111,7 +138,7 @@ class Health:
         self._scores = scores
         self._lock = threading.Lock()
         self._sources: dict[str, _Source] = {}
-        self.feed: Feed | None = None
+        self.feeds: list[Feed] = []
 
     def take(self, heard: Heard) -> None:
         """Take a message, from any thread."""
@@ -127,7 +154,7 @@ class Health:
                 source.faces = message
             elif isinstance(message, Status):
                 source.status = message
-            elif len(source.events) < _MOST_SOURCES or message.event in source.events:
+            elif isinstance(message, Event) and (len(source.events) < _MOST_SOURCES or message.event in source.events):
                 source.events[message.event] = source.events.get(message.event, 0) + 1
 
     def collect(self) -> Iterator[Metric]:
@@ -161,8 +188,9 @@ class Health:
                     counter("events", "Events heard.", count, {**of, "event": event})
                 self._of_status(source.status, of, gauge, counter)
                 self._of_faces(source, of, gauge)
-            if self.feed is not None:
-                counter("unreadable_messages", "Frames that were no messages of this schema.", self.feed.bad, {})
+            if self.feeds:
+                bad = sum(feed.bad for feed in list(self.feeds))
+                counter("unreadable_messages", "Frames that were no messages of this schema.", bad, {})
         yield from gauges.values()
 
     def _of_status(self, status: Status | None, of: dict[str, str], gauge: Any, counter: Any) -> None:
@@ -170,6 +198,12 @@ class Health:
             return
         for reason in REASONS:
             gauge("camera", "1 for the state that the camera is in.", status.camera == reason, {**of, "state": reason})
+        for what in DEGRADED:
+            gauge("degraded", "1 for what runs below its setting.", what in status.degraded, {**of, "what": what})
+        if (model := status.model) is not None:
+            said = {"version": status.version, "model": model.name, "sha256": model.sha256[:12]}
+            said |= {"backend": model.backend, "precision": model.precision, "calibration": model.calibration or "none"}
+            gauge("info", "What runs there; always 1.", 1, {**of, **said})
         gauge("uptime_seconds", "Since the daemon started.", status.uptime_s, of)
         gauge("memory_bytes", "Resident memory of the daemon.", (status.memory_mb or 0) * 1e6 or None, of)
         gauge("rate_in_hertz", "Frames read per second.", status.rate_in_hz, of)

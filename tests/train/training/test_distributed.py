@@ -34,6 +34,33 @@ def _fail(mine: Processes, _task: str) -> None:
     mine.wait()
 
 
+def _shares(mine: Processes, _task: str) -> dict[str, object]:
+    """What two processes make of a validation part that cannot be dealt evenly, and what they agree on."""
+    targets = torch.tensor([0, 1, 0, 1, 0, 2, 0])  # dealt in turn, the first process has no clip of 1 and 2
+    share = targets[mine.rank :: mine.world]
+    counts = mine.total(torch.bincount(share * 3 + share, minlength=9).reshape(3, 3).double())
+    none = mine.total(torch.zeros(3, 3) if mine.rank else torch.eye(3))  # no clip at all for the second
+    own = torch.full((2,), float(mine.rank + 1))
+    mine.follow([own])
+    return {
+        "classes": sorted(set(share.tolist())),
+        "counts": counts.diagonal().tolist(),
+        "none": none.sum().item(),
+        "alike": mine.alike("the same"),
+        "different": mine.alike(f"process {mine.rank}"),
+        "followed": mine.total(own).tolist(),
+    }
+
+
+def test_uneven_shares_a_class_on_one_side_and_what_processes_agree_on() -> None:
+    found = launch(_shares, "", 2, CPU)
+    assert found["classes"] == [0]
+    assert found["counts"] == [4, 2, 1]
+    assert found["none"] == 3
+    assert (found["alike"], found["different"]) == (True, False)
+    assert found["followed"] == [2, 2], "both have the first one's 1"
+
+
 def test_processes_end_with_the_same_weights(tmp_path: Path) -> None:
     stage = Stage(short(), tmp_path, tmp_path, tmp_path / "run")
     ratio, threads = launch(_train, stage, 2, CPU)

@@ -1,0 +1,1 @@
+"""Many daemons seen together: rules and a board for Prometheus and Grafana."""
