@@ -87,6 +87,10 @@ growth: $(DEV_STAMP)
 soak: $(DEV_STAMP)
 	.venv/bin/python -m tests.faults.soak --minutes $(or $(MINUTES),60) --out .cache/soak
 
+fuzz: $(DEV_STAMP)
+	$(PIP) install --quiet --editable '.[fuzz]'
+	.venv/bin/python -m tests.fuzz --runs $(or $(RUNS),26000)
+
 # Rows equal one process after whatever was killed; speed and memory by turns; then a cluster of 100 nodes, simulated.
 archive: $(DEV_STAMP)
 	.venv/bin/python -m tests.archive --clips 2000 --seeds 10
