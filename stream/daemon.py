@@ -18,6 +18,7 @@ from stream.camera.frame import Frame
 from stream.camera.stats import CameraReport
 from stream.config import Settings
 from stream.envelope import Envelope
+from stream.health.effort import Effort
 from stream.health.health import Health, Heartbeats, rounded
 from stream.health.machine import Machine
 from stream.pipeline import BegunFrame, Pipeline
@@ -32,7 +33,6 @@ STAGE_LIMIT_S = 10.0
 """A stage silent for longer starves the watchdog."""
 LONGEST_WAIT_S = 0.25
 """Longest that a frame is waited for before the loop goes round."""
-
 
 NOT_CALIBRATED = "the model was never calibrated: its scores are no probabilities; dfer-calibrate fit"
 """``Status.note`` of such a model."""
@@ -105,6 +105,13 @@ class Daemon:
         self._status_ns = int(1e9 / settings.publish.status_hz)
         self._pipeline.change(settings.faces, build_scorer(settings, self._model), settings.source.roi)
 
+    def ease(self, effort: Effort, hot: bool) -> None:
+        """Do as much for each frame as there is time for; `degraded` says where that is not all."""
+        self._pipeline.ease(effort)
+        self._health.degraded -= {"scheduler", "thermal"}
+        if effort != Effort():
+            self._health.degraded.add("thermal" if hot else "scheduler")
+
     def step(self, frame: Frame | None, now_ns: int, camera: CameraReport) -> list[Message]:
         """Process what one read of the camera gave; the same as :meth:`begin` and :meth:`finish`.
 
@@ -135,18 +142,7 @@ class Daemon:
         return begun
 
     def finish(self, begun: BegunStep, now_ns: int) -> list[Message]:
-        """The rest of a step.
-
-        Args:
-            begun: What :meth:`begin` gave.
-            now_ns: Now.
-
-        Returns:
-            What is to be published, in this order.
-
-        Raises:
-            BackendError: If the last back end failed.
-        """
+        """The rest of a step that :meth:`begin` began; returns and raises as :meth:`step`."""
         messages, camera = begun.messages, begun.camera
         if begun.frame is None:
             return messages

@@ -57,7 +57,7 @@ class Envelope:
             degraded: What runs below its setting beyond what `result` says.
         """
         self._last_frame_id = frame.seq
-        height, width = frame.image.shape[:2]
+        height, width = frame.pixels.shape[:2]
         # A file's capture time is its own time line, so its latency counts from the frame's arrival in memory.
         origin_ns = frame.t_arrival_ns if frame.t_capture_src == "file" else frame.t_capture_ns
         return Faces(

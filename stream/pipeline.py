@@ -11,13 +11,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-import numpy as np
-from numpy.typing import NDArray
-
 from engine.backends import Backend
 from stream.camera.frame import Frame
+from stream.camera.pixels import Pixels
 from stream.faces import FaceSettings, FacesResult, TrackedFace
 from stream.faces.primary import Box, primary_face
+from stream.health.effort import Effort
 from stream.publish.message import Face
 from stream.scores.described import GAP_MIN_NS, FrameResult, face_message, observed
 from stream.scores.held import HeldFaces
@@ -29,10 +28,12 @@ from stream.window.overlap import Overlap, StepResult
 from stream.window.result import WindowReport
 from stream.window.scheduler import Scheduler
 from stream.window.state import EncodeBatch
-from stream.window.windows import FaceWindows, WindowStep, step_together
+from stream.window.windows import FaceWindows, WindowStep
 
 GAP_PERIODS = 2.5
 """A window survives this long without an observation of its face: 250 ms or this many frame periods."""
+LEAST_SAMPLES_HZ = 4.0
+"""The primary face is sampled as often, however little time there is."""
 FRAMES_PER_STEP = 1.5
 """Frame periods that a step may take before it moves beside the frames."""
 
@@ -44,7 +45,6 @@ class BegunFrame:
     Attributes:
         pipeline: Which began it, and is to finish it.
         frame: What was taken.
-        started_ns: When.
         held: Faces that are shown again; the frame was not looked at.
         tracked: What the tracker saw.
         primary: Id of the primary face.
@@ -58,7 +58,6 @@ class BegunFrame:
 
     pipeline: Pipeline
     frame: Frame
-    started_ns: int
     held: list[Face] | None = None
     tracked: FacesResult | None = None
     primary: str | None = None
@@ -70,37 +69,20 @@ class BegunFrame:
     done: StepResult | None = None
 
 
-def encode_together(frames: Sequence[BegunFrame]) -> None:
-    """Encode and score what begun frames of several cameras wait for, in one call.
-
-    A unit among four costs half of one alone, a score two fifths: the weights are read once (3.4 → 1.7 ms, 1.2 → 0.5
-    ms, one thread of an EPYC, default model, 2026-11-28).
-
-    Raises:
-        BackendError: If the back end fails.
-    """
-    steps = [(begun, step) for begun in frames if (step := begun.pipeline.waiting(begun)) is not None]
-    if len(steps) < 2:
-        return
-    began = time.monotonic_ns()
-    step_together([step for _, step in steps])
-    unit_ms = (time.monotonic_ns() - began) / 1e6 / sum(len(step.batch.units) for _, step in steps)
-    for begun, step in steps:
-        units = len(step.batch.units)
-        begun.pipeline.stepped(begun, StepResult(step.batch.faces, unit_ms * units, units))
-
-
 class Tracker(Protocol):
     """Finds and follows faces; :class:`stream.faces.FaceTracker` is the one."""
 
-    def step(self, image: NDArray[np.uint8], t_ns: int) -> FacesResult:
-        """The faces of one frame, ``(H, W, 3)`` uint8 RGB, captured at `t_ns`."""
+    def step(self, image: Pixels, t_ns: int) -> FacesResult:
+        """The faces of one frame captured at `t_ns`."""
 
     def reset(self) -> None:
         """Forget every face."""
 
     def change(self, settings: FaceSettings) -> None:
         """Go on with other settings."""
+
+    def ease(self, pause: float) -> None:
+        """Let so many times as long pass between two looks at what only has to be checked."""
 
 
 class Pipeline:
@@ -150,7 +132,7 @@ class Pipeline:
         """Process one frame; the same as :meth:`begin` and :meth:`finish`.
 
         Args:
-            frame: RGB uint8 (H, W, 3) with its capture time and number.
+            frame: A picture with its capture time and number.
 
         Returns:
             The faces it shows, with their scores.
@@ -168,13 +150,13 @@ class Pipeline:
         """
         started = time.monotonic_ns()
         t_ns = frame.t_capture_ns
-        begun = BegunFrame(self, frame, started)
+        begun = BegunFrame(self, frame)
         begun.held = self._held.hold(t_ns, frame.fault)
         if begun.held is not None:
             return begun
         period_ns = self._period.step(t_ns)
         gap_limit_ns = max(GAP_MIN_NS, int(GAP_PERIODS * period_ns))
-        begun.tracked = tracked = self._tracker.step(frame.image, t_ns)
+        begun.tracked = tracked = self._tracker.step(frame.pixels, t_ns)
         if not tracked.revoked:
             for face_id in self._cut_off:
                 self._forget(face_id)
@@ -182,13 +164,13 @@ class Pipeline:
         visible = [face for face in tracked.faces if observed(face)]
         for face_id in self._windows.observe((face.id for face in visible), t_ns, gap_limit_ns):
             self._scorer.restart(face_id)
-        height, width = frame.image.shape[:2]
+        height, width = frame.pixels.shape[:2]
         begun.primary = primary_face(((face.id, face.box) for face in visible), self._roi, width, height)
         begun.detect_ns = time.monotonic_ns() - started
 
         tick = self._clock.advance(t_ns)
         begun.done = self._account(self._overlap.collect(wait=tick is not None))
-        if tick is not None and visible:
+        if tick is not None and visible and self._scheduler.samples(tick):
             begun.batch, begun.degraded = self._sample(tick, visible, begun.primary, frame)
             begun.limit_ms = self._limit_ms(period_ns, begun.detect_ns)
         begun.elapsed_ns = time.monotonic_ns() - started
@@ -214,7 +196,7 @@ class Pipeline:
         new = [face.id for face in tracked.faces if face.state == "new"]
         self._held.keep(faces, t_ns, frame.fault)
         degraded = begun.degraded + ([frame.fault] if frame.fault else [])
-        infer_ms = None if begun.done is None else begun.done.elapsed_ms
+        infer_ms = begun.done.elapsed_ms if begun.done else None
         elapsed_ns = begun.elapsed_ns + time.monotonic_ns() - started
         return FrameResult(faces, elapsed_ns, begun.detect_ns / 1e6, infer_ms, degraded, new, lost, tracked.cut)
 
@@ -260,6 +242,13 @@ class Pipeline:
         scorer.take_over(self._scorer)
         self._scorer, self._roi = scorer, roi
 
+    def ease(self, effort: Effort) -> None:
+        """Do as much for each frame as there is time for."""
+        self._tracker.ease(effort.pause)
+        # A label of this moment rests on a sample of the last half second.
+        slow = self._windows.encode_hz < LEAST_SAMPLES_HZ * effort.ticks
+        self._scheduler.share, self._scheduler.ticks = effort.share, 1 if slow else effort.ticks
+
     def _limit_ms(self, period_ns: int, detect_ns: int) -> float:
         """How long a step may take before it runs beside the frames.
 
@@ -284,8 +273,8 @@ class Pipeline:
         crops = {}
         for face in visible:
             if face.id in chosen and face.points5 is not None:
-                crops[face.id] = crop_face(frame.image, face.points5, self._windows.spec.crop)
-                self._looks.step(face.id, frame.image, face.points5)
+                crops[face.id] = crop_face(frame.pixels, face.points5, self._windows.spec.crop)
+                self._looks.step(face.id, frame.pixels, face.points5)
         batch = self._windows.begin(tick, crops, frame.t_capture_ns, frame.seq)
         return batch, ["scheduler"] if len(chosen) < len(visible) else []
 

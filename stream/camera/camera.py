@@ -6,8 +6,6 @@ import contextlib
 import subprocess
 import time
 
-import numpy as np
-
 from stream.camera.capture.process import CaptureProcess
 from stream.camera.capture.protocol import Event, Resume
 from stream.camera.capture.slot import IDLE_FOR_EVER, SlotMeta
@@ -15,6 +13,7 @@ from stream.camera.capture.watch import Backoff, Watch
 from stream.camera.faults import FAULTS
 from stream.camera.frame import SOURCES_OF_TIME, CameraError, Frame
 from stream.camera.paths import find_file
+from stream.camera.pixels import copied
 from stream.camera.settings import CameraSettings
 from stream.camera.stats import CameraReport, CameraStats
 from stream.camera.uri import SourceUri, parse_uri
@@ -119,7 +118,7 @@ class Camera:
         if self._end is not None and self._end.kind != "ended":
             self._handle_end()
 
-    def read(self, timeout_s: float) -> Frame | None:
+    def read(self, timeout_s: float, lent: bool = False) -> Frame | None:
         """Wait for a frame newer than the last one returned.
 
         Returns early, with None, when ``state`` changes: a stall is known when it happens, not at the next
@@ -127,6 +126,7 @@ class Camera:
 
         Args:
             timeout_s: Longest wait, s; 0 only looks.
+            lent: Whether the picture may lie in shared memory, where the next ``read`` lets it be overwritten.
 
         Returns:
             The newest frame, never the same one twice; None if there was none in time, or no more are coming
@@ -141,7 +141,7 @@ class Camera:
         entered = self.state
         while True:
             self._receive_events()
-            if (frame := self._take_frame()) is not None:
+            if (frame := self._take_frame(lent)) is not None:
                 self.check_again_ns = 0
                 return frame
             self._handle_end()
@@ -210,13 +210,13 @@ class Camera:
             elif self._end is None:
                 self._end = event
 
-    def _take_frame(self) -> Frame | None:
+    def _take_frame(self, lent: bool) -> Frame | None:
         taken = self._process.slot.take() if self._process is not None else None
         if taken is None or self._process is None:
             return None
         meta = taken.meta
         # A copy: 0.1 ms at 640x480 buys the caller a picture that nothing will ever overwrite.
-        image = np.array(taken.image)
+        image = taken.content if lent else copied(taken.content)
         self._process.taken()
         self._note(meta)
         self._frame_lost = ""

@@ -54,13 +54,13 @@ class CameraTurns:
         self._ready = {id(of[descriptor]) for descriptor, _ in poll.poll(-(-left_ns // 1_000_000))}
 
     def read(self) -> Iterator[Reading]:
-        """Read each camera that has something new, once."""
+        """Read each camera that has something new, once; its picture is lent until it is read again."""
         now_ns = time.monotonic_ns()
         for camera in list(self._queue):
             if id(camera) not in self._ready and now_ns < camera.check_again_ns:
                 continue
             try:
-                frame = camera.read(0)
+                frame = camera.read(0, lent=True)
             except CameraError as error:
                 self._queue.remove(camera)
                 yield Reading(camera, error=error)

@@ -17,6 +17,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from stream.camera.pixels import Image, as_pixels
 from stream.faces.pose import HeadPose
 
 WEIGHTS = Path(__file__).parent / "openness.npz"
@@ -56,7 +57,6 @@ MOUTH = np.array((
 
 EYE_PATCH, MOUTH_PATCH = (24, 16), (28, 20)
 """Width and height, px."""
-_FLAGS = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
 KERNEL, STRIDE = 5, 2
 """Side and step of the mouth's edge kernels, px of its patch."""
 _CONTRAST_FLOOR = 8.0
@@ -168,11 +168,11 @@ class SignalReader:
             )
         self._right, self._left, self._mouth = _Net(RIGHT, eye), _Net(LEFT, eye), _Net(MOUTH_PART, mouth)
 
-    def read(self, image: NDArray[np.uint8], points: NDArray[np.floating], pose: HeadPose, presence: float) -> Signals:
+    def read(self, image: Image, points: NDArray[np.floating], pose: HeadPose, presence: float) -> Signals:
         """The signals of one face.
 
         Args:
-            image: ``(H, W, 3)`` uint8 RGB frame.
+            image: The frame, RGB or planes.
             points: ``(468, 2)`` or ``(468, 3)`` px, FaceMesh order, found in this frame.
             pose: The head's, from the same points.
             presence: The landmark net's, 0..1.
@@ -224,7 +224,7 @@ def face_axes(xy: NDArray[np.float32]) -> FaceAxes:
     return FaceAxes((x, y), span, np.array([[x / scale, -y / scale], [y / scale, x / scale]], np.float32))
 
 
-def features(image: NDArray[np.uint8], xy: NDArray[np.float32], axes: FaceAxes, part: Part) -> NDArray[np.float32]:
+def features(image: Image, xy: NDArray[np.float32], axes: FaceAxes, part: Part) -> NDArray[np.float32]:
     """``(F,)``: a part's landmarks in spans from its centre, then its grey values, standardised: what nets learn from.
 
     An eye has 80 and 384, the mouth 90 and 560.
@@ -237,7 +237,7 @@ def features(image: NDArray[np.uint8], xy: NDArray[np.float32], axes: FaceAxes, 
     return np.concatenate([shape.ravel(), (grey - grey.mean()) / (grey.std() + _CONTRAST_FLOOR)])
 
 
-def cut(image: NDArray[np.uint8], points: NDArray[np.float32], axes: FaceAxes, part: Part) -> NDArray[np.uint8]:
+def cut(image: Image, points: NDArray[np.float32], axes: FaceAxes, part: Part) -> NDArray[np.uint8]:
     """``(H, W)``: a part's picture, upright; green stands for grey, as in quality.py."""
     (ax, ay), (bx, by) = points[part.corners[0]].tolist(), points[part.corners[1]].tolist()
     width, height = part.patch
@@ -252,11 +252,11 @@ def cut(image: NDArray[np.uint8], points: NDArray[np.float32], axes: FaceAxes, p
     mx, my = (width * fine - 1) / 2, (height * fine - 1) / 2
     matrix = np.array([[ux, vx, (ax + bx) / 2 - mx * ux - my * vx], [uy, vy, (ay + by) / 2 - mx * uy - my * vy]])
     size = (width * fine, height * fine)
-    found = cv2.warpAffine(image, matrix, size, flags=_FLAGS, borderMode=cv2.BORDER_REPLICATE)
+    found = as_pixels(image).warp(matrix, size, cv2.BORDER_REPLICATE)
     green = cv2.extractChannel(found, 1)
     return np.asarray(green if fine == 1 else cv2.resize(green, part.patch, interpolation=cv2.INTER_AREA), np.uint8)
 
 
-def _inside(points: NDArray[np.float32], image: NDArray[np.uint8]) -> bool:
+def _inside(points: NDArray[np.float32], image: Image) -> bool:
     (left, top), (right, bottom) = points.min(0).tolist(), points.max(0).tolist()
     return bool(left >= 0 and top >= 0 and right < image.shape[1] and bottom < image.shape[0])

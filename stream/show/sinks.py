@@ -96,9 +96,9 @@ class JpegFrames:
             return True
         # From when it was due, not from when it came: else a camera's pace and this one beat against each other.
         self._due_ns = max(self._due_ns + self._period_ns, now_ns - self._period_ns // 2)
-        height, width = frame.image.shape[:2]
+        height, width, _ = frame.pixels.shape
         scale = min(1.0, self._width / width)
-        small = cv2.resize(frame.image, (round(width * scale), round(height * scale)), interpolation=cv2.INTER_AREA)
+        small = frame.pixels.shrunk(0, 0, width, height, (round(width * scale), round(height * scale)))
         made, jpeg = cv2.imencode(".jpg", cv2.cvtColor(small, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 80])
         if made:
             self._publisher.picture(jpeg.tobytes(), frame.seq)

@@ -13,11 +13,13 @@ from numpy.typing import NDArray
 from engine.backends import Backend, BackendError
 from stream.assemble import LoadedModel, build_pipeline, build_pipelines, load_model
 from stream.camera import CameraSettings, Frame
+from stream.camera.pixels import Pixels
 from stream.camera.stats import CameraReport
 from stream.config import ModelSettings, Settings
 from stream.daemon import Daemon
 from stream.faces import FacesResult
-from stream.pipeline import Pipeline, encode_together
+from stream.loop import encode_together
+from stream.pipeline import Pipeline
 from stream.publish.message import Face, Faces
 from tests.stream.test_daemon import Failing, ScriptedTracker
 
@@ -35,7 +37,7 @@ class Two(ScriptedTracker):
         super().__init__()
         self._seen = 0
 
-    def step(self, image: NDArray[np.uint8], t_ns: int) -> FacesResult:
+    def step(self, image: Pixels, t_ns: int) -> FacesResult:
         self._seen += 1
         self.visible = ("a", "b") if self._seen % 20 < 12 else ("a",)
         return super().step(image, t_ns)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from rich.table import Table as Grid
 from calibration.metrics import mean_and_sd
 from engine.files import write_text
 from engine.settings import Layer
+from engine.spec import SEVEN_CLASSES
 from train.evaluation.evaluate import influence_scores
 from train.evaluation.heldout import predict_run
 from train.papers.tables import Row, Table
@@ -22,6 +23,8 @@ from train.recipes import read_config
 from train.settings import RunConfig
 from train.training.distributed import Processes
 from train.training.fit import fit
+
+_CAPTION = "classes: accuracy in the paper/here"
 
 
 @dataclass(frozen=True)
@@ -32,11 +35,23 @@ class Measured:
         row: The paper's row.
         uar: Per fold.
         war: Per fold.
+        recall: By class, per fold that has it.
     """
 
     row: Row
     uar: tuple[float, ...]
     war: tuple[float, ...]
+    recall: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class _Tested:
+    """A run on its test part, shares; ``recall`` by class, without those that do not occur there."""
+
+    uar: float
+    war: float
+    clips: int
+    recall: Mapping[str, float] = field(default_factory=dict)
 
 
 def row_config(table: Table, row: Row, fold: int, base: Mapping[str, Any], flags: Sequence[str]) -> RunConfig:
@@ -85,27 +100,24 @@ def run_table(
     for row in table.rows:
         if not row.run or (only and not any(word in row.name for word in only)):
             continue
-        uar, war = [], []
+        found: list[_Tested] = []
         for fold in folds or table.folds:
             config = row_config(table, row, fold, base, flags)
             folder = out / f"{_slug(config)}-fold{fold}"
             result = _tested(config, folder, processes, row, say)
-            uar.append(100 * result[0])
-            war.append(100 * result[1])
-            say(f"{row.name}, fold {fold}: UAR {uar[-1]:.2f} WAR {war[-1]:.2f}")
-        measured.append(Measured(row, tuple(uar), tuple(war)))
+            found.append(result)
+            say(f"{row.name}, fold {fold}: UAR {100 * result.uar:.2f} WAR {100 * result.war:.2f}")
+        recall = {name: tuple(100 * one.recall[name] for one in found if name in one.recall) for name in SEVEN_CLASSES}
+        measured.append(Measured(row, tuple(100 * r.uar for r in found), tuple(100 * r.war for r in found), recall))
     return measured
 
 
-def _tested(
-    config: RunConfig, folder: Path, processes: Processes, row: Row, say: Callable[[str], None]
-) -> tuple[float, float]:
-    """UAR and WAR of one run on its test part, trained where that is not done yet."""
+def _tested(config: RunConfig, folder: Path, processes: Processes, row: Row, say: Callable[[str], None]) -> _Tested:
+    """Figures of one run on its test part, trained where that is not done yet."""
     name = "result.json" if row.influence is None else f"result-{row.influence[0]}-{row.influence[1]}.json"
     note = folder / name
     if note.is_file():
-        values = json.loads(note.read_text("utf-8"))
-        return float(values["uar"]), float(values["war"])
+        return _Tested(**json.loads(note.read_text("utf-8")))
     done = folder / "trained"
     if not done.is_file():
         say(f"training {folder.name}")
@@ -116,10 +128,12 @@ def _tested(
             write_text(done, "")
         processes.wait()
     found = predict_run(folder, processes.device)
-    result = found.scores() if row.influence is None else influence_scores(found)[row.influence]
+    scores = found.scores() if row.influence is None else influence_scores(found)[row.influence]
+    recall = {n: r for n, r in zip(scores.labels, scores.recall, strict=True) if n not in scores.absent}
+    result = _Tested(scores.uar, scores.war, len(found.target), recall)
     if processes.first:
-        write_text(note, json.dumps({"uar": result.uar, "war": result.war, "clips": len(found.target)}))
-    return result.uar, result.war
+        write_text(note, json.dumps(dataclasses.asdict(result)))
+    return result
 
 
 def _slug(config: RunConfig) -> str:
@@ -141,17 +155,27 @@ def print_table(table: Table, measured: Sequence[Measured], console: Console, wh
         console: Where to.
         where: The data they were run on, for the headline; synthetic data is named so.
     """
-    grid = Grid(title=f"{table.model}, Table {table.number}: {table.title}")
+    by_class = any(row.recall for row in table.rows)
+    grid = Grid(title=f"{table.model}, Table {table.number}: {table.title}", caption=_CAPTION if by_class else None)
     grid.add_column("row")
     for head in (f"UAR paper ({table.dataset})", "WAR paper", f"UAR here ({where})", "WAR here"):
         grid.add_column(head, justify="right")
+    for name in SEVEN_CLASSES if by_class else ():
+        grid.add_column(name[:3], justify="right")
     by_name = {m.row.name: m for m in measured}
     for row in table.rows:
         paper = [f"{v:.2f}" if v is not None else "–" for v in (row.uar, row.war)]
         here = by_name.get(row.name)
         ours = [_cell(here.uar), _cell(here.war)] if here else ["quoted" if not row.run else "not run"] * 2
-        grid.add_row(row.name, *paper, *ours)
+        each = [_class_cell(row, here, number) for number in range(len(SEVEN_CLASSES))] if by_class else []
+        grid.add_row(row.name, *paper, *ours, *each)
     console.print(grid)
+
+
+def _class_cell(row: Row, here: Measured | None, number: int) -> str:
+    values = here.recall.get(SEVEN_CLASSES[number], ()) if here else ()
+    paper = f"{row.recall[number]:.2f}" if row.recall else ""
+    return paper + (f"/{mean_and_sd(values)[0]:.2f}" if values else "")
 
 
 def _cell(values: Sequence[float]) -> str:

@@ -26,6 +26,8 @@ os.environ.update(OPENCV_LOG_LEVEL="OFF", OPENCV_FFMPEG_LOGLEVEL="-8", OPENCV_VI
 # One thread reads the camera; the rest of the machine is the daemon's.
 os.environ.update(OPENCV_FOR_THREADS_NUM="1", OPENBLAS_NUM_THREADS="1")
 
+import numpy as np  # noqa: E402
+
 from stream.camera.capture.frozen import digest  # noqa: E402
 from stream.camera.capture.protocol import Event, Orders, Resume  # noqa: E402
 from stream.camera.capture.slot import IDLE_FOR_EVER, Slot, SlotMeta  # noqa: E402
@@ -34,6 +36,7 @@ from stream.camera.driver import Driver, Raw, SourceEnded, SourceLost, to_rgb  #
 from stream.camera.drivers import open_driver  # noqa: E402
 from stream.camera.faults import FAULTS, FrameJudge  # noqa: E402
 from stream.camera.frame import SOURCES_OF_TIME, CameraError, FrameLost  # noqa: E402
+from stream.camera.pixels import CODINGS, Pixels, PlanarPixels, RgbPixels  # noqa: E402
 from stream.camera.settings import CameraSettings  # noqa: E402
 from stream.camera.uri import parse_uri  # noqa: E402
 
@@ -104,9 +107,8 @@ class Capture:
         t_ns, t_unix_ns = raw.t_ns, now_unix_ns - (now_ns - raw.t_ns)
         if raw.src == "file":
             t_ns, t_unix_ns = self._file_time(raw.t_ns, now_ns, now_unix_ns)
-        height, width = raw.image.shape[:2]
-        target = self._slot.paint(height, width)
-        to_rgb(raw, target)
+        height, width = raw.content.shape[:2]
+        target, layout = self._paint(raw, height, width)
         value = digest(target) if self._uri.can_freeze else 0
         fault = self._judge.step(target, raw.damaged)
         if raw.src == "file":
@@ -122,11 +124,23 @@ class Capture:
             raw.position,
             raw.base_ns,
             FAULTS.index(fault),
+            layout,
         )
         self._slot.commit(meta, height, width)
         self._seq += 1
         self._published = True
         os.eventfd_write(self._frame_fd, 1)
+
+    def _paint(self, raw: Raw, height: int, width: int) -> tuple[Pixels, int]:
+        """Write a frame into the slot; gives it, and its layout there."""
+        if isinstance(raw.content, PlanarPixels):
+            planes = self._slot.paint_planes(height, width, raw.content.coding)
+            for target, source in zip(planes.planes, raw.content.planes, strict=True):
+                np.copyto(target, source)
+            return planes, 1 + CODINGS.index(planes.coding)
+        image = self._slot.paint(height, width)
+        to_rgb(raw, image)
+        return RgbPixels(image), 0
 
     def _lose(self, words: str) -> None:
         """Count a frame that cannot be used as one dropped, and say so: once until the reason is another one."""

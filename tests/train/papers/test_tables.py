@@ -8,6 +8,7 @@ import torch
 from rich.console import Console
 
 from engine.settings import SettingsError
+from train.cli import main
 from train.models.registry import configure
 from train.papers.run import print_table, row_config, run_table
 from train.papers.tables import TABLES, Table, find_table
@@ -38,6 +39,32 @@ def test_the_issues_tables_are_all_there() -> None:
     assert len(find_table("tg-dfer", "Table 4").rows) == 9
     with pytest.raises(SettingsError, match="1, 2, 3, 4, 5, 6"):
         find_table("tg-dfer", "9")
+
+
+def test_headlines_of_every_data_set_have_what_is_usual_by_now(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "250")
+    for model, number, war, newer in (
+        ("tg-dfer", "1", 71.62, 76.68), ("tg-dfer", "2", 51.67, 53.65), ("dk-clip", "2", 75.41, 76.68),
+        ("dk-clip", "3-mafw", 56.56, 58.44), ("clip-guided", "1", 72.58, 76.68),
+        ("clip-guided", "1-ferv39k", 51.83, 53.65), ("clip-guided", "1-mafw", 54.38, 58.44),
+    ):  # fmt: skip
+        table = find_table(model, number)
+        assert war in {row.war for row in table.rows if row.run}
+        assert newer in {row.war for row in table.rows if not row.run}
+    assert main(["table", "1", "--model", "tg-dfer", "--list"]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "CLAIP-Emo" in said
+
+
+def test_a_papers_accuracies_by_class_make_its_uar() -> None:
+    seen = [row for table in TABLES for row in table.rows if row.recall]
+    assert len(seen) >= 7
+    for row in seen:
+        assert len(row.recall) == 7
+        # What they quote of others is not always of the same folds.
+        assert sum(row.recall) / 7 == pytest.approx(row.uar, abs=0.02 if row.run else 0.25), row.name
 
 
 def test_rows_of_one_table_differ_from_each_other() -> None:
