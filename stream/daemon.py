@@ -22,8 +22,8 @@ from stream.health.effort import Effort
 from stream.health.health import Health, Heartbeats, rounded
 from stream.health.machine import Machine
 from stream.pipeline import BegunFrame, Pipeline
+from stream.publish.counts import PublishCounts
 from stream.publish.message import Event, Faces, Message, Status
-from stream.publish.publisher import PublishCounts
 from stream.reactions.reactions import Reactions
 from stream.show.sinks import log_line
 

@@ -23,7 +23,7 @@ from stream.offline.cluster.address import connect, find_cluster
 from stream.offline.cluster.scoring import ClusterExecutor, ScoreRequest, score_task
 from stream.offline.dataset.manifest import ROWS, Manifest
 from stream.offline.dataset.run import DatasetRun, Executor, LocalExecutor
-from stream.offline.inputs import Item, plan
+from stream.offline.inputs import Item, picture_names, plan
 from stream.offline.journal import GrowingRows, Journal, unfinished, work_folder
 from stream.offline.pool.protocol import Ready
 from stream.offline.pool.workers import Task, Workers
@@ -189,7 +189,7 @@ class _Run:
         return ClusterExecutor(ray, ScoreRequest(self._setup(os.cpu_count() or 1), url), self._args.jobs, len(items))
 
     def _orders(self, items: Sequence[Item], folder: Path) -> list[Order]:
-        names = _picture_names(items) if self._args.annotate or self._args.timeline else {}
+        names = picture_names(items) if self._args.annotate or self._args.timeline else {}
         for target in (self._args.annotate, self._args.timeline):
             if target is not None:
                 target.mkdir(parents=True, exist_ok=True)
@@ -287,19 +287,3 @@ def _dataset(args: argparse.Namespace) -> str | None:
         if getattr(args, flag) is not None:
             raise ScoreError(f"--{flag} does not go with --dataset", "leave out one of them")
     return str(args.dataset)
-
-
-def _picture_names(items: Sequence[Item]) -> dict[str, str]:
-    """A file name for each video's pictures: its own, with a number where two share one."""
-    taken: set[str] = set()
-    names: dict[str, str] = {}
-    for item in items:
-        if item.kind == "video":
-            own = Path(item.path).absolute().name
-            name, count = own, 1
-            while name in taken:
-                count += 1
-                name = f"{own}-{count}"
-            taken.add(name)
-            names[item.key] = name
-    return names

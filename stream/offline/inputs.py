@@ -258,3 +258,19 @@ def _hash_file(path: Path, _mtime_ns: int) -> str:
 def _parts(things: list, size: int) -> Iterator[list]:  # type: ignore[type-arg]
     for start in range(0, len(things), size):
         yield things[start : start + size]
+
+
+def picture_names(items: Sequence[Item]) -> dict[str, str]:
+    """A file name for each video's pictures: its own, with a number where two share one."""
+    taken: set[str] = set()
+    names: dict[str, str] = {}
+    for item in items:
+        if item.kind == "video":
+            own = Path(item.path).absolute().name
+            name, count = own, 1
+            while name in taken:
+                count += 1
+                name = f"{own}-{count}"
+            taken.add(name)
+            names[item.key] = name
+    return names

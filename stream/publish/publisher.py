@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import os
 import socket
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,8 +20,9 @@ import zmq
 
 from stream.publish import endpoint as endpoints
 from stream.publish import keys
+from stream.publish.counts import PublishCounts
 from stream.publish.endpoint import EndpointError
-from stream.publish.gate import Gate, GateCounts, Inside
+from stream.publish.gate import Gate, Inside
 from stream.publish.limits import SubscriberLimits
 from stream.publish.listening import Listening
 from stream.publish.rules import check_source
@@ -43,25 +43,6 @@ _MOST_PER_SERVE = 1024
 _HANDSHAKE_MS = 10_000
 # Subscriptions that wait inside for one subscriber; the others wait in its connection.
 _RECEIVE_MARK = 64
-
-
-@dataclass
-class PublishCounts:
-    """What a publisher did so far.
-
-    Attributes:
-        published: Frames handed to ZeroMQ.
-        refused: Frames ZeroMQ would not take without waiting.
-        subscriptions: Subscriptions seen.
-        resent: Status messages sent again for new subscribers.
-        gate: Who came, and who was sent away.
-    """
-
-    published: int = 0
-    refused: int = 0
-    subscriptions: int = 0
-    resent: int = 0
-    gate: GateCounts = field(default_factory=GateCounts)
 
 
 class Publisher:

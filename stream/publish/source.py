@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from stream.publish.publisher import PublishCounts, Publisher
+from stream.publish.counts import PublishCounts
+from stream.publish.publisher import Publisher
 from stream.publish.rules import check_source
 from stream.publish.wire import encode_picture, topic
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from stream.camera.frame import Frame
+from stream.publish.counts import PublishCounts
 from stream.publish.message import Faces, Message, Status
-from stream.publish.publisher import PublishCounts, Publisher
+from stream.publish.publisher import Publisher
 from stream.publish.source import SourcePublisher
 from stream.publish.wire import encode
 from stream.show.sinks import Sink

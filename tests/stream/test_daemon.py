@@ -24,8 +24,8 @@ from stream.daemon import NOT_CALIBRATED, Daemon
 from stream.faces import FaceSettings, FacesResult, TrackedFace
 from stream.health.effort import EFFORTS
 from stream.health.machine import Machine
+from stream.publish.counts import PublishCounts
 from stream.publish.message import Event, Faces, Message, Status
-from stream.publish.publisher import PublishCounts
 from stream.publish.wire import encode
 
 MS = 1_000_000

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from stream.faces.nets.detect import Detection
 from stream.faces.settings import FaceSettings
 
 
@@ -132,3 +133,24 @@ def assign(table: NDArray[np.float64]) -> list[tuple[int, int]]:
             owner[column] = owner[back[column]]
             column = back[column]
     return sorted((owner[j] - 1, j - 1) for j in range(1, columns + 1) if owner[j])
+
+
+def place_of_detection(detection: Detection) -> Place:
+    """Where a detected face is, by its eyes, nose and mouth."""
+    points = detection.keypoints
+    return place_of(points[0], points[1], points[2], points[3])
+
+
+def same_place(a: Place, b: Place) -> bool:
+    """Whether two places are of one face: their middles within 0.4 of the smaller one's size."""
+    return math.hypot(a.x - b.x, a.y - b.y) < 0.4 * min(a.size, b.size)
+
+
+def united(found: Sequence[Detection], more: Sequence[Detection]) -> list[Detection]:
+    """Detections of several searches, each face once: as it was found first."""
+    faces = list(found)
+    for detection in more:
+        place = place_of_detection(detection)
+        if not any(same_place(place, place_of_detection(other)) for other in faces):
+            faces.append(detection)
+    return faces

@@ -19,7 +19,7 @@ from stream.faces.quality import sharpness
 from stream.faces.result import FacesResult, State, TrackedFace
 from stream.faces.settings import FaceSettings
 from stream.faces.signals import SignalReader
-from stream.faces.tracking.associate import Place, place_of
+from stream.faces.tracking.associate import Place, place_of, place_of_detection, same_place, united
 from stream.faces.tracking.cut import CutDetector, moved_share, thumbnail
 from stream.faces.tracking.policy import Tracks
 from stream.faces.tracking.template import Template
@@ -185,7 +185,7 @@ class FaceTracker:
         """Check the known faces against a detection, recover hidden ones, start new ones."""
         tracks, settings = self._tracks, self.settings
         found = self._detect(image)
-        places = [_place_of_detection(d) for d in found]
+        places = [place_of_detection(d) for d in found]
         matched = tracks.match_active(places)
         for index, track in matched.items():
             self._confirm(image, track, found[index], places[index])
@@ -194,7 +194,7 @@ class FaceTracker:
             if track.number not in confirmed and (track.observation is None or tracks.unconfirmed(track)):
                 closer = self._closer(image, track.motion.region, track.place)
                 if closer is not None:
-                    self._confirm(image, track, closer, _place_of_detection(closer))
+                    self._confirm(image, track, closer, place_of_detection(closer))
                 else:
                     tracks.miss(track)
         fresh: list[tuple[Observation, float]] = []
@@ -224,7 +224,7 @@ class FaceTracker:
                 return
             # Whole-frame detections of rolled faces can be off by more than the landmarks: ask again from near.
             closer = self._closer(image, track.motion.region, track.place)
-            if closer is not None and not tracks.drifted(track, _place_of_detection(closer)):
+            if closer is not None and not tracks.drifted(track, place_of_detection(closer)):
                 return
         region = self._region(detection)
         seen = self._look_twice(image, region, place)
@@ -249,30 +249,25 @@ class FaceTracker:
         started = time.perf_counter_ns()
         found = self._detectors["short"].run(image, self.settings.detect_score, wide)
         self._detect_ms += (time.perf_counter_ns() - started) / 1e6
-        near = [d for d in found if _same(place, _place_of_detection(d))]
-        return near[0] if near else None
+        return next((near for near in found if same_place(place, place_of_detection(near))), None)
 
     def _detect(self, image: Image) -> list[Detection]:
         started = time.perf_counter_ns()
         height, width = image.shape[:2]
         found: list[Detection] = []
         for run in self._turns.take(width, height, self.settings.small_faces):
-            for detection in self._detectors[run.detector].run(image, self.settings.detect_score, run.region):
-                place = _place_of_detection(detection)
-                if not any(_same(place, _place_of_detection(other)) for other in found):
-                    found.append(detection)
+            found = united(found, self._detectors[run.detector].run(image, self.settings.detect_score, run.region))
         self._detected_ns = self._tracks.now_ns
         self._detect_ms += (time.perf_counter_ns() - started) / 1e6
         return found
 
-    def _region(self, detection: Detection) -> Region:
-        return region_of_detection(detection.box, detection.keypoints, self.settings.region_scale)
+    def _region(self, found: Detection) -> Region:
+        return region_of_detection(found.box, found.keypoints, self.settings.region_scale)
 
     def _look(self, image: Image, region: Region) -> Observation:
         started = time.perf_counter_ns()
         answer = self._landmarks.run(image, region)
-        points = answer.points
-        five = five_points(points)
+        points, five = answer.points, five_points(answer.points)
         place = place_of(five[0], five[1], five[2], (five[3] + five[4]) / 2)
         following = region_of_landmarks(points, self.settings.region_scale)
         self._landmark_ms += (time.perf_counter_ns() - started) / 1e6
@@ -303,12 +298,3 @@ class FaceTracker:
             roll_deg=None if pose is None else pose.roll_deg,
             signals=None if seen is None else track.signals,
         )
-
-
-def _place_of_detection(detection: Detection) -> Place:
-    points = detection.keypoints
-    return place_of(points[0], points[1], points[2], points[3])
-
-
-def _same(a: Place, b: Place) -> bool:
-    return math.hypot(a.x - b.x, a.y - b.y) < 0.4 * min(a.size, b.size)
