@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 from engine.errors import DferError
 
@@ -30,6 +30,9 @@ _RANGES: dict[str, tuple[float, float]] = {
     "gate_max": (0.05, 20.0),
     "cut_similarity": (-1.0, 1.0),
 }
+
+LONGEST_PAUSE_S = 0.5
+"""Longest time between two looks or detections where there is too little time: a third of ``confirm_within_s``."""
 
 
 @dataclass(frozen=True)
@@ -92,3 +95,9 @@ class FaceSettings:
             raise FaceError(f"faces.max_faces must be a whole number, not {self.max_faces!r}")
         if self.gate_max < self.gate:
             raise FaceError(f"faces.gate_max ({self.gate_max}) must not be below faces.gate ({self.gate})")
+
+    def eased(self, pause: float) -> FaceSettings:
+        """These with `pause` times as long between looks and detections, but no longer than :data:`LONGEST_PAUSE_S`."""
+        names = ("landmarks_every_s", "detect_every_s", "recheck_every_s")
+        times = {name: getattr(self, name) for name in names}
+        return replace(self, **{name: max(own, min(LONGEST_PAUSE_S, pause * own)) for name, own in times.items()})

@@ -125,7 +125,7 @@ class Publisher:
     def send(self, kind: str, body: bytes) -> bool:
         """Send a body of an application's own kind on ``<kind>/<source>``; false if it was refused. Never waits."""
         if kind == "frames":
-            return self._send_picture(body)
+            self.check_pictures()
         self._topics.setdefault(kind, topic(kind, self.source))
         return self._send(kind, body)
 
@@ -139,7 +139,8 @@ class Publisher:
         Raises:
             PermissionError: If it was not.
         """
-        return self._send_picture(encode_picture(jpeg, frame_id))
+        self.check_pictures()
+        return self._send("frames", encode_picture(jpeg, frame_id))
 
     def forward(self, frame: bytes) -> bool:
         """Send a whole frame of any source, as it was received or recorded; false if it was refused. Never waits.
@@ -205,10 +206,6 @@ class Publisher:
         """Raise PermissionError unless pictures were asked for by name."""
         if not self._with_frames:
             raise PermissionError("frames stay in the process unless publish.with_frames is set")
-
-    def _send_picture(self, body: bytes) -> bool:
-        self.check_pictures()
-        return self._send("frames", body)
 
     def _send(self, kind: str, body: bytes) -> bool:
         self.serve()

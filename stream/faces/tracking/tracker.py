@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,9 +24,6 @@ from stream.faces.tracking.policy import Tracks
 from stream.faces.tracking.template import Template
 from stream.faces.tracking.track import Look, Observation, Track
 from stream.faces.tracking.turns import Search, Turns
-
-_LONGEST_S = 0.5
-"""Longest time between two looks or detections that :meth:`FaceTracker.ease` makes: a third of ``confirm_within_s``."""
 
 
 class FaceTracker:
@@ -86,10 +82,8 @@ class FaceTracker:
 
     def ease(self, pause: float) -> None:
         """Let `pause` times as long pass between looks of the landmark net and detections, at most half a second."""
-        self._pause, times = pause, self.settings
-        names = ("landmarks_every_s", "detect_every_s", "recheck_every_s")
-        eased = {name: max(getattr(times, name), min(_LONGEST_S, pause * getattr(times, name))) for name in names}
-        self._tracks.change(replace(times, **eased))
+        self._pause = pause
+        self._tracks.change(self.settings.eased(pause))
 
     def begin(self) -> None:
         """Begin another source, as a new tracker would, without loading the nets again: ids count from 1 anew."""

@@ -33,7 +33,8 @@ class Scripted:
     def descriptors(self) -> tuple[int, ...]:
         return (self.bell,)
 
-    def read(self, timeout_s: float) -> Frame | None:
+    def read(self, timeout_s: float, lent: bool = False) -> Frame | None:
+        assert lent
         assert timeout_s == 0
         self.looks += 1
         if self.error is not None:
