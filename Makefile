@@ -7,7 +7,7 @@ PIP := .venv/bin/python -m pip --disable-pip-version-check
 RUN_STAMP := .venv/.run
 DEV_STAMP := .venv/.dev
 
-.PHONY: bench-peers view axe screenshots demo test test-full test-random mutation resolve lint format graph picture bench gpu clean help
+.PHONY: archive faults soak fuzz bench-peers view axe screenshots demo test test-full test-random mutation resolve lint format graph picture bench gpu clean help
 .DEFAULT_GOAL := help
 
 help:
@@ -20,6 +20,10 @@ help:
 	@echo "make graph      draws who imports whom  make picture    the README's picture"
 	@echo "make mutation   changes that no test notices    make ros2   a ROS 2 for the tests of its bridge"
 	@echo "make resolve    every extra for every Python, on x86-64 and Jetson"
+	@echo "make faults     every fault into every program: half an hour; root or user namespaces"
+	@echo "make soak       an hour of four cameras with a fault every ten seconds"
+	@echo "make fuzz       damaged input for every reader, guided by coverage"
+	@echo "make archive    2,000 clips on two Ray nodes, killed at random (hours)"
 	@echo "make test-random  three random orders, then two processes"
 
 .venv/bin/python:
@@ -71,6 +75,18 @@ resolve: $(DEV_STAMP)
 # A thousand damaged videos beside FFmpeg's own program: minutes.
 test-damage: $(DEV_STAMP)
 	.venv/bin/python -m pytest -p no:randomly -m slow --timeout 1800 tests/stream/camera/video/test_damage.py
+
+# In namespaces of its own: neither the machine's network nor its disks or clock are touched.
+faults: $(DEV_STAMP)
+	.venv/bin/python -m tests.faults.matrix --seeds $(or $(SEEDS),5)
+
+soak: $(DEV_STAMP)
+	.venv/bin/python -m tests.faults.soak --minutes $(or $(MINUTES),60) --out .cache/soak
+
+# Rows equal one process after whatever was killed; speed and memory by turns; then a cluster of 100 nodes, simulated.
+archive: $(DEV_STAMP)
+	.venv/bin/python -m tests.archive --clips 2000 --seeds 10
+	.venv/bin/python -m tests.archive.simulate
 
 mutation: $(DEV_STAMP)
 	.venv/bin/python -m tests.mutation --sample 300 --seed 1

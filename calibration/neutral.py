@@ -71,6 +71,10 @@ class NeutralBaseline:
                 state.seen.clear()
         return state.shift
 
+    def take_over(self, other: NeutralBaseline) -> None:
+        """Go on with what another one knows of each face."""
+        self._tracks = other._tracks
+
     def reset(self, track_id: str) -> None:
         """Forget a face's baseline; its next seconds make a new one."""
         self._tracks.pop(track_id, None)

@@ -26,6 +26,7 @@ _EXTRAS = {
     "scipy": "calibrate",
     "matplotlib": "calibrate",
     "pyarrow": "parquet",
+    "ray": "ray",
     "tensorrt": "tensorrt",
     "cuda": "tensorrt",
     "torch": "train",

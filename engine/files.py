@@ -10,7 +10,6 @@ import errno
 import os
 import shutil
 import stat
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
@@ -45,6 +44,8 @@ def replace_file(path: Path, write: Callable[[Path], object], flush: bool = True
     Raises:
         DferError: If it cannot be written; nothing is left of the attempt.
     """
+    import tempfile
+
     try:
         target = _target(path)
         beside = Path(tempfile.gettempdir()) if target is None else target.parent
@@ -116,6 +117,8 @@ def create_file(path: Path, data: bytes, mode: int) -> None:
     Raises:
         OSError: If it exists or cannot be written; nothing is left of the attempt.
     """
+    import tempfile
+
     handle, name = tempfile.mkstemp(prefix=f".{path.stem}.", dir=path.parent)  # readable by its owner alone
     try:
         with os.fdopen(handle, "wb") as stream:

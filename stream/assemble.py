@@ -11,15 +11,17 @@ import numpy as np
 
 from calibration import apply
 from calibration.apply import Calibration
-from engine.backends import Backend, BackendError, open_artefact, open_backend
+from engine.backends import Backend, BackendError, first_choice, open_artefact, open_backend
 from engine.bundle import Artefact, Bundle, BundleError, EngineDirectory
 from engine.settings import SettingsError
 from engine.spec import ModelSpec
 from stream.config import ModelSettings, Settings
+from stream.faces import FaceTracker
 from stream.pipeline import Pipeline, Tracker
 from stream.publish.message import Model
 from stream.scores.scorer import Scorer
 from stream.window.scheduler import Scheduler
+from stream.window.shared_ring import RingShare, SharedRing
 from stream.window.windows import FaceWindows
 
 DEFAULT_BUNDLE = Path(__file__).parent / "default_model"
@@ -38,6 +40,7 @@ class LoadedModel:
         calibration: How its logits become probabilities.
         settings: What was asked for.
         failed: Back ends that failed in mid-run.
+        pipelines: What runs on it: one a source.
     """
 
     artefact: Artefact
@@ -45,6 +48,7 @@ class LoadedModel:
     calibration: Calibration
     settings: ModelSettings
     failed: set[str] = field(default_factory=set)
+    pipelines: list[Pipeline] = field(default_factory=list)
 
     @property
     def spec(self) -> ModelSpec:
@@ -68,13 +72,15 @@ class LoadedModel:
         )
 
     def fall_back(self) -> Backend:
-        """Open the next back end after this one failed.
+        """Open the next back end after this one failed, and go on with it in every pipeline.
 
         Raises:
             BackendError: If none is left.
         """
         self.failed.add(self.backend.name)
         failed = self.backend
+        for pipeline in self.pipelines:
+            pipeline.close()
         try:
             self.backend = _open(self.artefact, self.settings, self.failed)
         except BackendError:
@@ -85,6 +91,8 @@ class LoadedModel:
             self.artefact = bundle
             self.backend = open_backend(bundle, "auto", self.settings.threads, None, self.failed)
         failed.close()
+        for pipeline in self.pipelines:
+            pipeline.replace_backend(self.backend)
         return self.backend
 
     def _bundle(self) -> Bundle | None:
@@ -141,12 +149,52 @@ def build_pipeline(settings: Settings, model: LoadedModel, tracker: Tracker) -> 
         model: Open.
         tracker: Finds and follows this source's faces.
     """
-    windows = FaceWindows(model.spec, model.backend, settings.faces.max_faces * 2, model.stride)
-    scorer = Scorer(model.spec.labels, model.calibration, settings.scores, model.spec.has_now)
+    return _build(settings, model, tracker, None, None)
+
+
+def build_pipelines(settings: Settings, model: LoadedModel, tracker: FaceTracker) -> list[Pipeline]:
+    """The chains of all sources, in order: one model and one set of nets, and whatever is remembered for each alone.
+
+    Args:
+        settings: Of this machine.
+        model: Open.
+        tracker: Of the first source; the others use its nets.
+    """
+    each = settings.each_source()
+    if len(each) == 1:
+        return [build_pipeline(each[0], model, tracker)]
+    slots = settings.faces.max_faces * 2
+    ring = SharedRing(model.backend, slots * len(each), model.stride * model.spec.window)
+    trackers = [tracker, *(FaceTracker(settings.faces, tracker) for _ in each[1:])]
+    # Cameras that tick together are encoded together; what a file says must not depend on when it was begun.
+    return [
+        _build(
+            one,
+            model,
+            trackers[index],
+            RingShare(ring, range(index * slots, (index + 1) * slots)),
+            None if one.camera.every_frame else 0,
+        )
+        for index, one in enumerate(each)
+    ]
+
+
+def _build(
+    settings: Settings, model: LoadedModel, tracker: Tracker, share: RingShare | None, anchor_ns: int | None
+) -> Pipeline:
+    windows = FaceWindows(model.spec, model.backend, settings.faces.max_faces * 2, model.stride, share)
+    scorer = build_scorer(settings, model)
     # A file played without waiting has no deadline, and its scores must not depend on how fast this machine is.
     live = not settings.camera.every_frame
     scheduler = Scheduler(BUDGET_SHARE * 1000 / windows.encode_hz if live else None)
-    return Pipeline(tracker, windows, scorer, scheduler, settings.source.roi, overlap=live)
+    pipeline = Pipeline(tracker, windows, scorer, scheduler, settings.source.roi, live, anchor_ns)
+    model.pipelines.append(pipeline)
+    return pipeline
+
+
+def build_scorer(settings: Settings, model: LoadedModel) -> Scorer:
+    """What calibrates, smooths and labels the faces of one source."""
+    return Scorer(model.spec.labels, model.calibration, settings.scores, model.spec.has_now)
 
 
 def warm_up(model: LoadedModel) -> None:
@@ -162,4 +210,9 @@ def warm_up(model: LoadedModel) -> None:
 def _open(artefact: Artefact, settings: ModelSettings, exclude: Collection[str]) -> Backend:
     # A named back end that failed is not tried again: what is left is chosen by `auto`.
     name = "auto" if exclude else settings.backend
-    return open_backend(artefact, name, settings.threads, settings.precision, exclude)
+    precision = settings.precision
+    if precision is None and isinstance(artefact, Bundle) and first_choice(name, exclude) == "openvino":
+        from engine.build.proven import proven_precision
+
+        precision = proven_precision(artefact)
+    return open_backend(artefact, name, settings.threads, precision, exclude)

@@ -13,13 +13,15 @@ from dataclasses import dataclass
 from engine.backends import BackendError
 from engine.text import printable
 from stream import __version__
-from stream.assemble import LoadedModel
-from stream.camera.camera import Camera
+from stream.assemble import LoadedModel, build_scorer
 from stream.camera.frame import Frame
+from stream.camera.stats import CameraReport
+from stream.config import Settings
 from stream.envelope import Envelope
+from stream.health.effort import Effort
 from stream.health.health import Health, Heartbeats, rounded
 from stream.health.machine import Machine
-from stream.pipeline import Pipeline
+from stream.pipeline import BegunFrame, Pipeline
 from stream.publish.message import Event, Faces, Message, Status
 from stream.publish.publisher import PublishCounts
 from stream.reactions.reactions import Reactions
@@ -32,36 +34,30 @@ STAGE_LIMIT_S = 10.0
 LONGEST_WAIT_S = 0.25
 """Longest that a frame is waited for before the loop goes round."""
 
-
 NOT_CALIBRATED = "the model was never calibrated: its scores are no probabilities; dfer-calibrate fit"
 """``Status.note`` of such a model."""
 
 
-@dataclass(frozen=True)
-class CameraReport:
-    """What the camera says of itself, as of its last ``read``.
+@dataclass
+class BegunStep:
+    """A step whose frame is not encoded yet.
 
     Attributes:
-        state: One of ``stream.publish.message.REASONS``.
-        is_file: Whether it plays a file.
-        dropped: Frames overtaken by a newer one before they were read.
-        reconnects: Times that the source was opened again.
-        fps: Rate that the source declares, frames/s; 0 where unknown.
-        message: The last thing that the source said.
+        now_ns: When the read returned.
+        camera: What the camera said of itself.
+        messages: To be published, so far.
+        frame: What :meth:`Daemon.finish` has left to do; None for nothing.
     """
 
-    state: str
-    is_file: bool = False
-    dropped: int = 0
-    reconnects: int = 0
-    fps: float = 0.0
-    message: str = ""
+    now_ns: int
+    camera: CameraReport
+    messages: list[Message]
+    frame: BegunFrame | None = None
 
-    @classmethod
-    def of(cls, camera: Camera) -> CameraReport:
-        """The report of a running camera."""
-        stats = camera.stats
-        return cls(camera.state, camera.uri.is_file, stats.dropped, stats.reconnects, stats.fps, stats.message)
+    @property
+    def encodes(self) -> bool:
+        """Whether there is something to encode."""
+        return self.frame is not None and self.frame.batch is not None
 
 
 class Daemon:
@@ -95,6 +91,7 @@ class Daemon:
         self._live = False
         self._note: str | None = None
         self._said: deque[str] = deque(maxlen=8)
+        self._backend = model.backend
         if model.backend.degraded:
             self._health.degraded.add("backend")
             self._note = printable(model.backend.reason)
@@ -103,8 +100,20 @@ class Daemon:
     def _absence(camera: CameraReport) -> str | None:
         return printable(camera.message) or None if camera.state not in ("ok", "ended") else None
 
+    def change(self, settings: Settings) -> None:
+        """Go on with other settings of this source, as :mod:`stream.reload` lets them change."""
+        self._status_ns = int(1e9 / settings.publish.status_hz)
+        self._pipeline.change(settings.faces, build_scorer(settings, self._model), settings.source.roi)
+
+    def ease(self, effort: Effort, hot: bool) -> None:
+        """Do as much for each frame as there is time for; `degraded` says where that is not all."""
+        self._pipeline.ease(effort)
+        self._health.degraded -= {"scheduler", "thermal"}
+        if effort != Effort():
+            self._health.degraded.add("thermal" if hot else "scheduler")
+
     def step(self, frame: Frame | None, now_ns: int, camera: CameraReport) -> list[Message]:
-        """Process what one read of the camera gave.
+        """Process what one read of the camera gave; the same as :meth:`begin` and :meth:`finish`.
 
         Args:
             frame: The frame, or None where there was none in time.
@@ -117,12 +126,44 @@ class Daemon:
         Raises:
             BackendError: If the last back end failed.
         """
+        begun = self.begin(frame, now_ns, camera)
+        return self.finish(begun, now_ns + (begun.frame.elapsed_ns if begun.frame is not None else 0))
+
+    def begin(self, frame: Frame | None, now_ns: int, camera: CameraReport) -> BegunStep:
+        """As :meth:`step`, until something is to be encoded."""
         self._hearts.beat("camera", now_ns)
+        self._adopt_backend()
         if frame is not None:
-            messages = self._with_frame(frame, now_ns, camera)
+            begun = self._begin_frame(frame, now_ns, camera)
         else:
-            messages = [] if camera.state in ("ok", "ended") else self._without_frame(now_ns, camera)
+            waits = camera.state in ("ok", "ended")
+            begun = BegunStep(now_ns, camera, [] if waits else self._without_frame(now_ns, camera))
         self._say(camera)
+        return begun
+
+    def finish(self, begun: BegunStep, now_ns: int) -> list[Message]:
+        """The rest of a step that :meth:`begin` began; returns and raises as :meth:`step`."""
+        messages, camera = begun.messages, begun.camera
+        if begun.frame is None:
+            return messages
+        begun_ns = begun.frame.elapsed_ns
+        try:
+            result = self._pipeline.finish(begun.frame)
+        except BackendError as error:
+            self.fall_back(error)
+            return messages
+        done_ns = now_ns + result.elapsed_ns - begun_ns
+        self._hearts.beat("pipeline", done_ns)
+        rate_hz = rounded(camera.fps or self._health.frames_out.hz(begun.now_ns))
+        messages += [self._envelope.event("face_new", done_ns, face_id) for face_id in result.new]
+        degraded = sorted(self._health.degraded)
+        faces = self._envelope.faces(
+            begun.frame.frame, result, begun.now_ns, done_ns, camera.dropped, rate_hz, degraded
+        )
+        self._health.published(faces)
+        messages.append(faces)
+        messages += self._reactions_to(faces)
+        messages += [self._envelope.event("face_lost", done_ns, face_id) for face_id in result.lost]
         return messages
 
     def status_due(self, now_ns: int) -> bool:
@@ -189,33 +230,21 @@ class Daemon:
 
     def _say(self, camera: CameraReport) -> None:
         """Log what the camera says of a loss or a frame, once until it is lost anew."""
-        if camera.message and camera.state != "ended" and camera.message not in self._said:
+        if camera.message and camera.message not in self._said:
             self._said.append(camera.message)
             self._log("camera", source=self._envelope.source, state=camera.state, message=camera.message)
 
-    def _with_frame(self, frame: Frame, now_ns: int, camera: CameraReport) -> list[Message]:
+    def _begin_frame(self, frame: Frame, now_ns: int, camera: CameraReport) -> BegunStep:
         self._health.captured(now_ns)
-        messages: list[Message] = []
+        begun = BegunStep(now_ns, camera, [])
         if not self._live:
             self._live = True
-            messages.append(self._envelope.event("camera_ok", now_ns))
+            begun.messages.append(self._envelope.event("camera_ok", now_ns))
         try:
-            result = self._pipeline.step(frame)
+            begun.frame = self._pipeline.begin(frame)
         except BackendError as error:
-            self._fall_back(error)
-            return messages
-        done_ns = now_ns + result.elapsed_ns
-        self._hearts.beat("pipeline", done_ns)
-        rate_hz = rounded(camera.fps or self._health.frames_out.hz(now_ns))
-        messages += [self._envelope.event("face_new", done_ns, face_id) for face_id in result.new]
-        faces = self._envelope.faces(
-            frame, result, now_ns, done_ns, camera.dropped, rate_hz, sorted(self._health.degraded)
-        )
-        self._health.published(faces)
-        messages.append(faces)
-        messages += self._reactions_to(faces)
-        messages += [self._envelope.event("face_lost", done_ns, face_id) for face_id in result.lost]
-        return messages
+            self.fall_back(error)
+        return begun
 
     def _without_frame(self, now_ns: int, camera: CameraReport) -> list[Message]:
         messages: list[Message] = []
@@ -243,14 +272,23 @@ class Daemon:
             for each in self._reactions.step(faces)
         ]
 
-    def _fall_back(self, error: BackendError) -> None:
-        """The back end failed: this frame is lost, the next one runs on another."""
+    def fall_back(self, error: BackendError) -> None:
+        """The back end failed: this frame is lost, the next one, of every source, runs on another.
+
+        Raises:
+            BackendError: If none is left.
+        """
         self._health.backend_faults_total += 1
-        self._health.degraded.add("backend")
         failed = self._model.backend.name
         self._log("backend_failed", backend=failed, error=str(error))
         backend = self._model.fall_back()
-        self._pipeline.replace_backend(backend)
-        self._envelope.model = self._model.identity()
-        self._note = printable(f"{failed} failed ({error}); running on {backend.name}")
+        self._adopt_backend(f"{failed} failed ({error}); running on {backend.name}")
         self._log("backend_changed", backend=backend.name, reason=backend.reason)
+
+    def _adopt_backend(self, why: str = "") -> None:
+        """Say which back end runs, where another source found out that the one before had failed."""
+        if self._model.backend is not self._backend:
+            self._backend = self._model.backend
+            self._health.degraded.add("backend")
+            self._envelope.model = self._model.identity()
+            self._note = printable(why or f"running on {self._backend.name}: {self._backend.reason}")

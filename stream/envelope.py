@@ -5,9 +5,9 @@ from __future__ import annotations
 import uuid
 
 from stream.camera.frame import Frame
-from stream.pipeline import FrameResult
 from stream.publish.message import Event, Faces, LatencyMs, Model
 from stream.publish.wire import boot_id
+from stream.scores.described import FrameResult
 
 
 class Envelope:
@@ -57,7 +57,7 @@ class Envelope:
             degraded: What runs below its setting beyond what `result` says.
         """
         self._last_frame_id = frame.seq
-        height, width = frame.image.shape[:2]
+        height, width = frame.pixels.shape[:2]
         # A file's capture time is its own time line, so its latency counts from the frame's arrival in memory.
         origin_ns = frame.t_arrival_ns if frame.t_capture_src == "file" else frame.t_capture_ns
         return Faces(

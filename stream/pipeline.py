@@ -7,93 +7,82 @@ from __future__ import annotations
 
 import math
 import time
-from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from statistics import median
 from typing import Protocol
-
-import numpy as np
-from numpy.typing import NDArray
 
 from engine.backends import Backend
 from stream.camera.frame import Frame
-from stream.faces import FacesResult, TrackedFace
+from stream.camera.pixels import Pixels
+from stream.faces import FaceSettings, FacesResult, TrackedFace
 from stream.faces.primary import Box, primary_face
-from stream.publish.message import Eyes, Face, Window
+from stream.health.effort import Effort
+from stream.publish.message import Face
+from stream.scores.described import GAP_MIN_NS, FrameResult, face_message, observed
 from stream.scores.held import HeldFaces
-from stream.scores.look import Looks, describe, head_of
-from stream.scores.scorer import FaceScores, Scorer
-from stream.window.clock import SampleClock
+from stream.scores.look import Looks
+from stream.scores.scorer import Scorer
+from stream.window.clock import FramePeriod, SampleClock
 from stream.window.crop import crop_face
 from stream.window.overlap import Overlap, StepResult
 from stream.window.result import WindowReport
 from stream.window.scheduler import Scheduler
-from stream.window.windows import EncodeBatch, FaceWindows
+from stream.window.state import EncodeBatch
+from stream.window.windows import FaceWindows, WindowStep
 
-GAP_MIN_NS = 250_000_000
 GAP_PERIODS = 2.5
 """A window survives this long without an observation of its face: 250 ms or this many frame periods."""
-STALE_NS = 500_000_000
-"""A label of this moment rests on a sample no older than this: an expression is to be left within half a second."""
+LEAST_SAMPLES_HZ = 4.0
+"""The primary face is sampled as often, however little time there is."""
 FRAMES_PER_STEP = 1.5
 """Frame periods that a step may take before it moves beside the frames."""
 
 
-@dataclass(frozen=True)
-class FrameResult:
-    """What one frame showed.
+@dataclass
+class BegunFrame:
+    """A frame whose faces are followed and sampled, and not yet encoded.
 
     Attributes:
-        faces: As the message carries them.
-        elapsed_ns: Time the whole step took.
-        detect_ms: Time spent finding and following faces.
-        infer_ms: Time that encoding and scoring took; None where no step was finished with this frame.
+        pipeline: Which began it, and is to finish it.
+        frame: What was taken.
+        held: Faces that are shown again; the frame was not looked at.
+        tracked: What the tracker saw.
+        primary: Id of the primary face.
+        detect_ns: Time spent finding and following faces.
+        elapsed_ns: Time the frame took so far.
+        batch: What is to be encoded and scored.
+        limit_ms: How long that may take before it runs beside the frames.
         degraded: What ran below its setting.
-        new: Ids of faces that appeared.
-        lost: Ids of faces that are gone.
-        cut: Whether a shot cut was seen: windows begin anew, unless the next frame shows that it was none.
+        done: The step that was finished with this frame.
     """
 
-    faces: list[Face]
-    elapsed_ns: int
-    detect_ms: float
-    infer_ms: float | None
-    degraded: list[str]
-    new: list[str] = field(default_factory=list)
-    lost: list[str] = field(default_factory=list)
-    cut: bool = False
+    pipeline: Pipeline
+    frame: Frame
+    held: list[Face] | None = None
+    tracked: FacesResult | None = None
+    primary: str | None = None
+    detect_ns: int = 0
+    elapsed_ns: int = 0
+    batch: EncodeBatch | None = None
+    limit_ms: float = math.inf
+    degraded: list[str] = field(default_factory=list)
+    done: StepResult | None = None
 
 
 class Tracker(Protocol):
     """Finds and follows faces; :class:`stream.faces.FaceTracker` is the one."""
 
-    def step(self, image: NDArray[np.uint8], t_ns: int) -> FacesResult:
-        """The faces of one frame, ``(H, W, 3)`` uint8 RGB, captured at `t_ns`."""
+    def step(self, image: Pixels, t_ns: int) -> FacesResult:
+        """The faces of one frame captured at `t_ns`."""
 
     def reset(self) -> None:
         """Forget every face."""
 
+    def change(self, settings: FaceSettings) -> None:
+        """Go on with other settings."""
 
-class FramePeriod:
-    """The camera's period as its capture times show it: the median of the last intervals."""
-
-    def __init__(self, default_ns: int = 33_333_333, keep: int = 15) -> None:
-        self._default_ns = default_ns
-        self._intervals: deque[int] = deque(maxlen=keep)
-        self._last_ns: int | None = None
-
-    def step(self, t_ns: int) -> int:
-        """Take one capture time; returns the period, ns."""
-        if self._last_ns is not None and t_ns > self._last_ns:
-            self._intervals.append(t_ns - self._last_ns)
-        self._last_ns = t_ns
-        return int(median(self._intervals)) if self._intervals else self._default_ns
-
-    def reset(self) -> None:
-        """A new source may have another rate."""
-        self._intervals.clear()
-        self._last_ns = None
+    def ease(self, pause: float) -> None:
+        """Let so many times as long pass between two looks at what only has to be checked."""
 
 
 class Pipeline:
@@ -106,6 +95,7 @@ class Pipeline:
         scheduler: Says who is sampled when there is too little time for all.
         roi: Region of the primary face, shares of the frame.
         overlap: Whether long steps may run beside the following frames.
+        anchor_ns: Capture time of the sample clock's tick 0, common to several cameras; None for the first frame's.
     """
 
     def __init__(
@@ -116,11 +106,12 @@ class Pipeline:
         scheduler: Scheduler,
         roi: Box = (0.0, 0.0, 1.0, 1.0),
         overlap: bool = False,
+        anchor_ns: int | None = None,
     ) -> None:
         self._tracker, self._windows, self._scorer, self._scheduler = tracker, windows, scorer, scheduler
         self._roi, self._overlap = roi, Overlap(windows, overlap)
         self._sample_ns = 1e9 / windows.encode_hz
-        self._clock = SampleClock(windows.encode_hz)
+        self._clock = SampleClock(windows.encode_hz, anchor_ns)
         self._period = FramePeriod()
         # Faces of the shot before a cut: their windows wait one frame, in case that it was none.
         self._cut_off: list[str] = []
@@ -138,50 +129,87 @@ class Pipeline:
         return self._clock.delay_s + window_s + self._scorer.delay_s + self._windows.hop_s
 
     def step(self, frame: Frame) -> FrameResult:
-        """Process one frame.
+        """Process one frame; the same as :meth:`begin` and :meth:`finish`.
 
         Args:
-            frame: RGB uint8 (H, W, 3) with its capture time and number.
+            frame: A picture with its capture time and number.
 
         Returns:
             The faces it shows, with their scores.
+
+        Raises:
+            BackendError: If the back end fails.
+        """
+        return self.finish(self.begin(frame))
+
+    def begin(self, frame: Frame) -> BegunFrame:
+        """Follow the faces of a frame and take their samples; what is to be encoded waits for :meth:`finish`.
+
+        Raises:
+            BackendError: If a step that ran beside the frames failed.
         """
         started = time.monotonic_ns()
         t_ns = frame.t_capture_ns
-        if (held := self._held.hold(t_ns, frame.fault)) is not None:
-            return FrameResult(held, time.monotonic_ns() - started, 0.0, None, [frame.fault])
+        begun = BegunFrame(self, frame)
+        begun.held = self._held.hold(t_ns, frame.fault)
+        if begun.held is not None:
+            return begun
         period_ns = self._period.step(t_ns)
         gap_limit_ns = max(GAP_MIN_NS, int(GAP_PERIODS * period_ns))
-        tracked = self._tracker.step(frame.image, t_ns)
+        begun.tracked = tracked = self._tracker.step(frame.pixels, t_ns)
         if not tracked.revoked:
             for face_id in self._cut_off:
                 self._forget(face_id)
         self._cut_off = [face.id for face in tracked.faces if face.state == "lost"] if tracked.cut else []
-        visible = [face for face in tracked.faces if _observed(face)]
+        visible = [face for face in tracked.faces if observed(face)]
         for face_id in self._windows.observe((face.id for face in visible), t_ns, gap_limit_ns):
             self._scorer.restart(face_id)
-        height, width = frame.image.shape[:2]
-        primary = primary_face(((face.id, face.box) for face in visible), self._roi, width, height)
-        detected = time.monotonic_ns()
+        height, width = frame.pixels.shape[:2]
+        begun.primary = primary_face(((face.id, face.box) for face in visible), self._roi, width, height)
+        begun.detect_ns = time.monotonic_ns() - started
 
         tick = self._clock.advance(t_ns)
-        degraded: list[str] = []
-        done = self._account(self._overlap.collect(wait=tick is not None))
-        if tick is not None and visible:
-            batch, degraded = self._sample(tick, visible, primary, frame)
-            done = self._account(self._overlap.step(batch, self._limit_ms(period_ns, detected - started))) or done
+        begun.done = self._account(self._overlap.collect(wait=tick is not None))
+        if tick is not None and visible and self._scheduler.samples(tick):
+            begun.batch, begun.degraded = self._sample(tick, visible, begun.primary, frame)
+            begun.limit_ms = self._limit_ms(period_ns, begun.detect_ns)
+        begun.elapsed_ns = time.monotonic_ns() - started
+        return begun
 
-        faces = [self._describe(face, face.id == primary, t_ns) for face in tracked.faces]
+    def finish(self, begun: BegunFrame) -> FrameResult:
+        """Encode and score what :meth:`begin` sampled, unless that was done, and describe the faces.
+
+        Raises:
+            BackendError: If the back end fails.
+        """
+        frame, tracked, started = begun.frame, begun.tracked, time.monotonic_ns()
+        if begun.held is not None or tracked is None:
+            return FrameResult(begun.held or [], begun.elapsed_ns, 0.0, None, [frame.fault])
+        if begun.batch is not None:
+            begun.done = self._account(self._overlap.step(begun.batch, begun.limit_ms)) or begun.done
+        t_ns = frame.t_capture_ns
+        faces = [self._describe(face, face.id == begun.primary, t_ns) for face in tracked.faces]
         lost = [face.id for face in tracked.faces if face.state == "lost"]
         for face_id in lost:
             if face_id not in self._cut_off:
                 self._forget(face_id)
         new = [face.id for face in tracked.faces if face.state == "new"]
         self._held.keep(faces, t_ns, frame.fault)
-        degraded += [frame.fault] if frame.fault else []
-        infer_ms = None if done is None else done.elapsed_ms
-        elapsed_ns = time.monotonic_ns() - started
-        return FrameResult(faces, elapsed_ns, (detected - started) / 1e6, infer_ms, degraded, new, lost, tracked.cut)
+        degraded = begun.degraded + ([frame.fault] if frame.fault else [])
+        infer_ms = begun.done.elapsed_ms if begun.done else None
+        elapsed_ns = begun.elapsed_ns + time.monotonic_ns() - started
+        return FrameResult(faces, elapsed_ns, begun.detect_ns / 1e6, infer_ms, degraded, new, lost, tracked.cut)
+
+    def waiting(self, begun: BegunFrame) -> WindowStep | None:
+        """What of a begun frame can be encoded in one call with other cameras'; None where it is better not."""
+        if begun.batch is None or not begun.batch.units or not self._overlap.stays(begun.limit_ms):
+            return None
+        return WindowStep(self._windows, begun.batch)
+
+    def stepped(self, begun: BegunFrame, done: StepResult) -> None:
+        """Take note that what :meth:`waiting` gave is encoded and scored."""
+        begun.batch, begun.done = None, self._account(self._overlap.done(done))
+        begun.elapsed_ns += int(done.elapsed_ms * 1e6)
 
     def _forget(self, face_id: str) -> None:
         self._windows.reset(face_id)
@@ -204,8 +232,22 @@ class Pipeline:
 
     def replace_backend(self, backend: Backend) -> None:
         """Go on with another back end; features of two back ends never mix, so every window starts anew."""
+        self._overlap.close()
         self._windows.replace_backend(backend)
         self._scorer.reset_all()
+
+    def change(self, faces: FaceSettings, scorer: Scorer, roi: Box) -> None:
+        """Go on with other settings; every face keeps its id, its window and what was smoothed."""
+        self._tracker.change(faces)
+        scorer.take_over(self._scorer)
+        self._scorer, self._roi = scorer, roi
+
+    def ease(self, effort: Effort) -> None:
+        """Do as much for each frame as there is time for."""
+        self._tracker.ease(effort.pause)
+        # A label of this moment rests on a sample of the last half second.
+        slow = self._windows.encode_hz < LEAST_SAMPLES_HZ * effort.ticks
+        self._scheduler.share, self._scheduler.ticks = effort.share, 1 if slow else effort.ticks
 
     def _limit_ms(self, period_ns: int, detect_ns: int) -> float:
         """How long a step may take before it runs beside the frames.
@@ -231,8 +273,8 @@ class Pipeline:
         crops = {}
         for face in visible:
             if face.id in chosen and face.points5 is not None:
-                crops[face.id] = crop_face(frame.image, face.points5, self._windows.spec.crop)
-                self._looks.step(face.id, frame.image, face.points5)
+                crops[face.id] = crop_face(frame.pixels, face.points5, self._windows.spec.crop)
+                self._looks.step(face.id, frame.pixels, face.points5)
         batch = self._windows.begin(tick, crops, frame.t_capture_ns, frame.seq)
         return batch, ["scheduler"] if len(chosen) < len(visible) else []
 
@@ -241,55 +283,4 @@ class Pipeline:
         cut_off = face.id in self._cut_off
         window = WindowReport(0, self._windows.spec.samples, 0.0, 0, None) if cut_off else self._windows.report(face.id)
         scored = None if window.score is None else self._scorer.step(face.id, window.score, window.score.full)
-        reason = self._looks.reason(face.id, _reason(face, window, scored, t_ns))
-        described = Face(
-            id=face.id,
-            state=face.state,
-            age_frames=face.age_frames,
-            primary=primary,
-            box=_rounded(face.box),
-            score=round(float(face.score), 4),
-            ready=reason == "ok",
-            reason=reason,
-            window=Window(window.n, window.need, round(window.span_ms, 1), window.gaps),
-            quality=describe(face.size_px, face.sharpness, face.yaw_deg, face.pitch_deg, self._looks.of(face.id)),
-            head=head_of(face),
-        )
-        if face.signals is not None:
-            described.eyes = Eyes(_round(face.signals.left_eye, 3), _round(face.signals.right_eye, 3))
-            described.mouth_open = _round(face.signals.mouth, 3)
-        if scored is not None:
-            described.logits, described.probs, described.now = scored.logits, scored.probs, scored.now
-            described.smoothed, described.relevance = scored.smoothed, scored.relevance
-            described.neutral_shift = scored.neutral_shift
-            described.scored_frame_id = scored.frame_id
-            described.score_age_ms = round((t_ns - scored.t_ns) / 1e6, 1)
-            if described.ready:
-                described.label, described.confidence = scored.label, scored.confidence
-                described.onset_ns = scored.onset_ns
-        return described
-
-
-def _observed(face: TrackedFace) -> bool:
-    return face.state in ("new", "tracked") and face.points5 is not None
-
-
-def _reason(face: TrackedFace, window: WindowReport, scored: FaceScores | None, t_ns: int) -> str:
-    observed = _observed(face)
-    if scored is not None and scored.moment == "now" and face.state != "lost":
-        # As with the window, a face that blinks out of sight for a moment is still the one that was seen.
-        if t_ns - scored.t_ns <= (STALE_NS if observed else GAP_MIN_NS):
-            return "ok"
-        return "starved" if observed else "occluded"
-    if not observed or scored is None or not scored.ready:
-        return "warming" if observed else "occluded"
-    return "starved" if window.starved else "ok"
-
-
-def _round(value: float | None, digits: int) -> float | None:
-    return None if value is None else round(float(value), digits)
-
-
-def _rounded(box: Box) -> Box:
-    x, y, w, h = (round(float(value), 1) for value in box)
-    return x, y, w, h
+        return face_message(face, primary, window, scored, self._looks, t_ns)

@@ -1,7 +1,8 @@
 """The daemon's one signal policy, from before its socket exists until the last status is written.
 
 SIGINT, SIGTERM, SIGHUP and SIGQUIT ask it to end: last status sent, socket file removed. A second one ends it at
-once. SIGUSR1 and SIGUSR2 mean nothing here: they are ignored, and a line says so.
+once. Where there are settings to read anew, SIGHUP asks for that instead, unless the terminal is gone: then it ends as
+before. SIGUSR1 and SIGUSR2 mean nothing here: they are ignored, and a line says so.
 """
 
 from __future__ import annotations
@@ -29,6 +30,8 @@ class SignalPolicy:
 
     def __init__(self) -> None:
         self._stop: Callable[[], None] | None = None
+        self._reload: Callable[[], None] | None = None
+        self._terminal = _has_terminal()
         self._before: dict[signal.Signals, signal.Handlers | Callable[[int, FrameType | None], object] | int | None]
         self._before = {}
 
@@ -43,12 +46,15 @@ class SignalPolicy:
         for number, handler in self._before.items():
             signal.signal(number, signal.SIG_DFL if handler is None else handler)
 
-    def then(self, stop: Callable[[], None]) -> None:
-        """From now on a signal calls `stop` and interrupts nothing."""
-        self._stop = stop
+    def then(self, stop: Callable[[], None], reload: Callable[[], None] | None = None) -> None:
+        """From now on a signal calls `stop`, SIGHUP `reload` where that is given, and interrupts nothing."""
+        self._stop, self._reload = stop, reload
 
     def _end(self, number: int, frame: FrameType | None) -> None:
         del frame
+        if number == signal.SIGHUP and self._reload is not None and not (self._terminal and not _has_terminal()):
+            self._reload()
+            return
         # The second one means it, whichever it is.
         for each in ENDING:
             if each in self._before:
@@ -59,6 +65,15 @@ class SignalPolicy:
             raise KeyboardInterrupt
         else:
             raise Stopped
+
+
+def _has_terminal() -> bool:
+    """Whether this process has a terminal that could be closed."""
+    try:
+        os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC))
+    except OSError:
+        return False
+    return True
 
 
 def _ignore(number: int, frame: FrameType | None) -> None:

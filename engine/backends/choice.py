@@ -96,6 +96,13 @@ def _open_engine(
     return chosen
 
 
+def first_choice(backend: str, exclude: Collection[str] = ()) -> str | None:
+    """The back end that :func:`open_backend` tries first for a bundle; None where there is none."""
+    if backend != "auto":
+        return backend
+    return next((name for name in MODULES if name not in exclude and obstacle(name) is None), None)
+
+
 def obstacle(name: str, building: bool = False) -> str | None:
     """Why a back end is not worth an import here, or None.
 

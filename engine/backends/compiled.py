@@ -11,12 +11,14 @@ import contextlib
 import functools
 import hashlib
 import json
+import mmap
 import os
 import stat
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import openvino as ov
 
 from engine.backends.runtime import cpu_name
@@ -27,6 +29,8 @@ MOST_BYTES = 64 * 1024 * 1024
 """Largest compiled graph that is kept: beyond, compiling is worth its time and the disk is not."""
 _MOST_FILES = 24
 _DIGEST_BYTES = 32
+_MAPPED: dict[bytes, tuple[Any, mmap.mmap]] = {}
+"""Kept graphs in use, by their hash: OpenVINO reads the memory of what a graph was made of, and does not keep it."""
 
 
 @functools.cache
@@ -69,18 +73,32 @@ def compile_graph(read: Callable[[], Any], identity: str | None, config: Mapping
     return compiled
 
 
-def _load(path: Path) -> bytes | None:
-    """A kept graph whose bytes are those that were written, in a folder that nobody else can write to."""
+def release_kept() -> None:
+    """Drop the resident pages of kept graphs: once weights are packed, hardly any of them is read again."""
+    for _, mapped in list(_MAPPED.values()):
+        # Nothing was written to, so whatever is read again comes from the file.
+        mapped.madvise(mmap.MADV_DONTNEED)
+
+
+def _load(path: Path) -> Any:
+    """A kept graph whose bytes are those that were written, in a folder that nobody else can write to.
+
+    Mapped, not read: OpenVINO's constants then lie in the file's pages, which the system shares and may take back.
+    """
     try:
         folder = path.parent.stat()
         if folder.st_uid != os.geteuid() or stat.S_IMODE(folder.st_mode) & 0o022:
             return None
         with open_file(path) as stream:
-            # In two parts: cut off one whole, the larger would be copied once more.
-            digest, blob = stream.read(_DIGEST_BYTES), stream.read(MOST_BYTES + 1)
-    except OSError:
+            # Private, not read-only: a tensor takes no memory that cannot be written to. Nobody writes.
+            mapped = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_COPY)
+    except (OSError, ValueError):
         return None
-    return blob if hashlib.sha256(blob).digest() == digest else None
+    whole = memoryview(mapped)
+    blob, digest = whole[:-_DIGEST_BYTES], bytes(whole[-_DIGEST_BYTES:])
+    if hashlib.sha256(blob).digest() != digest:
+        return None
+    return _MAPPED.setdefault(digest, (ov.Tensor(np.frombuffer(blob, np.uint8), shared_memory=True), mapped))[0]
 
 
 def _store(path: Path, compiled: Any) -> None:
@@ -91,7 +109,7 @@ def _store(path: Path, compiled: Any) -> None:
         blob = exported if isinstance(exported, bytes) else exported.getvalue()
         if len(blob) > MOST_BYTES:
             return
-        data = hashlib.sha256(blob).digest() + blob
+        data = blob + hashlib.sha256(blob).digest()
         replace_file(path, lambda temporary: temporary.write_bytes(data), flush=False, mode=0o600)
         # What other versions and other models left behind.
         old = sorted(path.parent.glob("*.blob"), key=lambda file: file.stat().st_mtime)[:-_MOST_FILES]

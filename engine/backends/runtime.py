@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import importlib.metadata
 import os
 import platform
 from pathlib import Path
@@ -52,6 +51,8 @@ def runtime_facts(backend: str) -> dict[str, str]:
     if backend in ("tensorrt", "torch"):
         facts: dict[str, str] = load(backend).runtime_facts()
         return facts
+    import importlib.metadata  # e-mail and all
+
     try:
         return {backend: importlib.metadata.version(backend), "cpu": cpu_name()}
     except importlib.metadata.PackageNotFoundError as error:

@@ -41,11 +41,11 @@ dataclass, or a table of names that are free: ``Mapping[str, float]``, ``Mapping
 """
 
 from engine.settings.display import as_json, show, table
-from engine.settings.entry import Entry, SettingsError, attribute_docs, entries, values_of
+from engine.settings.entry import Entry, SettingsError, attribute_docs, entries, find, values_of
 from engine.settings.flags import add_flags, add_set, flags_of
 from engine.settings.kinds import as_text, as_toml
 from engine.settings.layers import Layer, read_layers
-from engine.settings.loading import Loaded, child_environment, load
+from engine.settings.loading import Loaded, checked, child_environment, load
 
 __all__ = [
     "Entry",
@@ -58,8 +58,10 @@ __all__ = [
     "as_text",
     "as_toml",
     "attribute_docs",
+    "checked",
     "child_environment",
     "entries",
+    "find",
     "flags_of",
     "load",
     "read_layers",

@@ -16,6 +16,7 @@ def add_flags(
     short_flags: Mapping[str, str] | None = None,
     sections: Collection[str] | None = None,
     switches: bool = False,
+    repeated: Collection[str] = (),
 ) -> None:
     """Give a parser a flag for every setting; read them back with :func:`flags_of`.
 
@@ -25,6 +26,7 @@ def add_flags(
         short_flags: Flags beside the dotted ones, by key, for what is typed by hand.
         sections: Fields of `cls` the command has a use for; all where not given.
         switches: Flags of bools stand alone, never followed by a value: for a command whose own arguments follow.
+        repeated: Keys whose flags may be given several times; the program takes the lists apart itself.
     """
     groups: dict[str, Any] = {}
     for entry in entries(cls):
@@ -39,6 +41,8 @@ def add_flags(
         if entry.kind is bool:
             alone = {"action": "store_const"} if switches else {"nargs": "?", "metavar": "BOOL"}
             more = {"const": "true", **alone}
+        if entry.key in repeated:
+            more["action"] = "append"
         group.add_argument(*names, dest=entry.key, default=argparse.SUPPRESS, help=text, **more)
 
 

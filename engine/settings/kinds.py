@@ -11,11 +11,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
-
 _WORDS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 _NAMES = {bool: "true or false", int: "whole number", float: "number", str: "text", Path: "path"}
@@ -140,6 +135,12 @@ def from_toml(text: str) -> dict[str, Any]:
     Raises:
         ValueError: If it is none.
     """
+    # Imported here, as in files.py: help needs neither, and is to be there at once.
+    if sys.version_info >= (3, 11):
+        import tomllib
+    else:
+        import tomli as tomllib
+
     try:
         return tomllib.loads(text)
     except RecursionError:

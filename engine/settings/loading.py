@@ -66,7 +66,7 @@ def load(
     origins: dict[str, str] = {}
     for layer in (*below, *(read_layers(file, parents) if file is not None else ())):
         for entry, value in _settings_in(layer.values, "", known, layer.where):
-            given = _checked(entry, value, layer.where)
+            given = checked(entry, value, layer.where)
             values[entry.key] = _merged(values.get(entry.key), given) if kinds.is_table(entry.kind) else given
             origins[entry.key] = layer.where
     for name, (entry, text) in _variables(known, environ or {}, prefix).items():
@@ -139,7 +139,12 @@ def _parsed(entry: Entry, text: str, where: str, inner: str = "") -> Any:
         raise SettingsError(f"{where}: {entry.key}{inner and '.'}{inner} must be {name}, not {text!r}") from None
 
 
-def _checked(entry: Entry, value: Any, where: str) -> Any:
+def checked(entry: Entry, value: Any, where: str) -> Any:
+    """A setting's value from what TOML gave.
+
+    Raises:
+        SettingsError: If it is not of the setting's type.
+    """
     try:
         return kinds.check(entry.kind, value)
     except ValueError:

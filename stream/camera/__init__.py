@@ -10,7 +10,8 @@ from stream.camera.settings import CameraSettings
 from stream.camera.uri import SourceUri, parse_uri
 
 if TYPE_CHECKING:
-    from stream.camera.camera import Camera, CameraStats
+    from stream.camera.camera import Camera
+    from stream.camera.stats import CameraStats
 
 __all__ = [
     "Camera",
@@ -28,6 +29,6 @@ def __getattr__(name: str) -> Any:
     """On first use: settings and help are read without NumPy."""
     if name not in ("Camera", "CameraStats"):
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from stream.camera import camera
+    from stream.camera import camera, stats
 
-    return getattr(camera, name)
+    return camera.Camera if name == "Camera" else stats.CameraStats

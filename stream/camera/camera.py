@@ -5,9 +5,6 @@ from __future__ import annotations
 import contextlib
 import subprocess
 import time
-from dataclasses import dataclass
-
-import numpy as np
 
 from stream.camera.capture.process import CaptureProcess
 from stream.camera.capture.protocol import Event, Resume
@@ -16,39 +13,12 @@ from stream.camera.capture.watch import Backoff, Watch
 from stream.camera.faults import FAULTS
 from stream.camera.frame import SOURCES_OF_TIME, CameraError, Frame
 from stream.camera.paths import find_file
+from stream.camera.pixels import copied
 from stream.camera.settings import CameraSettings
+from stream.camera.stats import CameraReport, CameraStats
 from stream.camera.uri import SourceUri, parse_uri
 
 _FILE_RESTARTS = 3
-
-
-@dataclass(frozen=True)
-class CameraStats:
-    """Counts since ``start``.
-
-    Attributes:
-        captured: Frames captured.
-        delivered: Frames that ``read`` returned.
-        dropped: Frames overtaken by a newer one before they were read; exact, from sequence numbers.
-        repeated: Frames of a frozen camera, held back.
-        reconnects: Times that the source was opened again.
-        restarts: Times that the capture process was killed or died, and was replaced.
-        fps: Rate that the source declares, frames/s; 0 where unknown.
-        width: px, of the newest delivered frame (before the first: as declared).
-        height: px.
-        message: The last thing that the source said (loss, unusable frame, end), credentials taken out.
-    """
-
-    captured: int = 0
-    delivered: int = 0
-    dropped: int = 0
-    repeated: int = 0
-    reconnects: int = 0
-    restarts: int = 0
-    fps: float = 0.0
-    width: int = 0
-    height: int = 0
-    message: str = ""
 
 
 class Camera:
@@ -57,6 +27,9 @@ class Camera:
     Args:
         uri: A camera URI, see ``parse_uri``.
         settings: Its settings.
+
+    Attributes:
+        check_again_ns: CLOCK_MONOTONIC ns at which it must be read again, whatever :meth:`descriptors` say.
 
     Raises:
         CameraError: If the URI is not understood, or names a file that is not there.
@@ -79,6 +52,7 @@ class Camera:
         self._spawn_ns = 0
         self._launched = self._started = self._closed = False
         self._end: Event | None = None
+        self.check_again_ns = 0
         self._captured = self._delivered = self._repeated = self._next_seq = 0
         self._opened = self._restarts = self._file_restarts = 0
         self._fps, self._size, self._message, self._frame_lost = 0.0, (0, 0), "", ""
@@ -104,6 +78,12 @@ class Camera:
             height=self._size[1],
             message=self._message,
         )
+
+    @property
+    def report(self) -> CameraReport:
+        """What it says of itself, as of the last ``read``."""
+        stats = self.stats
+        return CameraReport(self.state, self.uri.is_file, stats.dropped, stats.reconnects, stats.fps, stats.message)
 
     def launch(self) -> None:
         """Start the capture process and do not wait for it; :meth:`start` then does. A file plays from its first read.
@@ -138,7 +118,7 @@ class Camera:
         if self._end is not None and self._end.kind != "ended":
             self._handle_end()
 
-    def read(self, timeout_s: float) -> Frame | None:
+    def read(self, timeout_s: float, lent: bool = False) -> Frame | None:
         """Wait for a frame newer than the last one returned.
 
         Returns early, with None, when ``state`` changes: a stall is known when it happens, not at the next
@@ -146,6 +126,7 @@ class Camera:
 
         Args:
             timeout_s: Longest wait, s; 0 only looks.
+            lent: Whether the picture may lie in shared memory, where the next ``read`` lets it be overwritten.
 
         Returns:
             The newest frame, never the same one twice; None if there was none in time, or no more are coming
@@ -160,10 +141,11 @@ class Camera:
         entered = self.state
         while True:
             self._receive_events()
-            if (frame := self._take_frame()) is not None:
+            if (frame := self._take_frame(lent)) is not None:
+                self.check_again_ns = 0
                 return frame
             self._handle_end()
-            check_again_ns = self._supervise()
+            check_again_ns = self.check_again_ns = self._supervise()
             now_ns = time.monotonic_ns()
             if self.state != entered or self.state == "ended" or now_ns >= limit_ns:
                 return None
@@ -172,6 +154,10 @@ class Camera:
                 self._process.wait(wait_ns)
             else:
                 time.sleep(wait_ns / 1e9)
+
+    def descriptors(self) -> tuple[int, ...]:
+        """What becomes readable when there is something to read: for whoever waits for several cameras at once."""
+        return () if self._process is None else self._process.descriptors()
 
     def close(self) -> None:
         """End the capture process. Safe to call twice."""
@@ -224,13 +210,13 @@ class Camera:
             elif self._end is None:
                 self._end = event
 
-    def _take_frame(self) -> Frame | None:
+    def _take_frame(self, lent: bool) -> Frame | None:
         taken = self._process.slot.take() if self._process is not None else None
         if taken is None or self._process is None:
             return None
         meta = taken.meta
         # A copy: 0.1 ms at 640x480 buys the caller a picture that nothing will ever overwrite.
-        image = np.array(taken.image)
+        image = taken.content if lent else copied(taken.content)
         self._process.taken()
         self._note(meta)
         self._frame_lost = ""

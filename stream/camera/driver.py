@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from stream.camera.frame import CameraError
+from stream.camera.frame import CameraError, Pictured
+from stream.camera.pixels import Image, Pixels
 
 
 class SourceLost(Exception):
@@ -40,12 +40,12 @@ class Opened:
 
 
 @dataclass(frozen=True)
-class Raw:
+class Raw(Pictured):
     """One frame as a driver gives it.
 
     Attributes:
-        image: ``(H, W)`` grey, ``(H, W, 3)`` or ``(H, W, 4)`` uint8; the driver may overwrite it at its next
-            ``read``.
+        content: ``(H, W)`` grey, ``(H, W, 3)`` or ``(H, W, 4)`` uint8, or planes; the driver may overwrite it at its
+            next ``read``.
         t_ns: Live: CLOCK_MONOTONIC ns. Files: ns from the first frame of the file.
         src: ``"driver"``, ``"arrival"`` or ``"file"``.
         rgb: Channel order RGB; else BGR, as OpenCV has it.
@@ -54,7 +54,7 @@ class Raw:
         damaged: Whether the decoder met an error in it.
     """
 
-    image: NDArray[np.uint8]
+    content: Image
     t_ns: int
     src: str
     rgb: bool = False
@@ -89,18 +89,21 @@ class Driver(Protocol):
 
 
 def to_rgb(raw: Raw, target: NDArray[np.uint8]) -> None:
-    """Write a driver's frame as RGB into ``target`` ``(H, W, 3)`` uint8, in one pass.
+    """Write a driver's frame that is no planes as RGB into ``target`` ``(H, W, 3)`` uint8, in one pass.
 
     Raises:
         CameraError: If the frame is not 8 bit with 1, 3 or 4 channels.
     """
-    image = raw.image
+    image = raw.content
+    assert not isinstance(image, Pixels)
     if image.dtype != np.uint8:
         raise CameraError(f"the source gives {image.dtype} pixels", "ask for an 8 bit format (camera.fourcc)")
     channels = 1 if image.ndim == 2 else image.shape[2]
     if channels == 3 and raw.rgb:
         np.copyto(target, image)
         return
+    import cv2  # 27 MB, which the pictures of FFmpeg do without
+
     codes = {
         1: cv2.COLOR_GRAY2RGB,
         3: cv2.COLOR_BGR2RGB,

@@ -10,6 +10,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from stream.camera.pixels import Image, as_pixels
+
 FAULTS = ("", "damaged", "blank")
 """What a frame may suffer from; nothing, first."""
 
@@ -27,13 +29,20 @@ class FrameJudge:
     def __init__(self) -> None:
         self._usual_fill: float | None = None
 
-    def step(self, image: NDArray[np.uint8], damaged: bool) -> str:
-        """Judge ``(H, W, 3)`` uint8; ``damaged`` is what the decoder says. Gives one of :data:`FAULTS`."""
-        height, width = image.shape[:2]
-        small = image[:: max(1, height // _ROWS), :: max(1, width // _COLUMNS)].astype(np.int16)
-        if (np.ptp(small, axis=(0, 1)) <= _BLANK_LEVELS).all():
-            return "blank"
-        fill = _filled(small)
+    def step(self, image: Image, damaged: bool) -> str:
+        """Judge RGB or planes; ``damaged`` is what the decoder says. Gives one of :data:`FAULTS`."""
+        pixels = as_pixels(image)
+        height, width, _ = pixels.shape
+        rows, columns = max(1, height // _ROWS), max(1, width // _COLUMNS)
+        last = (height - 1) // rows * rows
+        # One row with something in it, of nearly every frame the last, settles both questions.
+        fill = 0.0
+        if _even(pixels.grey(0, last, width, last + 1)[:, ::columns, None])[0]:
+            small = pixels.rgb()[::rows, ::columns]
+            drawn = np.flatnonzero(~_even(small))
+            if not drawn.size and _even(small.reshape(1, -1, 3))[0]:
+                return "blank"
+            fill = float(len(small) - 1 - drawn[-1]) / len(small) if drawn.size else 1.0
         usual, self._usual_fill = self._usual_fill, fill
         # A black bar below is there in every frame: only its coming is damage, and only for the frame it comes with.
         if damaged or (usual is not None and fill > _FILLED and fill > 2 * usual + 0.05):
@@ -42,8 +51,7 @@ class FrameJudge:
         return ""
 
 
-def _filled(small: NDArray[np.int16]) -> float:
-    """The share of rows, from below, that are of one colour from side to side and as the row above."""
-    even = (np.ptp(small, axis=1) <= _BLANK_LEVELS).all(axis=1)
-    drawn = np.flatnonzero(~even)
-    return 1.0 if not len(drawn) else float(len(even) - 1 - drawn[-1]) / len(even)
+def _even(rows: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """Which of ``(R, C, 3)`` uint8 rows are of one colour from side to side."""
+    levels = rows.max(axis=1) - rows.min(axis=1)
+    return np.asarray((levels <= _BLANK_LEVELS).all(axis=1), np.bool_)

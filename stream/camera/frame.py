@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from engine.errors import DferError
@@ -10,6 +11,8 @@ from engine.errors import DferError
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+    from stream.camera.pixels import Image, Pixels
 
 SOURCES_OF_TIME = ("driver", "arrival", "file")
 """Where ``t_capture_ns`` comes from: the driver's own stamp, the return of ``read``, the file's time line."""
@@ -37,12 +40,31 @@ def check_size(width: int, height: int) -> None:
         raise FrameLost(f"a frame of {width}x{height} px is too large: at most 8192x6144; ask for a smaller one")
 
 
+class Pictured:
+    """Something that shows a picture, kept as it was decoded."""
+
+    content: Image
+
+    @cached_property
+    def pixels(self) -> Pixels:
+        """The picture, whatever its layout."""
+        from stream.camera.pixels import as_pixels
+
+        return as_pixels(self.content)
+
+    @cached_property
+    def image(self) -> NDArray[np.uint8]:
+        """The picture as ``(H, W, 3)`` uint8 RGB; planes are converted when it is first asked for."""
+        return self.pixels.rgb()
+
+
 @dataclass(frozen=True, eq=False)
-class Frame:
+class Frame(Pictured):
     """One frame as the rest of the daemon sees it.
 
     Attributes:
-        image: ``(H, W, 3)`` uint8 RGB. The caller's own copy: no later frame overwrites it.
+        content: ``(H, W, 3)`` uint8 RGB, or planes. The caller's own copy, which no later frame overwrites, unless it
+            was asked to be lent (``Camera.read``).
         seq: Number of frames captured before this one, over the camera's life; gaps are dropped frames.
         t_capture_ns: CLOCK_MONOTONIC ns. For files: start time + the frame's own timestamp, at any playing
             speed.
@@ -53,7 +75,7 @@ class Frame:
         fault: What it suffers from, one of ``stream.camera.faults.FAULTS``; empty where nothing is known to be wrong.
     """
 
-    image: NDArray[np.uint8]
+    content: Image
     seq: int
     t_capture_ns: int
     t_capture_unix_ns: int

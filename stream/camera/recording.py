@@ -81,7 +81,7 @@ class Recording:
                 self._lost = self._lost or str(loss)
                 continue
             return Frame(
-                raw.image, seq, raw.t_ns, 0, "file", time.monotonic_ns(), self._judge.step(raw.image, raw.damaged)
+                raw.content, seq, raw.t_ns, 0, "file", time.monotonic_ns(), self._judge.step(raw.pixels, raw.damaged)
             )
 
     def _judge_end(self) -> None:

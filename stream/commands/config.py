@@ -29,6 +29,6 @@ def run(args: argparse.Namespace) -> int:
         settings.load(Settings, args.file)
         print(f"{args.file}: ok")
     else:
-        loaded = load_settings(args)
+        loaded = load_settings(args, several=True)
         print(settings.as_json(loaded.settings, public_value) if args.json else settings.show(loaded, public_value))
     return Exit.DONE

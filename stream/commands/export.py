@@ -9,7 +9,7 @@ from pathlib import Path
 from engine.console import Exit
 from engine.files import replace_file
 from engine.text import say
-from stream.offline.rows import check_format
+from stream.offline.table import check_format
 from stream.recording.export.elan import write_eaf
 from stream.recording.export.observations import Observations
 from stream.recording.export.tables import write_table

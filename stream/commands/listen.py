@@ -8,6 +8,8 @@ import time
 from engine.console import Exit
 from engine.settings.arguments import count, seconds
 from engine.text import printable, printable_json, say
+from stream.apps.driver.wording import describe as driver_line
+from stream.publish.driver import DriverState
 from stream.publish.message import Event, Face, Faces, Message
 from stream.subscribe.arguments import add_endpoint, add_keys
 from stream.subscribe.client import Client
@@ -22,9 +24,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_endpoint(parser, "listen to this source alone")
     parser.add_argument(
         "--topic",
-        choices=("faces", "status", "event"),
+        choices=("faces", "status", "event", "driver"),
         default="faces",
-        help="kind of message (default: %(default)s)",
+        help="kind of message (default: %(default)s); driver needs the endpoint that `dfer-stream driver` prints",
     )
     parser.add_argument("--json", action="store_true", help="print every message body as one JSON line")
     parser.add_argument(
@@ -45,6 +47,8 @@ def describe(message: Message) -> str:
     """One message for people: a line, and one more for each face."""
     if isinstance(message, Event):
         return printable(f"{message.source}  {message.event}" + (f"  {message.face}" if message.face else ""))
+    if isinstance(message, DriverState):
+        return driver_line(message, None)
     if not isinstance(message, Faces):
         rates = f"in {_hz(message.rate_in_hz)}  out {_hz(message.rate_out_hz)}  of {_hz(message.declared_hz)}"
         stages = "  ".join(f"{name} {each.p50:.1f}/{each.p99:.1f}" for name, each in message.latency_ms.items())

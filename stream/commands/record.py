@@ -33,7 +33,11 @@ _LEAST_BYTES = 1_000_000
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of ``dfer-stream record``."""
     parser.add_argument("out", type=Path, help="FILE.mcap for one file, else a folder of parts (made where missing)")
-    parser.add_argument("--endpoint", help="where the source publishes (default: this machine's only one)")
+    parser.add_argument(
+        "--endpoint",
+        action="append",
+        help="where the source publishes (default: this machine's only one); again for `dfer-stream driver` beside it",
+    )
     parser.add_argument("--source", default="", help="record this source alone")
     parser.add_argument("--with-frames", action="store_true", help="pictures too, where the source publishes them")
     parser.add_argument("--seconds", type=seconds, help="end after this many seconds")
@@ -60,7 +64,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Record until stopped; ``PARTLY`` where messages were lost on the way, nothing came, or a file was full."""
     triggers = tuple(map(Trigger.parse, args.trigger))
-    endpoint = endpoints.parse(args.endpoint or endpoints.default_connect(args.source)).uri
+    first, *more = [endpoints.parse(text).uri for text in args.endpoint or [endpoints.default_connect(args.source)]]
     kinds = [kind for kind in KINDS if kind != "frames" or args.with_frames]
     topics = [f"{kind}/{args.source} ".encode() if args.source else f"{kind}/".encode() for kind in kinds]
     # Wall time advanced by the monotonic clock: a wall clock that jumps tears nothing.
@@ -72,10 +76,12 @@ def run(args: argparse.Namespace) -> int:
         recorder = Recorder(out, triggers, _tell, offset_ns, boot_id())
         with (
             SignalPolicy() as signals,
-            connect(context, endpoint, topics, args.key, args.server_key, mark=_MARK) as sub,
+            connect(context, first, topics, args.key, args.server_key, mark=_MARK) as sub,
         ):
             signals.then(ending.stop)
-            say(f"dfer-stream record: {endpoint} to {args.out}")
+            for endpoint in more:
+                sub.connect(endpoint)
+            say(f"dfer-stream record: {', '.join((first, *more))} to {args.out}")
             try:
                 while not ending.due and not (isinstance(out, SingleFile) and out.full):
                     _turn(sub, recorder, out, offset_ns)

@@ -9,7 +9,6 @@ import os
 import sys
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -41,14 +40,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--frames", type=count(), metavar="N", help="stop after this many processed frames")
     parser.add_argument("--seconds", type=seconds, metavar="S", help="stop after this many seconds")
     parser.add_argument(
-        "--stats", type=Path, metavar="FILE", help="write the last status message to this file at the end"
+        "--stats",
+        type=Path,
+        metavar="FILE",
+        help="write the last status message to this file at the end (of several sources, a list of them)",
     )
     add_flags(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Run until stopped, until the source ended or until a limit."""
-    settings = load_settings(args).settings
+    settings = load_settings(args, several=True).settings
+    if args.show and len(settings.each_source()) > 1:
+        raise SettingsError("--show: a window shows one source", "look at several with `dfer-stream view`")
     if args.stats is not None and not args.stats.absolute().parent.is_dir():
         raise SettingsError(f"--stats {args.stats}: the folder does not exist", "make it, or name another file")
     from stream.loop import Limits
@@ -57,7 +61,8 @@ def run(args: argparse.Namespace) -> int:
     with contextlib.suppress(Stopped), SignalPolicy() as signals:
         with contextlib.ExitStack() as stack:
             loop = _loop(settings, args, stack)
-            signals.then(loop.stop)
+            named = args.config or os.environ.get("DFER_CONFIG")
+            signals.then(loop.stop, loop.ask_reload if named else None)
             last = loop.run(Limits(args.frames, args.seconds))
         if args.stats is not None:
             _write_stats(args.stats, last)
@@ -66,26 +71,34 @@ def run(args: argparse.Namespace) -> int:
 
 def _loop(settings: Settings, args: argparse.Namespace, stack: contextlib.ExitStack) -> Loop:
     """Open everything the loop needs; `stack` closes it."""
-    from stream.assemble import build_pipeline, load_model, warm_up
+    from concurrent.futures import ThreadPoolExecutor
+
+    from engine.backends.memory import one_arena
+    from stream.assemble import build_pipelines, load_model, warm_up
     from stream.camera.camera import Camera
     from stream.daemon import Daemon
     from stream.faces import FaceTracker
     from stream.health.notify import Notifier
-    from stream.loop import Loop
+    from stream.loop import Loop, Source
     from stream.publish.limits import SubscriberLimits
     from stream.publish.publisher import Publisher
+    from stream.publish.source import SourcePublisher
+    from stream.reload import Reloader, Target
     from stream.show.outputs import Outputs
+    from stream.show.sinks import JpegFrames, log_line
 
+    one_arena()
     notifier = Notifier.from_environment()
     stack.callback(notifier.close)
-    # The capture child opens the camera while the model loads.
-    camera = Camera(settings.source.uri, settings.camera)
-    stack.callback(camera.close)
+    each, publish = settings.each_source(), settings.publish
+    # The capture children open the cameras while the model loads.
+    cameras = [Camera(one.source.uri, one.camera) for one in each]
+    for camera in cameras:
+        stack.callback(camera.close)
     # Bound before the model loads: an endpoint in use is known at once, and subscribers can connect meanwhile.
-    publish, source = settings.publish, settings.source.name
     publisher = stack.enter_context(
         Publisher(
-            source,
+            settings.source.name,
             publish.bind,
             publish.secret_key,
             publish.allowed_keys,
@@ -93,7 +106,8 @@ def _loop(settings: Settings, args: argparse.Namespace, stack: contextlib.ExitSt
             SubscriberLimits(publish.max_subscribers, publish.max_topics),
         )
     )
-    camera.launch()
+    for camera in cameras:
+        camera.launch()
     # The nets beside the model. That one stays with this thread: a GPU's context belongs to the one that made it.
     with ThreadPoolExecutor(1, "load") as beside:
         tracker_loading = beside.submit(FaceTracker, settings.faces)
@@ -110,15 +124,25 @@ def _loop(settings: Settings, args: argparse.Namespace, stack: contextlib.ExitSt
         why=backend.reason,
     )
     warm_up(model)
-    pipeline = build_pipeline(settings, model, tracker)
-    stack.callback(pipeline.close)
-    log("publishing", endpoint=publisher.endpoint, source=source)
-    camera.start()
-    sinks = _sinks(args, settings, publisher)
-    for sink in sinks:
+    pipelines = build_pipelines(settings, model, tracker)
+    for pipeline in pipelines:
+        stack.callback(pipeline.close)
+    for one, camera in zip(each, cameras, strict=True):
+        log("publishing", endpoint=publisher.endpoint, source=one.source.name)
+        camera.start()
+    shared = _sinks(args, settings, publisher)
+    for sink in shared:
         stack.callback(sink.close)
-    daemon = Daemon(source, model, pipeline, time.monotonic_ns(), publish.status_hz)
-    return Loop(daemon, camera, Outputs(publisher, sinks), notifier)
+    sources, targets = list[Source](), list[Target]()
+    for one, camera, pipeline in zip(each, cameras, pipelines, strict=True):
+        topics = SourcePublisher(publisher, one.source.name)
+        daemon = Daemon(one.source.name, model, pipeline, time.monotonic_ns(), publish.status_hz)
+        pictures = JpegFrames(topics, publish.frames_width, publish.frames_hz) if publish.with_frames else None
+        sinks = [*shared, pictures] if pictures is not None else shared
+        sources.append(Source(camera, daemon, Outputs(topics, sinks)))
+        targets.append(Target(daemon, pictures))
+    reloader = Reloader(settings, lambda: load_settings(args, several=True).settings, targets, log_line)
+    return Loop(sources, notifier, reloader.reload)
 
 
 def _log(args: argparse.Namespace) -> Callable[..., None]:
@@ -135,7 +159,7 @@ def _interactive() -> bool:
 
 
 def _sinks(args: argparse.Namespace, settings: Settings, publisher: Publisher) -> list[Sink]:
-    from stream.show.sinks import JpegFrames, JsonLines, Log
+    from stream.show.sinks import JsonLines, Log
 
     sinks: list[Sink] = []
     if args.json:
@@ -146,8 +170,6 @@ def _sinks(args: argparse.Namespace, settings: Settings, publisher: Publisher) -
         from stream.show.terminal import FacesTable
 
         sinks.append(FacesTable(publisher.endpoint))
-    if settings.publish.with_frames:
-        sinks.append(JpegFrames(publisher, settings.publish.frames_width, settings.publish.frames_hz))
     if args.show:
         from stream.show.overlay.window import OverlayWindow
 
@@ -155,9 +177,11 @@ def _sinks(args: argparse.Namespace, settings: Settings, publisher: Publisher) -
     return sinks
 
 
-def _write_stats(path: Path, last: Status) -> None:
+def _write_stats(path: Path, last: list[Status]) -> None:
     import msgspec
 
     from engine.files import write_text
 
-    write_text(path, json.dumps(msgspec.to_builtins(last), indent=2) + "\n")
+    # Of one source, what it always was; of several, a list in their order.
+    held = msgspec.to_builtins(last[0] if len(last) == 1 else last)
+    write_text(path, json.dumps(held, indent=2) + "\n")

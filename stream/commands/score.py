@@ -11,20 +11,27 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 
 from engine.console import Exit, stoppable
 from engine.settings import as_text, values_of
 from engine.settings.arguments import count
-from engine.text import say
 from stream.config import Settings, add_flags, load_settings
 from stream.offline import ScoreError
-from stream.offline.inputs import Item, Problem, plan
+from stream.offline.cluster.address import connect, find_cluster
+from stream.offline.cluster.scoring import ClusterExecutor, ScoreRequest, score_task
+from stream.offline.dataset.manifest import ROWS, Manifest
+from stream.offline.dataset.run import DatasetRun, Executor, LocalExecutor
+from stream.offline.inputs import Item, plan
 from stream.offline.journal import GrowingRows, Journal, unfinished, work_folder
+from stream.offline.pool.protocol import Ready
+from stream.offline.pool.workers import Task, Workers
 from stream.offline.progress import Bar
-from stream.offline.protocol import Order, Ready, Scored, Setup
-from stream.offline.rows import FORMATS, check_format, finish
-from stream.offline.workers import Workers
+from stream.offline.protocol import Order, Scored, Setup
+from stream.offline.report import Report
+from stream.offline.storage import Store, is_url
+from stream.offline.table import FORMATS, check_format, finish
 
 ROWS_VERSION = 1
 """Goes up when the same files would give other rows."""
@@ -49,6 +56,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--format", choices=FORMATS, help="of the rows (default: as --out ends, else jsonl)")
     parser.add_argument("--out", metavar="FILE", help="where to; - is standard output (default: scores.FORMAT)")
     parser.add_argument(
+        "--dataset",
+        metavar="DIR",
+        help="for archives: rows as one Parquet data set in DIR/rows, what became of each input in "
+        "DIR/inputs.parquet; a folder, s3://… or gs://… (PATHs may be too); with --resume only what is new is scored",
+    )
+    parser.add_argument(
+        "--ray",
+        metavar="HOST:PORT",
+        help="with --dataset: score on every core of this Ray cluster, whose nodes see PATHs and DIR under the same "
+        "names; auto is the one that this machine is part of, and this machine alone where there is none",
+    )
+    parser.add_argument(
         "--annotate", type=Path, metavar="DIR", help="also write each video with what was found drawn in"
     )
     parser.add_argument("--timeline", type=Path, metavar="DIR", help="also draw each video's scores over time")
@@ -72,15 +91,12 @@ class _Run:
     def __init__(self, args: argparse.Namespace) -> None:
         self._args = args
         self._settings = _settings(args)
-        self._kind, self._out = _output(args)
+        self._dataset = _dataset(args)
+        self._kind, self._out = ("parquet", None) if self._dataset else _output(args)
         check_format(self._kind)
-        if self._out is None and (args.resume or args.overwrite):
+        if self._out is None and not self._dataset and (args.resume or args.overwrite):
             raise ScoreError("--resume and --overwrite need a file", "give --out FILE")
-        self._unused: list[Problem] = []
-        self._failed = False
-        self._roots: dict[str, bool] = {}
-        self._rows = self._images = 0
-        self._media_s = 0.0
+        self._report = Report(args.quiet, self._out is None and not self._dataset)
 
     def run(self) -> int:
         if self._out is not None and self._out.exists() and not self._args.overwrite:
@@ -88,66 +104,89 @@ class _Run:
                 more = "--resume goes on with its unfinished run, " if unfinished(self._out) else ""
                 raise ScoreError(f"{self._out} exists", f"{more}--overwrite replaces it, or choose another --out")
             if not unfinished(self._out):
-                self._say(f"{self._out} is finished: nothing to resume (for other files choose another --out)")
+                self._report.say(f"{self._out} is finished: nothing to resume (for other files choose another --out)")
                 return Exit.DONE
         planned = plan(self._args.paths, self._args.faces)
-        for problem in planned.problems:
-            self._complain(problem, None)
-        self._failed = bool(planned.problems)
+        self._report.begin(planned)
         if planned.items:
             self._score(planned.items)
-        self._report_unused(planned.left_out)
-        # A folder of which nothing at all could be scored failed as a whole.
-        return Exit.PARTLY if self._failed or not all(self._roots.values()) else Exit.DONE
-
-    def _report_unused(self, left_out: Sequence[Problem]) -> None:
-        """What was not used, once more and together: what scrolled by, and what nobody asked for by name."""
-        if unused := [*self._unused, *left_out]:
-            self._say(f"not used, or not whole: {len(unused)}")
-            for problem in unused:
-                self._say(f"  {problem.path}: {problem.reason}")
+        self._report.left_out(planned.left_out)
+        return self._report.exit
 
     def _score(self, items: list[Item]) -> None:
         began_ns = time.monotonic_ns()
-        jobs = min(self._args.jobs or min(os.cpu_count() or 1, MOST_JOBS), len(items))
-        setup = Setup(_texts(_shared(self._settings, jobs)), self._args.align == "landmarks")
-        workers = Workers(setup, jobs)
-        try:
-            if self._out is None:
-                self._to_stdout(items, workers)
-            else:
-                self._to_file(items, workers, self._out)
-        finally:
-            workers.close()
-        self._summary((time.monotonic_ns() - began_ns) / 1e9, len(items), workers.model)
+        if self._dataset:
+            model, where = self._to_dataset(items, self._dataset)
+        else:
+            workers = Workers(self._task(jobs := self._jobs(items)), jobs)
+            try:
+                if self._out is None:
+                    self._to_stdout(items, workers)
+                else:
+                    self._to_file(items, workers, self._out)
+            finally:
+                workers.close()
+            model, where = workers.ready, str(self._out or "")
+        self._report.summary((time.monotonic_ns() - began_ns) / 1e9, model, where)
 
-    def _to_stdout(self, items: list[Item], workers: Workers) -> None:
+    def _jobs(self, items: Sequence[Item]) -> int:
+        return min(self._args.jobs or min(os.cpu_count() or 1, MOST_JOBS), len(items))
+
+    def _task(self, jobs: int) -> Task[Order, Scored]:
+        return score_task(self._setup(jobs))
+
+    def _setup(self, jobs: int) -> Setup:
+        return Setup(_texts(_shared(self._settings, jobs)), self._args.align == "landmarks")
+
+    def _to_stdout(self, items: list[Item], workers: Workers[Order, Scored]) -> None:
         with tempfile.TemporaryDirectory(prefix="dfer-score-") as folder, Bar(len(items), 0, self._args.quiet) as bar:
             rows = GrowingRows(sys.stdout.buffer)
-            for order, scored in workers.score(self._orders(items, Path(folder)), bar.under_way, rows.follow):
+            orders = self._orders(items, Path(folder))
+            for order, scored in workers.in_order(orders, bar.under_way, lambda order: rows.follow(Path(order.part))):
                 rows.follow(Path(order.part))
                 Path(order.part).unlink()
-                self._count(order.item, scored, bar)
+                self._report.finished(order.item, scored.rows, scored.problems, scored.media_s, bar)
 
-    def _to_file(self, items: list[Item], workers: Workers, out: Path) -> None:
-        journal = Journal(out, self._fingerprint(workers.model), items, self._args.overwrite)
+    def _to_file(self, items: list[Item], workers: Workers[Order, Scored], out: Path) -> None:
+        journal = Journal(out, self._fingerprint(workers.ready), items, self._args.overwrite)
         try:
             left = [item for item in items if item.key not in journal.done]
             with Bar(len(items), len(journal.done), self._args.quiet) as bar:
                 if journal.done:
-                    self._say(f"going on: {len(journal.done)} of {len(items)} items were scored before")
+                    self._report.say(f"going on: {len(journal.done)} of {len(items)} items were scored before")
                 for item in items:
                     if (done := journal.done.get(item.key)) is not None:
-                        self._judge(item, done.rows, done.problems, bar)
+                        self._report.judge(item, done.rows, done.problems, bar)
                 orders = self._orders(left, journal.folder)
                 with stoppable(lambda: _left(out, journal, len(items))):
-                    for order, scored in workers.score(orders, bar.under_way, journal.follow):
+                    for order, scored in workers.in_order(
+                        orders, bar.under_way, lambda order: journal.follow(Path(order.part))
+                    ):
                         journal.commit(order.item, Path(order.part), scored.rows, scored.problems, scored.media_s)
-                        self._count(order.item, scored, bar)
-            finish(journal.rows, out, self._kind, workers.model.labels)
+                        self._report.finished(order.item, scored.rows, scored.problems, scored.media_s, bar)
+            finish(journal.rows, out, self._kind, workers.ready.labels)
             journal.complete()
         finally:
             journal.close()
+
+    def _to_dataset(self, items: list[Item], url: str) -> tuple[Ready, str]:
+        with (
+            closing(Manifest(Store(url), self._args.resume, self._args.overwrite)) as manifest,
+            tempfile.TemporaryDirectory(prefix="dfer-score-") as folder,
+            closing(self._executor(items, Path(folder), url)) as executor,
+        ):
+            DatasetRun(items, manifest, self._fingerprint, self._report).score(executor)
+            return executor.ready, f"{url.rstrip('/')}/{ROWS}"
+
+    def _executor(self, items: list[Item], folder: Path, url: str) -> Executor:
+        found = None if self._args.ray is None else find_cluster(self._args.ray)
+        if found is None:
+            if self._args.ray is not None:
+                self._report.say("no Ray cluster is running here: scoring on this machine alone")
+            return LocalExecutor(self._task(jobs := self._jobs(items)), jobs, folder)
+        ray = connect(found)
+        # An actor has one core, on whatever machine.
+        return ClusterExecutor(ray, ScoreRequest(self._setup(os.cpu_count() or 1), url), self._args.jobs, len(items))
 
     def _orders(self, items: Sequence[Item], folder: Path) -> list[Order]:
         names = _picture_names(items) if self._args.annotate or self._args.timeline else {}
@@ -182,45 +221,6 @@ class _Run:
         }
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
-    def _count(self, item: Item, scored: Scored, bar: Bar) -> None:
-        self._judge(item, scored.rows, scored.problems, bar)
-        self._media_s += scored.media_s
-        self._images += len(item.names)
-        bar.finished(scored.media_s, len(item.names))
-
-    def _judge(self, item: Item, rows: int, problems: Sequence[Problem], bar: Bar) -> None:
-        """Say what is wrong with an item, and whether that makes this run one that was done in part."""
-        for problem in problems:
-            self._complain(problem, bar)
-        self._rows += rows
-        if not item.root:
-            self._failed |= bool(problems)
-        else:
-            self._roots[item.root] = self._roots.get(item.root, False) or bool(rows) or not problems
-
-    def _complain(self, problem: Problem, bar: Bar | None) -> None:
-        self._unused.append(problem)
-        line = f"dfer-stream score: {problem.path}: {problem.reason}"
-        if bar is not None:
-            bar.say(line)
-        else:
-            say(line)
-
-    def _say(self, line: str) -> None:
-        if not self._args.quiet:
-            say(line, sys.stderr if self._out is None else sys.stdout)
-
-    def _summary(self, took_s: float, items: int, model: Ready) -> None:
-        what = []
-        if self._media_s:
-            what.append(f"{self._media_s:.1f} s of video in {took_s:.1f} s ({self._media_s / took_s:.1f}× real time)")
-        if self._images:
-            what.append(f"{self._images} images in {took_s:.1f} s ({self._images / took_s:.0f}/s)")
-        failed = f"; {len(self._unused)} could not be scored" if self._unused else ""
-        where = "" if self._out is None else f" → {self._out}"
-        how = f"{model.name}, {model.backend} {model.precision}"
-        self._say(f"{self._rows} rows{''.join(', ' + part for part in what)}, {how}{failed}{where}")
-
 
 def _left(out: Path, journal: Journal, total: int) -> str:
     """What Ctrl-C leaves, and how to go on."""
@@ -229,7 +229,7 @@ def _left(out: Path, journal: Journal, total: int) -> str:
 
 
 def _settings(args: argparse.Namespace) -> Settings:
-    settings = load_settings(args).settings
+    settings = load_settings(args, several=True).settings
     fps = args.fps if args.fps is not None else settings.camera.fps
     # Reading a file has no deadline, and its scores must not depend on how fast this machine is.
     camera = dataclasses.replace(settings.camera, every_frame=True, fps=fps)
@@ -269,6 +269,24 @@ def _output(args: argparse.Namespace) -> tuple[str, Path | None]:
         raise ScoreError(f"the folder {out.parent} does not exist", "make it, or choose another --out")
     named = out.suffix.lower().lstrip(".")
     return args.format or (named if named in FORMATS else "jsonl"), out
+
+
+def _dataset(args: argparse.Namespace) -> str | None:
+    """Where the data set goes, if one is wanted.
+
+    Raises:
+        ScoreError: If it does not go with the other flags.
+    """
+    if args.dataset is None:
+        if args.ray is not None:
+            raise ScoreError("--ray scores into a data set, which every node can write", "give --dataset DIR")
+        if any(is_url(path) and not path.startswith("file://") for path in args.paths):
+            raise ScoreError("files of an object store are scored into a data set", "give --dataset DIR")
+        return None
+    for flag in ("out", "format", "annotate", "timeline"):
+        if getattr(args, flag) is not None:
+            raise ScoreError(f"--{flag} does not go with --dataset", "leave out one of them")
+    return str(args.dataset)
 
 
 def _picture_names(items: Sequence[Item]) -> dict[str, str]:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from engine.files import read_file
 from engine.spec import CropGeometry
+from stream.camera.pixels import Image, as_pixels
 from stream.faces.alignment import similarity
 
 WEIGHTS = Path(__file__).with_name("covered.npz")
@@ -44,11 +45,11 @@ class Cover:
     brightness: float
 
 
-def cover(image: NDArray[np.uint8], points5: NDArray[np.floating]) -> Cover:
+def cover(image: Image, points5: NDArray[np.floating]) -> Cover:
     """Look at one face.
 
     Args:
-        image: ``(H, W, 3)`` uint8 RGB frame.
+        image: The frame, RGB or planes.
         points5: ``(5, 2)`` px.
 
     Raises:
@@ -62,11 +63,11 @@ def cover(image: NDArray[np.uint8], points5: NDArray[np.floating]) -> Cover:
     return Cover(float(eyes), float(mouth), float(face.mean()) / 255)
 
 
-def aligned(image: NDArray[np.uint8], points5: NDArray[np.floating]) -> NDArray[np.uint8]:
+def aligned(image: Image, points5: NDArray[np.floating]) -> NDArray[np.uint8]:
     """The aligned face, ``(64, 64)`` uint8; green stands for grey."""
     side = _GEOMETRY.size_px
     matrix = similarity(points5, _GEOMETRY)
-    face = cv2.warpAffine(image, matrix, (side, side), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    face = as_pixels(image).warp(matrix, (side, side), cv2.BORDER_REPLICATE, back=False)
     return np.ascontiguousarray(face[:, :, 1])
 
 

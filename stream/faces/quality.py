@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.spec import CropGeometry
+from stream.camera.pixels import Image, as_pixels
 from stream.faces.alignment import similarity
 
 _GEOMETRY = CropGeometry(size_px=64)
@@ -16,7 +17,7 @@ _ROUNDING = 20 / 12
 """What rounding to whole grey levels alone gives the fine detail: a twelfth, times the squares of the kernel."""
 
 
-def sharpness(image: NDArray[np.uint8], points5: NDArray[np.floating]) -> float:
+def sharpness(image: Image, points5: NDArray[np.floating]) -> float:
     """How much of the aligned face's detail is fine, at 64 px.
 
     The variance of the Laplacian (Pech-Pacheco et al., Diatom autofocusing in brightfield microscopy, ICPR 2000) over
@@ -25,7 +26,7 @@ def sharpness(image: NDArray[np.uint8], points5: NDArray[np.floating]) -> float:
     near and far are comparable; a small or defocused face has little fine detail there.
 
     Args:
-        image: ``(H, W, 3)`` uint8 RGB frame.
+        image: The frame, RGB or planes.
         points5: ``(5, 2)`` px.
 
     Returns:
@@ -38,7 +39,7 @@ def sharpness(image: NDArray[np.uint8], points5: NDArray[np.floating]) -> float:
     side = _GEOMETRY.size_px
     matrix = similarity(points5, _GEOMETRY)
     # Green alone stands for grey: one third of the work. No area shrink: aliasing counts as detail, and it is there.
-    face = cv2.warpAffine(image, matrix, (side, side), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    face = as_pixels(image).warp(matrix, (side, side), cv2.BORDER_REPLICATE, back=False)
     green = face[:, :, 1].astype(np.float32)
     fine, coarse = _detail(green), _detail(np.asarray(cv2.GaussianBlur(green, (0, 0), _COARSE_PX), np.float32))
     return max(max(fine - _ROUNDING, 0.0) / coarse - _NO_DETAIL, 0.0) if coarse > 0 else 0.0

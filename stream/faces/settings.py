@@ -38,9 +38,10 @@ class FaceSettings:
 
     Attributes:
         max_faces: Faces followed at once, 1..64; the largest are kept.
-        detect_every_s: Time between two detections while every face is followed or nothing moves, s. Each costs 1-3 ms.
-        recheck_every_s: The same while a face is coasting or new, or none is there and something moves, s; 0 detects on
-            every frame.
+        detect_every_s: Time between two detections while every face is followed, or what moves is none, s; twice
+            that where nothing does but faces at rest. Each costs 1-2 ms.
+        recheck_every_s: The same while a face is coasting or new, or none is there and something begins to move, s; 0
+            detects on every frame.
         landmarks_every_s: Time between two looks of the landmark net at a face that only shifts, turns and grows, s;
             any other change is looked at at once. 0 looks on every frame.
         detect_score: Lowest detector score that can confirm or recover a known face, 0..1.

@@ -6,13 +6,16 @@ import hashlib
 import os
 import zipfile
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from pathlib import Path
 
 import msgspec
 
-from stream.camera.kinds import ARCHIVE, IMAGE, IMAGE_SUFFIXES, OTHER, SOUND, VIDEO, sniff, used_as
+from engine.bundle.files import file_sha256
+from stream.camera.kinds import ARCHIVE, IMAGE, IMAGE_SUFFIXES, OTHER, SOUND, VIDEO, VIDEO_SUFFIXES, sniff, used_as
 from stream.camera.paths import natural
 from stream.offline.archive import escapes, is_image_member
+from stream.offline.storage import Store, is_url
 
 FACES_PER_ITEM = 256
 STILLS_PER_ITEM = 16
@@ -30,6 +33,7 @@ class Item(msgspec.Struct, frozen=True):
         names: Members of the archive or paths of loose images.
         stamp: Changes when a file changes.
         root: The folder on the command line that it was found in; empty where it was named itself.
+        size: Of its files, bytes; of an archive's part, of the archive.
     """
 
     kind: str
@@ -38,6 +42,7 @@ class Item(msgspec.Struct, frozen=True):
     names: tuple[str, ...]
     stamp: str
     root: str = ""
+    size: int = 0
 
 
 class Problem(msgspec.Struct, frozen=True):
@@ -73,7 +78,10 @@ def plan(paths: Sequence[str], faces: bool) -> Plan:
     """
     made = _Planner(faces)
     for path in paths:
-        made.add(Path(path))
+        if is_url(path) and not path.startswith("file://"):
+            made.add_remote(path)
+        else:
+            made.add(Path(path.removeprefix("file://")))
     return Plan(made.items, made.problems, made.left_out)
 
 
@@ -84,7 +92,7 @@ class _Planner:
         self.left_out: list[Problem] = []
         self._faces = faces
         self._root = ""
-        self._seen: set[str] = set()
+        self._seen: dict[str, Path] = {}
 
     def add(self, path: Path) -> None:
         try:
@@ -103,6 +111,22 @@ class _Planner:
         except OSError as error:
             self.problems.append(Problem(str(path), f"cannot be read: {error.strerror}"))
 
+    def add_remote(self, url: str) -> None:
+        """Videos of an object store, by their names: looking into each would cost a request for every file."""
+        store = Store(url)
+        found = list(store.files()) or store.itself()
+        for name, size, changed_ns in found:
+            path = store.join(name)
+            if Path(path.partition("?")[0]).suffix.lower() not in VIDEO_SUFFIXES:
+                self.left_out.append(Problem(path, "is no video by its name, and only videos are read from there"))
+            elif self._faces:
+                self.left_out.append(Problem(path, "is a video, and --faces scores images"))
+            else:
+                stamp = hashlib.sha256(f"{name}\0{size}\0{changed_ns}".encode()).hexdigest()[:16]
+                self.items.append(Item("video", path, path, (), stamp, url if name else "", size))
+        if not found:
+            self.problems.append(Problem(url, "holds nothing"))
+
     def _folder(self, folder: Path) -> bool:
         """Take what a folder and those in it hold; says whether that was anything."""
         found: dict[str, list[Path]] = {kind: [] for kind in (IMAGE, ARCHIVE, VIDEO, _FOLDER)}
@@ -116,7 +140,7 @@ class _Planner:
         if images and not self._faces and not others:
             # Images alone are the frames of one recording, as `run` plays such a folder.
             if self._new(folder):
-                self._item("video", str(folder), str(folder), (), _stamp(images))
+                self._item("video", str(folder), str(folder), (), images)
         elif images:
             self._images(images)
         for path in others:
@@ -156,20 +180,25 @@ class _Planner:
         elif self._faces:
             self._refuse(path, "--faces scores images, folders of images and zips of images")
         elif self._new(path):
-            self._item("video", str(path), str(path), (), _stamp([path]))
+            self._item("video", str(path), str(path), (), [path])
 
     def _images(self, paths: list[Path]) -> None:
         fresh = [path for path in paths if self._new(path)]
         for part in _parts(fresh, self._size):
             names = tuple(str(path) for path in part)
-            self._item(self._kind, f"{names[0]}+{len(names)}", "", names, _stamp(part))
+            self._item(self._kind, f"{names[0]}+{len(names)}", "", names, part)
 
     def _refuse(self, path: Path, reason: str) -> None:
         """Something that cannot be used; a failure where it was named, in a folder one more that is left out."""
         (self.left_out if self._root else self.problems).append(Problem(str(path), reason))
 
-    def _item(self, kind: str, key: str, path: str, names: tuple[str, ...], stamp: str) -> None:
-        self.items.append(Item(kind, key, path, names, stamp, self._root))
+    def _item(self, kind: str, key: str, path: str, names: tuple[str, ...], files: Sequence[Path]) -> None:
+        stats = [file.stat() for file in files]
+        whole = hashlib.sha256()
+        for file, stat in zip(files, stats, strict=True):
+            whole.update(f"{file.name}\0{stat.st_size}\0{stat.st_mtime_ns}\0".encode())
+        size = sum(stat.st_size for stat in stats)
+        self.items.append(Item(kind, key, path, names, whole.hexdigest()[:16], self._root, size))
 
     def _archive(self, path: Path) -> None:
         try:
@@ -190,9 +219,8 @@ class _Planner:
         if not images and not escaping:
             self._refuse(path, f"the archive holds no images ({', '.join(IMAGE_SUFFIXES)})")
         names = list(dict.fromkeys(info.filename for info in images))
-        stamp = _stamp([path])
         for number, part in enumerate(_parts(names, self._size)):
-            self._item(self._kind, f"{path}#{number}", str(path), tuple(part), stamp)
+            self._item(self._kind, f"{path}#{number}", str(path), tuple(part), [path])
 
     @property
     def _kind(self) -> str:
@@ -204,21 +232,29 @@ class _Planner:
 
     def _new(self, path: Path) -> bool:
         real = os.path.realpath(path)
-        if real in self._seen:
-            self.left_out.append(Problem(str(path), "was named before, or is a link to what was"))
+        if (before := self._seen.setdefault(real, path)) is not path:
+            again = "was named before" if before == path else f"is the same file as {before}"
+            self.left_out.append(Problem(str(path), f"{again}: scored once"))
             return False
-        self._seen.add(real)
         return True
+
+
+def digest(item: Item) -> str:
+    """SHA-256 of what an item's files hold: of one file its own; of several, of theirs in their order."""
+    if item.path and Path(item.path).is_dir():
+        paths = [path for path in sorted(Path(item.path).iterdir(), key=natural) if path.is_file()]
+    else:
+        paths = [Path(item.path)] if item.path else [Path(name) for name in item.names]
+    hashes = [_hash_file(path, path.stat().st_mtime_ns) for path in paths]
+    return hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest()
+
+
+@lru_cache(4)
+def _hash_file(path: Path, _mtime_ns: int) -> str:
+    """Of an archive of many items, once for all of them."""
+    return file_sha256(path)
 
 
 def _parts(things: list, size: int) -> Iterator[list]:  # type: ignore[type-arg]
     for start in range(0, len(things), size):
         yield things[start : start + size]
-
-
-def _stamp(paths: Sequence[Path]) -> str:
-    digest = hashlib.sha256()
-    for path in paths:
-        stat = path.stat()
-        digest.update(f"{path.name}\0{stat.st_size}\0{stat.st_mtime_ns}\0".encode())
-    return digest.hexdigest()[:16]

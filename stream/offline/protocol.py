@@ -1,6 +1,8 @@
-"""What the parent and its workers say to each other: lines of JSON."""
+"""What ``score`` and its workers say to each other: lines of JSON."""
 
 from __future__ import annotations
+
+from pathlib import Path
 
 import msgspec
 
@@ -28,6 +30,7 @@ class Order(msgspec.Struct, frozen=True):
         part: File for its rows.
         annotated: Where to write the annotated video, if at all.
         timeline: Where to write the timeline, if at all.
+        digest: Whether the answer is to hold what the item's files hash to.
     """
 
     number: int
@@ -35,38 +38,30 @@ class Order(msgspec.Struct, frozen=True):
     part: str
     annotated: str | None = None
     timeline: str | None = None
-
-
-class Ready(msgspec.Struct, tag="ready", frozen=True):
-    """The model is open: which one it is and what runs it."""
-
-    name: str
-    sha256: str
-    labels: tuple[str, ...]
-    backend: str
-    precision: str
-
-
-class Progressed(msgspec.Struct, tag="progress", frozen=True):
-    """An item is under way: which, and what share of it is done, 0 to 1."""
-
-    number: int
-    share: float
+    digest: bool = False
 
 
 class Scored(msgspec.Struct, tag="scored", frozen=True):
-    """An item is done: its rows lie in its part file."""
+    """An item is done: its rows lie in its part file.
+
+    Attributes:
+        number: The order's.
+        rows: How many.
+        problems: What is wrong with its files.
+        media_s: Length of video, s.
+        sha256: Of the item's files, where it was asked for.
+    """
 
     number: int
     rows: int
     problems: tuple[Problem, ...] = ()
     media_s: float = 0.0
+    sha256: str = ""
 
 
-class Refused(msgspec.Struct, tag="refused", frozen=True):
-    """Nothing can be scored here: the reason holds the remedy."""
-
-    reason: str
-
-
-Answer = Ready | Progressed | Scored | Refused
+def lost(order: Order, reason: str) -> Scored:
+    """What is said of an item that its workers did not survive."""
+    item = order.item
+    Path(order.part).write_bytes(b"")
+    name = item.path if item.kind == "video" else f"{item.path or item.names[0]} ({len(item.names)} images)"
+    return Scored(order.number, 0, (Problem(name, reason),))

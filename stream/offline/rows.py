@@ -1,28 +1,19 @@
-"""A row: what is said of one face at one time, or of one image; as JSON, CSV or Parquet."""
+"""A row: what is said of one face at one time, or of one image; and as one line of JSON."""
 
 from __future__ import annotations
 
-import csv
-import importlib
-import json
-from collections.abc import Iterator, Sequence
-from itertools import islice
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 
-from engine.files import place_file
-from stream.offline import ScoreError
 from stream.publish.message import Face, Quality
 
-FORMATS = ("jsonl", "csv", "parquet")
 SCORES = ("probs", "smoothed", "now", "logits")
 """Fields that are objects by class name; a table has one column for each class."""
 MORE_SCORES = ("now_logits",)
 QUALITY = tuple(field.name for field in msgspec.structs.fields(Quality))
 """Columns that came later: they stand last, so that the others keep their places."""
-_BATCH = 5000
 
 
 class VideoRow(msgspec.Struct):
@@ -146,72 +137,3 @@ def flatten(row: dict[str, Any], labels: Sequence[str]) -> dict[str, Any]:
         flat |= {f"{name}_{label}": values.get(label) for label in labels}
     flat |= dict(zip(("box_x", "box_y", "box_w", "box_h"), row.get("box") or (None,) * 4, strict=True))
     return flat
-
-
-def check_format(name: str) -> None:
-    """Refuse a format that cannot be written here, before hours are spent on it.
-
-    Raises:
-        ScoreError: Naming what to install.
-    """
-    if name == "parquet":
-        try:
-            importlib.import_module("pyarrow.parquet")
-        except ImportError:
-            raise ScoreError(
-                "--format parquet needs pyarrow", "pip install 'dferstream[parquet]', or take --format csv"
-            ) from None
-
-
-def finish(rows: Path, out: Path, kind: str, labels: Sequence[str]) -> None:
-    """Put the finished rows in place as the asked format; the file appears whole or not at all.
-
-    Args:
-        rows: Lines of JSON; gone afterwards.
-        out: Where to.
-        kind: One of :data:`FORMATS`.
-        labels: The model's classes.
-    """
-    if kind == "jsonl":
-        place_file(rows, out)
-        return
-    partial = rows.with_name(f"table.{kind}")
-    write = _write_csv if kind == "csv" else _write_parquet
-    write(rows, partial, labels)
-    place_file(partial, out)
-    rows.unlink()
-
-
-def _batches(rows: Path, labels: Sequence[str]) -> Iterator[list[dict[str, Any]]]:
-    with rows.open("rb") as lines:
-        while batch := [flatten(json.loads(line), labels) for line in islice(lines, _BATCH)]:
-            yield batch
-
-
-def _write_csv(rows: Path, out: Path, labels: Sequence[str]) -> None:
-    with out.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, columns(labels))
-        writer.writeheader()
-        for batch in _batches(rows, labels):
-            for row in batch:
-                row["relevance"] = None if row["relevance"] is None else json.dumps(row["relevance"])
-                writer.writerow({name: _plain(value) for name, value in row.items()})
-
-
-def _plain(value: Any) -> Any:
-    return str(value).lower() if isinstance(value, bool) else value
-
-
-def _write_parquet(rows: Path, out: Path, labels: Sequence[str]) -> None:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    kinds: dict[str, Any] = {name: pa.float64() for name in columns(labels)}
-    kinds |= dict.fromkeys(("path", "member", "face", "state", "reason", "label"), pa.string())
-    kinds |= dict.fromkeys(("frame_id", "scored_frame_id"), pa.int64())
-    kinds |= dict.fromkeys(("ready", "primary", "abstained", "aligned"), pa.bool_())
-    kinds["relevance"] = pa.list_(pa.float64())
-    schema = pa.schema(list(kinds.items()))
-    with pq.ParquetWriter(out, schema, compression="zstd") as writer:
-        for batch in _batches(rows, labels):
-            writer.write_table(pa.Table.from_pylist(batch, schema=schema))

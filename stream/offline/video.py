@@ -20,7 +20,7 @@ from stream.config import Settings
 from stream.envelope import Envelope
 from stream.faces import FaceTracker
 from stream.offline.rows import VideoRow, encode
-from stream.pipeline import FrameResult
+from stream.scores.described import FrameResult
 from stream.show.overlay.annotate import write_video
 from stream.show.overlay.draw import draw
 from stream.show.overlay.pace import paced
@@ -75,7 +75,9 @@ class VideoScorer:
         self._model, self._tracker = model, tracker
         self._settings = replace(settings, camera=replace(settings.camera, every_frame=True))
 
-    def score(self, path: str, out: BinaryIO, overlays: OverlayFiles, progress: Progress) -> VideoSummary:
+    def score(
+        self, path: str, out: BinaryIO, overlays: OverlayFiles, progress: Progress, name: str | None = None
+    ) -> VideoSummary:
         """Score a video, writing its rows as it goes.
 
         Args:
@@ -83,6 +85,7 @@ class VideoScorer:
             out: Takes lines of JSON.
             overlays: Which pictures to write besides.
             progress: Called after every frame.
+            name: What its rows call it, where it is a copy; else the path.
 
         Raises:
             CameraError: If nothing of it can be decoded.
@@ -92,7 +95,7 @@ class VideoScorer:
         summary = VideoSummary()
         history: list[dict[str, Any]] = []
         with Recording(path, self._settings.camera) as recording:
-            steps = self._steps(path, recording, out, summary, progress)
+            steps = self._steps(name or path, recording, out, summary, progress)
             if overlays.annotated is not None:
                 fps = recording.opened.fps if 1 <= recording.opened.fps <= 240 else 25.0
                 write_video(paced(self._drawn(steps, history), fps), overlays.annotated, fps)

@@ -1,18 +1,12 @@
-"""A process that scores items, one after the other: orders on standard input, answers on standard output.
-
-A process of its own, because a decoder that meets a broken file may crash or hang for ever, and may write to the
-terminal; and because two of them use two cores. Lines of JSON both ways. It ends when standard input does.
-"""
+"""What a worker of ``score`` does: one item after the other, its rows into a part file."""
 
 from __future__ import annotations
 
 import os
-import queue
-import signal
-import sys
-import threading
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
@@ -21,7 +15,6 @@ os.environ.update(OPENCV_LOG_LEVEL="OFF", OPENCV_FFMPEG_LOGLEVEL="-8")
 
 import msgspec
 
-from engine.errors import DferError
 from engine.settings import load
 from stream.assemble import LoadedModel, load_model
 from stream.camera.driver import Opened
@@ -30,9 +23,12 @@ from stream.config import Settings
 from stream.faces import FaceTracker
 from stream.offline.align import CropAligner
 from stream.offline.faces import FoundFace, StillFinder, StillScorer, find_faces
-from stream.offline.inputs import Problem
-from stream.offline.protocol import Answer, Order, Progressed, Ready, Refused, Scored, Setup
+from stream.offline.inputs import Item, Problem, digest
+from stream.offline.pool.protocol import Progressed, Ready
+from stream.offline.pool.serve import Answer, serve
+from stream.offline.protocol import Order, Scored, Setup
 from stream.offline.rows import encode
+from stream.offline.storage import Store, is_url
 from stream.offline.video import OverlayFiles, VideoScorer, VideoSummary
 from stream.show.overlay import OverlayError
 
@@ -47,7 +43,7 @@ class Worker:
         answer: Takes answers.
     """
 
-    def __init__(self, setup: Setup, answer: Callable[[Answer], None]) -> None:
+    def __init__(self, setup: Setup, answer: Answer) -> None:
         self._answer, self._align = answer, setup.align
         self._settings: Settings = load(Settings, flags=setup.settings).settings
         self._model: LoadedModel = load_model(self._settings.model)
@@ -59,12 +55,13 @@ class Worker:
 
     def score(self, order: Order) -> Scored:
         """Score one item; what is wrong with a file is in the answer."""
-        with Path(order.part).open("wb") as out:
-            if order.item.kind == "video":
-                return self._video(order, out)
-            return self._images(order, out)
+        with _here(order) as item, Path(order.part).open("wb") as out:
+            # First, which also brings the file into memory.
+            sha256 = digest(item) if order.digest else ""
+            scored = self._video(order, item.path, out) if item.kind == "video" else self._images(order, out)
+        return msgspec.structs.replace(scored, sha256=sha256)
 
-    def _video(self, order: Order, out: BinaryIO) -> Scored:
+    def _video(self, order: Order, path: str, out: BinaryIO) -> Scored:
         item, number = order.item, order.number
         overlays = OverlayFiles(_path(order.annotated), _path(order.timeline))
 
@@ -74,11 +71,13 @@ class Worker:
                 out.flush()
 
         try:
-            done = VideoScorer(self._model, self._settings, self._faces()).score(item.path, out, overlays, progress)
+            done = VideoScorer(self._model, self._settings, self._faces()).score(
+                path, out, overlays, progress, item.path
+            )
         except (CameraError, OverlayError, OSError) as error:
             # No row of a file that failed as a whole.
             out.truncate(0)
-            return Scored(number, 0, (Problem(item.path, _one_line(error, item.path)),))
+            return Scored(number, 0, (Problem(item.path, _one_line(error, path)),))
         reason = done.problem or ""
         return Scored(number, done.rows, (Problem(item.path, reason),) if reason else (), done.media_s)
 
@@ -130,6 +129,19 @@ class Worker:
         return True
 
 
+@contextmanager
+def _here(order: Order) -> Iterator[Item]:
+    """The item with its file on this machine, as long as it is worked on."""
+    item = order.item
+    if not is_url(item.path):
+        yield item
+        return
+    with tempfile.TemporaryDirectory(prefix="fetched-", dir=Path(order.part).parent) as folder:
+        copy = Path(folder) / f"clip{Path(item.path.partition('?')[0]).suffix}"
+        Store(item.path).fetch("", copy)
+        yield msgspec.structs.replace(item, path=str(copy))
+
+
 def _path(text: str | None) -> Path | None:
     return None if text is None else Path(text)
 
@@ -142,37 +154,12 @@ def _one_line(error: Exception, path: str) -> str:
     return words or type(error).__name__
 
 
+def begin(setup: bytes, answer: Answer) -> Callable[[bytes], Scored]:
+    """Open what the set-up names; gives what scores one order."""
+    worker = Worker(msgspec.json.decode(setup, type=Setup), answer)
+    return lambda order: worker.score(msgspec.json.decode(order, type=Order))
+
+
 def main() -> int:
-    """Work until standard input ends."""
-    # Ctrl-C goes to every process of a terminal; the parent decides.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    answers = os.fdopen(os.dup(1), "wb", buffering=0)
-    # Whatever a library prints must not mix with the answers.
-    os.dup2(2, 1)
-    orders: queue.Queue[bytes] = queue.Queue()
-
-    def listen() -> None:
-        for line in sys.stdin.buffer:
-            orders.put(line)
-        # The parent is gone, or has no more work: either way nobody waits for what is in hand.
-        os._exit(0)
-
-    threading.Thread(target=listen, name="orders", daemon=True).start()
-
-    def answer(message: Answer) -> None:
-        answers.write(msgspec.json.encode(message) + b"\n")
-
-    try:
-        worker = Worker(msgspec.json.decode(orders.get(), type=Setup), answer)
-        while True:
-            answer(worker.score(msgspec.json.decode(orders.get(), type=Order)))
-    except DferError as error:
-        answer(Refused(" ".join(str(error).split())))
-        return 2
-    except OSError as error:
-        answer(Refused(f"rows cannot be written: {error.strerror or error}"))
-        return 2
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    """Score until standard input ends."""
+    return serve(begin)

@@ -60,10 +60,11 @@ def default_connect(source: str = "", directory: Path = RUNTIME_DIRECTORY) -> st
     """Where a subscriber finds a publisher of this machine: the named or only ipc file, else :data:`DEFAULT_TCP`.
 
     Raises:
-        EndpointError: If several sources run and none is named.
+        EndpointError: If several sources run and none is named, or none of that name.
     """
     found = _sockets(directory)
-    named = [path for path in found if path.stem == source] if source else found
+    # One that has another name may be of a process with several sources.
+    named = [path for path in found if path.stem == source] or found if source else found
     if len(named) > 1:
         names = ", ".join(path.stem for path in named)
         raise EndpointError(f"several sources run here ({names})", f"name one, for example ipc://{named[0]}")

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 import msgspec
 
 from engine.errors import DferError
+from stream.publish.driver import DriverState
 
 FACES_SCHEMA = "dfer.faces/1.1"
 STATUS_SCHEMA = "dfer.status/1.1"
@@ -134,8 +135,8 @@ class Face(msgspec.Struct):
         reason: ``ok`` or why it is not ready, one of :data:`FACE_REASONS`.
         logits: By class name, before calibration.
         probs: By class name, calibrated; they speak for the window, as far as it is filled, and sum to 1.
-        smoothed: By class name, what the label is taken from: ``now`` where the model has it, else ``probs``, smoothed
-            over time; null if not ready.
+        smoothed: By class name, what the label is taken from: ``now`` where the model has it, against the face's own
+            rest, else ``probs``, smoothed over time; null if not ready.
         now: By class name, calibrated; they speak for the newest sample, from models that score single samples.
         label: The class held by hysteresis; it speaks for the moment that ``smoothed`` speaks for; null if abstained or
             not ready.
@@ -281,7 +282,7 @@ class Event(msgspec.Struct, kw_only=True):
     schema: str = EVENT_SCHEMA
 
 
-Message = Faces | Status | Event
+Message = Faces | Status | Event | DriverState
 
 
 def scores(labels: Sequence[str], values: Iterable[float]) -> dict[str, float] | None:

@@ -15,9 +15,9 @@ import os
 import socket
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import zmq
-import zmq.auth.thread
 
 from stream.publish import endpoint as endpoints
 from stream.publish import keys
@@ -27,6 +27,9 @@ from stream.publish.limits import SubscriberLimits
 from stream.publish.listening import Listening
 from stream.publish.rules import check_source
 from stream.publish.wire import encode_picture, topic
+
+if TYPE_CHECKING:
+    from zmq.auth.thread import ThreadAuthenticator
 
 # Measured with pyzmq 27.3: a mark of 2 loses half of a four-message burst to a healthy subscriber, 8 loses none.
 SEND_MARK = 8
@@ -105,7 +108,7 @@ class Publisher:
         if (secret_key is None) != (allowed_keys is None):
             raise EndpointError("one of secret_key and allowed_keys alone encrypts nothing", "give both, or neither")
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context(io_threads=1)
-        self._authenticator: zmq.auth.thread.ThreadAuthenticator | None = None
+        self._authenticator: ThreadAuthenticator | None = None
         self._allowed: keys.AllowedKeys | None = None
         self._admitted: frozenset[bytes] = frozenset()
         self._pair: keys.KeyPair | None = None
@@ -217,9 +220,13 @@ class Publisher:
     def __exit__(self, *exc: object) -> None:
         self.close()
 
-    def _send_picture(self, body: bytes) -> bool:
+    def check_pictures(self) -> None:
+        """Raise PermissionError unless pictures were asked for by name."""
         if not self._with_frames:
             raise PermissionError("frames stay in the process unless publish.with_frames is set")
+
+    def _send_picture(self, body: bytes) -> bool:
+        self.check_pictures()
         return self._send("frames", body)
 
     def _send(self, kind: str, body: bytes) -> bool:
@@ -278,8 +285,11 @@ class Publisher:
     def _authenticate(self, secret_key: Path, allowed_keys: Path) -> None:
         self._pair, self._allowed = keys.load_pair(secret_key), keys.AllowedKeys(allowed_keys)
         self._admitted = self._allowed.now()
+        # Imported here: it brings asyncio and ssl, 5 MB that a daemon without keys never uses.
+        from zmq.auth.thread import ThreadAuthenticator
+
         # The handler must run before the bind, or the first client slips in.
-        self._authenticator = zmq.auth.thread.ThreadAuthenticator(self._context)
+        self._authenticator = ThreadAuthenticator(self._context)
         self._authenticator.start()
         self._authenticator.configure_curve_callback(domain="dferstream", credentials_provider=self._allowed)
 

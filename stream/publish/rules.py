@@ -8,6 +8,9 @@ from collections.abc import Iterable
 
 import msgspec
 
+from stream.publish.driver import FINDINGS, LEVELS, DriverState
+from stream.publish.driver import REASONS as DRIVER_REASONS
+from stream.publish.driver import STATES as DRIVER_STATES
 from stream.publish.message import (
     CAPTURE_CLOCKS,
     DEGRADED,
@@ -48,10 +51,22 @@ def check(message: Message) -> None:
         _check_faces(message)
     elif isinstance(message, Status):
         _check_status(message)
+    elif isinstance(message, DriverState):
+        _check_driver(message)
     else:
         if message.event not in EVENTS:
             raise MessageError(f"event must be one of {EVENTS}, not {message.event!r}")
         _finite("delay_ms", (message.delay_ms,))
+
+
+def _check_driver(message: DriverState) -> None:
+    if message.state not in DRIVER_STATES or message.reason not in DRIVER_REASONS:
+        raise MessageError(f"state {message.state!r} or reason {message.reason!r} is not the schema's")
+    levels = {each.level for each in message.findings.values()}
+    if set(message.findings) != set(FINDINGS) or levels - set(LEVELS):
+        raise MessageError(f"findings must be {FINDINGS}, each of {LEVELS}")
+    if message.state == "fine" and not (message.valid and message.reason == "ok" and message.face is not None):
+        raise MessageError("a driver is fine only with valid input, reason ok and a face")
 
 
 def _check_faces(message: Faces) -> None:

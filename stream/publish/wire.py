@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from stream.publish.driver import DRIVER_SCHEMA, DriverState
 from stream.publish.message import (
     EVENT_SCHEMA,
     FACES_SCHEMA,
@@ -29,7 +30,7 @@ from stream.publish.message import (
 )
 from stream.publish.rules import check
 
-_M = TypeVar("_M", Faces, Status, Event)
+_M = TypeVar("_M", Faces, Status, Event, DriverState)
 _VERSION = re.compile(r"(?P<name>[a-z.]+)/(?P<major>\d+)\.(?P<minor>\d+)")
 
 
@@ -43,8 +44,9 @@ _decoders: dict[str, tuple[str, msgspec.json.Decoder[Any]]] = {
     "faces": (FACES_SCHEMA, msgspec.json.Decoder(Faces)),
     "status": (STATUS_SCHEMA, msgspec.json.Decoder(Status)),
     "event": (EVENT_SCHEMA, msgspec.json.Decoder(Event)),
+    "driver": (DRIVER_SCHEMA, msgspec.json.Decoder(DriverState)),
 }
-_kinds: dict[type, str] = {Faces: "faces", Status: "status", Event: "event"}
+_kinds: dict[type, str] = {Faces: "faces", Status: "status", Event: "event", DriverState: "driver"}
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,7 @@ class RawMessage:
     """One frame of the wire, taken apart.
 
     Attributes:
-        kind: ``"faces"``, ``"status"`` or ``"event"``.
+        kind: ``"faces"``, ``"status"``, ``"event"`` or ``"driver"``.
         source: The source's name.
         body: JSON, not yet read.
     """
@@ -165,7 +167,9 @@ def decode_frame(data: bytes) -> Message:
     raw = split(data)
     if raw.kind == "faces":
         return decode(raw.body, Faces)
-    return decode(raw.body, Status) if raw.kind == "status" else decode(raw.body, Event)
+    if raw.kind == "status":
+        return decode(raw.body, Status)
+    return decode(raw.body, Event) if raw.kind == "event" else decode(raw.body, DriverState)
 
 
 def _check_version(found: str, ours: str) -> None:

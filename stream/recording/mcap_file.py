@@ -26,7 +26,7 @@ from stream.publish.wire import schema_path
 
 CHUNK_NS = 1_000_000_000
 SYNC_S = 5.0
-KINDS = ("faces", "status", "event", "frames")
+KINDS = ("faces", "status", "event", "driver", "frames")
 MOST_TOPICS = 1024
 _CHUNK_BYTES = 4 << 20
 PICTURE_SCHEMA = {

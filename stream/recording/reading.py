@@ -44,7 +44,7 @@ class Recorded:
 
     @property
     def kind(self) -> str:
-        """``faces``, ``status``, ``event`` or ``frames``."""
+        """``faces``, ``status``, ``event``, ``driver`` or ``frames``."""
         return self.topic.partition("/")[0]
 
     @property

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from stream.camera.pixels import Image
 from stream.faces.covered import Cover, cover
 from stream.faces.result import TrackedFace
 from stream.publish.message import Head, Quality
@@ -27,7 +28,7 @@ class Looks:
     def __init__(self) -> None:
         self._covers: dict[str, Cover] = {}
 
-    def step(self, face_id: str, image: NDArray[np.uint8], points5: NDArray[np.floating]) -> None:
+    def step(self, face_id: str, image: Image, points5: NDArray[np.floating]) -> None:
         """Look at a face whose sample is taken; as :func:`stream.faces.covered.cover`."""
         seen, before = cover(image, points5), self._covers.get(face_id)
         if before is not None:

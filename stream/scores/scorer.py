@@ -1,8 +1,10 @@
 """From a window's logits to what is said of a face, in one fixed order.
 
-logits → neutral shift → temperature → softmax (``probs``, ``now``) → smoothing (``smoothed``) → hysteresis → abstention
-(``label``). The label is taken from ``now``, which each sample makes anew and which therefore speaks from the first one
-on; from ``probs`` and a full window where the model scores no single samples, or where the settings ask for it.
+logits → neutral shift → temperature → softmax (``probs``, ``now``) → own rest → smoothing (``smoothed``) →
+hysteresis → abstention (``label``).
+
+The label is taken from ``now``, which each sample makes anew and which therefore speaks from the first one on; from
+``probs`` and a full window where the model scores no single samples, or where the settings ask for it.
 """
 
 from __future__ import annotations
@@ -10,9 +12,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from calibration.apply import Calibration
 from calibration.neutral import NeutralBaseline
 from stream.publish.message import scores
+from stream.scores.rest import OwnRest
 from stream.scores.settings import Moment, ScoreSettings
 from stream.scores.smooth import Smoother
 from stream.window.result import WindowScore
@@ -60,6 +65,8 @@ class Scorer:
         self.moment: Moment = "now" if has_now and settings.label == "now" else "window"
         labelled = self._calibration.of_now if self.moment == "now" else self._calibration
         self._neutral = NeutralBaseline(settings.neutral, labelled.neutral_logits)
+        rest = labelled.neutral_logits if settings.own_rest and self.moment == "now" else None
+        self._rest = OwnRest(self._labels, None if rest is None else np.log(labelled.probs(np.array(rest))))
         self._smoother = Smoother(self._labels, settings.calm, labelled.threshold, self.moment)
         self._held: dict[str, FaceScores] = {}
 
@@ -84,6 +91,8 @@ class Scorer:
         probs = self._calibration.probs(score.logits, shift)
         now = None if score.now is None else self._calibration.of_now.probs(score.now, shift)
         chosen = now if self.moment == "now" else probs
+        if chosen is not None:
+            chosen = self._rest.step(face_id, chosen, score.t_ns, None if held is None else held.label)
         smooth = None if labelled is None or chosen is None else self._smoother.step(face_id, chosen, score.t_ns)
         held = FaceScores(
             t_ns=score.t_ns,
@@ -103,18 +112,26 @@ class Scorer:
         self._held[face_id] = held
         return held
 
+    def take_over(self, other: Scorer) -> None:
+        """Go on with each face's smoothed scores and baseline as another one has them, where both speak of the same."""
+        if self.moment == other.moment:
+            self._smoother.take_over(other._smoother)
+            self._neutral.take_over(other._neutral)
+
     def restart(self, face_id: str) -> None:
-        """The face's window began anew: what was smoothed before it counts no more, its neutral baseline stays."""
+        """The face's window began anew: what was smoothed before it counts no more, its own rest and baseline stay."""
         self._held.pop(face_id, None)
         self._smoother.reset(face_id)
 
     def reset(self, face_id: str) -> None:
         """Forget a face."""
         self.restart(face_id)
+        self._rest.reset(face_id)
         self._neutral.reset(face_id)
 
     def reset_all(self) -> None:
         """Forget every face."""
         self._held.clear()
         self._smoother.reset_all()
+        self._rest.reset_all()
         self._neutral.reset_all()

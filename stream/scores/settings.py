@@ -23,6 +23,8 @@ class LabelRates:
         dwell_s: For how long.
         abstain_dwell_s: For how long its confidence must be too low for it to go.
         restless_s: What each recent change adds to the dwell.
+        entry: How far above the threshold an expression must be to be shown.
+        first_entry: The same of a face of which nothing was shown yet.
     """
 
     time_constant_s: float
@@ -30,12 +32,14 @@ class LabelRates:
     dwell_s: float
     abstain_dwell_s: float
     restless_s: float
+    entry: float
+    first_entry: float
 
 
 _UNSET: dict[Moment, LabelRates] = {
-    "window": LabelRates(0.25, 0.05, 0.2, 0.0, 0.0),
+    "window": LabelRates(0.25, 0.05, 0.2, 0.0, 0.0, 0.0, 0.0),
     # Chosen on composed sequences and clips (`tests/scenes/marked`, part choose, 2026-11-28).
-    "now": LabelRates(0.0, 0.3, 0.0, 0.25, 1.5),
+    "now": LabelRates(0.0, 0.3, 0.0, 0.25, 1.5, 0.06, 0.15),
 }
 
 
@@ -63,7 +67,8 @@ class SmoothSettings:
         abstain_dwell_s: For how long it must be under the threshold, half of that for an expression; unset is 0 for the
             window, 0.25 for now.
         restless_s: What each recent change beyond the first adds to the dwell of another expression, so that a wild
-            face does not flicker; from one back to rest nothing waits; unset is 0 for the window, 1.5 for now.
+            face does not flicker; back to rest waits only while the face itself changes wildly; unset is 0 for the
+            window, 1.5 for now.
     """
 
     smooth: bool = True
@@ -103,6 +108,8 @@ class SmoothSettings:
             dwell_s=_either(self.dwell_s, unset.dwell_s) if self.hysteresis else 0.0,
             abstain_dwell_s=_either(self.abstain_dwell_s, unset.abstain_dwell_s),
             restless_s=_either(self.restless_s, unset.restless_s) if self.hysteresis else 0.0,
+            entry=unset.entry if self.abstain else 0.0,
+            first_entry=unset.first_entry if self.abstain else 0.0,
         )
 
 
@@ -113,9 +120,11 @@ class ScoreSettings:
     Attributes:
         calibrate: Apply the bundle's calibration, if it has one.
         label: The moment the label speaks for; models that do not score single samples know the window alone.
+        own_rest: Read a label of this moment against how the face itself looks at rest, learnt while it is seen so.
     """
 
     calibrate: bool = True
     label: Moment = "now"
+    own_rest: bool = True
     neutral: NeutralSettings = field(default_factory=NeutralSettings)
     calm: SmoothSettings = field(default_factory=SmoothSettings)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from stream.camera.frame import Frame
 from stream.publish.message import Faces, Message, Status
 from stream.publish.publisher import PublishCounts, Publisher
+from stream.publish.source import SourcePublisher
 from stream.publish.wire import encode
 from stream.show.sinks import Sink
 
@@ -19,7 +20,7 @@ class Outputs:
         sinks: Who else sees the messages, in this order.
     """
 
-    def __init__(self, publisher: Publisher, sinks: Sequence[Sink] = ()) -> None:
+    def __init__(self, publisher: Publisher | SourcePublisher, sinks: Sequence[Sink] = ()) -> None:
         self._publisher, self._sinks = publisher, sinks
 
     @property

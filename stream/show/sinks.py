@@ -14,6 +14,7 @@ from engine.text import printable_json, say
 from stream.camera.frame import Frame
 from stream.publish.message import Event, Faces, Message, Status
 from stream.publish.publisher import Publisher
+from stream.publish.source import SourcePublisher
 
 
 class Sink(Protocol):
@@ -74,10 +75,19 @@ class JpegFrames:
     """
 
     def __init__(
-        self, publisher: Publisher, width: int = 640, hz: float = 15.0, now_ns: Callable[[], int] = time.monotonic_ns
+        self,
+        publisher: Publisher | SourcePublisher,
+        width: int = 640,
+        hz: float = 15.0,
+        now_ns: Callable[[], int] = time.monotonic_ns,
     ) -> None:
-        self._publisher, self._width, self._period_ns, self._now_ns = publisher, width, int(1e9 / hz), now_ns
+        self._publisher, self._now_ns = publisher, now_ns
         self._due_ns = 0
+        self.change(width, hz)
+
+    def change(self, width: int, hz: float) -> None:
+        """Go on with other pictures."""
+        self._width, self._period_ns = width, int(1e9 / hz)
 
     def take(self, message: Message, body: bytes, frame: Frame | None) -> bool:
         """Publish the frame if one is due."""
@@ -86,9 +96,9 @@ class JpegFrames:
             return True
         # From when it was due, not from when it came: else a camera's pace and this one beat against each other.
         self._due_ns = max(self._due_ns + self._period_ns, now_ns - self._period_ns // 2)
-        height, width = frame.image.shape[:2]
+        height, width, _ = frame.pixels.shape
         scale = min(1.0, self._width / width)
-        small = cv2.resize(frame.image, (round(width * scale), round(height * scale)), interpolation=cv2.INTER_AREA)
+        small = frame.pixels.shrunk(0, 0, width, height, (round(width * scale), round(height * scale)))
         made, jpeg = cv2.imencode(".jpg", cv2.cvtColor(small, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 80])
         if made:
             self._publisher.picture(jpeg.tobytes(), frame.seq)
@@ -112,8 +122,7 @@ class Log:
     ) -> None:
         self._every_ns, self._now_ns = int(every_s * 1e9), now_ns
         self._out = out or sys.stderr
-        self._last_ns: int | None = None
-        self._state = ""
+        self._said: dict[str, tuple[str, int]] = {}
 
     def take(self, message: Message, body: bytes, frame: Frame | None) -> bool:
         """Log events as they come, status when it changes or is due."""
@@ -121,10 +130,10 @@ class Log:
             log_line(message.event, self._out, source=message.source, face=message.face, frame=message.frame_id)
         elif isinstance(message, Status):
             now_ns = self._now_ns()
-            due = self._last_ns is None or now_ns - self._last_ns >= self._every_ns
             state = f"{message.state}/{message.camera}"
-            if due or state != self._state:
-                self._last_ns, self._state = now_ns, state
+            before, last_ns = self._said.get(message.source, ("", 0))
+            if state != before or now_ns - last_ns >= self._every_ns:
+                self._said[message.source] = state, now_ns
                 log_line(
                     "status",
                     self._out,

@@ -197,10 +197,10 @@ class FacesTable:
         self._live = Live(console=self.console, auto_refresh=False) if (capable if live is None else live) else None
         self._endpoint = endpoint
         self._now_ns = now_ns
-        self._meter = StreamMeter()
+        self._meters: dict[Any, StreamMeter] = {}
         self._lost = False
         self._shown_ns: int | None = None
-        self._last: tuple[Mapping[str, Any], Measured] | None = None
+        self._last: dict[Any, tuple[Mapping[str, Any], Measured]] = {}
 
     def __enter__(self) -> FacesTable:
         return self
@@ -235,7 +235,8 @@ class FacesTable:
         Returns:
             Whether anything was written.
         """
-        self._last = (message, self._meter.step(message))
+        source = message.get("source")
+        self._last[source] = message, self._meters.setdefault(source, StreamMeter()).step(message)
         now_ns = self._now_ns()
         period = _LINE_NS if self._live is None else _REDRAW_NS
         if self._shown_ns is not None and now_ns - self._shown_ns < period:
@@ -263,13 +264,13 @@ class FacesTable:
             self._live.start()
 
     def _write(self) -> None:
-        assert self._last is not None
-        message, measured = printable_values(self._last[0]), self._last[1]
+        each = [(printable_values(message), measured) for message, measured in self._last.values()]
         if self._live is None:
-            self.console.print(line(message, measured), markup=False, soft_wrap=True)
+            for message, measured in each:
+                self.console.print(line(message, measured), markup=False, soft_wrap=True)
             return
-        width = max(self.console.width - 1, 40)
-        self._live.update(render(message, measured, width, self._unicode()), refresh=True)
+        width, unicode = max(self.console.width - 1, 40), self._unicode()
+        self._live.update(Group(*(render(*one, width, unicode) for one in each)), refresh=True)
 
     def _unicode(self) -> bool:
         return self.console.encoding.lower().startswith("utf")

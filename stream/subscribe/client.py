@@ -36,7 +36,7 @@ class Client:
 
     Args:
         endpoint: Where the publisher is bound; None for this machine's only source, else ``tcp://127.0.0.1:5570``.
-        kind: ``"faces"``, ``"status"`` or ``"event"``.
+        kind: ``"faces"``, ``"status"``, ``"event"`` or, where `dfer-stream driver` publishes, ``"driver"``.
         source: Listen to this source alone; empty for every source of the endpoint.
         newest: Keep only the newest message, for a reader slower than the publisher.
         key: This subscriber's secret CURVE key file, for a publisher beyond this machine.

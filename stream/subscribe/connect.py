@@ -12,6 +12,11 @@ from stream.publish.endpoint import EndpointError
 
 RECEIVE_MARK = 16
 RECEIVE_BUFFER_BYTES = 16 * 1024
+# A subscriber sends nothing, so it would never learn that the publisher's machine lost its power: after 3 s of silence
+# it asks once a second, and connects anew after four questions without an answer.
+_KEEPALIVE = {zmq.TCP_KEEPALIVE: 1, zmq.TCP_KEEPALIVE_IDLE: 3, zmq.TCP_KEEPALIVE_INTVL: 1, zmq.TCP_KEEPALIVE_CNT: 4}
+# The system would wait ever longer between its tries, and be late by as much once the machine is there again.
+_CONNECT_TIMEOUT_MS = 2000
 
 
 def connect(
@@ -48,6 +53,9 @@ def connect(
         made.setsockopt(zmq.LINGER, 0)
         made.setsockopt(zmq.CONFLATE, int(newest))
         made.setsockopt(zmq.RECONNECT_IVL_MAX, 1000)
+        made.setsockopt(zmq.CONNECT_TIMEOUT, _CONNECT_TIMEOUT_MS)
+        for option, value in _KEEPALIVE.items():
+            made.setsockopt(option, value)
         made.setsockopt(zmq.IPV6, int("[" in endpoint))
         if key is not None and server_key is not None:
             pair = keys.load_pair(key)

@@ -6,8 +6,10 @@ Training clips span two to five seconds in sixteen samples, so sampling goes by 
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass
 from fractions import Fraction
+from statistics import median
 
 NS_PER_S = 1_000_000_000
 
@@ -21,9 +23,11 @@ class SampleClock:
 
     Attributes:
         sample_hz: Ticks per second, above 0.
+        anchor_ns: Capture time of tick 0; the first frame's where None. Cameras with one anchor tick together.
     """
 
     sample_hz: float
+    anchor_ns: int | None = None
     _origin_ns: int | None = None
     _last_tick: int = -1
 
@@ -49,7 +53,7 @@ class SampleClock:
             backwards).
         """
         if self._origin_ns is None:
-            self._origin_ns = t_ns
+            self._origin_ns = t_ns if self.anchor_ns is None else self.anchor_ns
         tick = (t_ns - self._origin_ns) * self._numerator // self._denominator
         if tick <= self._last_tick:
             return None
@@ -60,3 +64,24 @@ class SampleClock:
         """Anchor anew at the next frame: after a lost camera or a new source."""
         self._origin_ns = None
         self._last_tick = -1
+
+
+class FramePeriod:
+    """The camera's period as its capture times show it: the median of the last intervals."""
+
+    def __init__(self, default_ns: int = 33_333_333, keep: int = 15) -> None:
+        self._default_ns = default_ns
+        self._intervals: deque[int] = deque(maxlen=keep)
+        self._last_ns: int | None = None
+
+    def step(self, t_ns: int) -> int:
+        """Take one capture time; returns the period, ns."""
+        if self._last_ns is not None and t_ns > self._last_ns:
+            self._intervals.append(t_ns - self._last_ns)
+        self._last_ns = t_ns
+        return int(median(self._intervals)) if self._intervals else self._default_ns
+
+    def reset(self) -> None:
+        """A new source may have another rate."""
+        self._intervals.clear()
+        self._last_ns = None

@@ -10,10 +10,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from engine.backends import Features
-from stream.window.windows import EncodeBatch, FaceWindows
+from stream.window.state import EncodeBatch
+from stream.window.windows import FaceWindows
 
 END_SHARE = 0.8
 """Share of the limit below which steps leave the thread again."""
@@ -29,10 +30,12 @@ class StepResult:
     Attributes:
         faces: Faces that were sampled.
         elapsed_ms: Time encoding and scoring took, waiting for the thread's turn not included.
+        units: Units that were encoded.
     """
 
     faces: int
     elapsed_ms: float
+    units: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True)
@@ -58,6 +61,17 @@ class Overlap:
         self._running: tuple[EncodeBatch, Future[_Encoded]] | None = None
         self._step_ms: float | None = None
         self.engaged = False
+
+    def stays(self, limit_ms: float) -> bool:
+        """Whether a step of this limit runs with the frame that it is of, so that it can be one with other cameras'."""
+        return self._running is None and not self._engages(limit_ms)
+
+    def done(self, step: StepResult) -> StepResult:
+        """Take note of a step that was run together with other cameras'."""
+        if step.units:
+            before = step.elapsed_ms if self._step_ms is None else self._step_ms
+            self._step_ms = before + SMOOTHING * (step.elapsed_ms - before)
+        return step
 
     def step(self, batch: EncodeBatch, limit_ms: float) -> StepResult | None:
         """Run a step, or begin it.
@@ -123,8 +137,5 @@ class Overlap:
     def _finish(self, batch: EncodeBatch, encoded: _Encoded) -> StepResult:
         began = self._now_ns()
         self._windows.finish(batch, encoded.features)
-        done = StepResult(batch.faces, encoded.elapsed_ms + (self._now_ns() - began) / 1e6)
-        if batch.units:
-            before = done.elapsed_ms if self._step_ms is None else self._step_ms
-            self._step_ms = before + SMOOTHING * (done.elapsed_ms - before)
-        return done
+        elapsed_ms = encoded.elapsed_ms + (self._now_ns() - began) / 1e6
+        return self.done(StepResult(batch.faces, elapsed_ms, len(batch.units)))

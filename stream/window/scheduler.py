@@ -6,6 +6,7 @@ first, so nobody starves, and the order depends on the past only.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -17,10 +18,14 @@ class Scheduler:
     Attributes:
         budget_ms: Most encoder time one tick may take, or None for no bound (files scored offline).
         smoothing: Weight of a new cost measurement, (0, 1].
+        share: Of the faces that are sampled at a tick, at least one; (0, 1].
+        ticks: Every so many ticks any is, at least 1.
     """
 
     budget_ms: float | None
     smoothing: float = 0.2
+    share: float = 1.0
+    ticks: int = 1
     _cost_ms: float | None = None
     _queue: list[str] = field(default_factory=list)
 
@@ -38,12 +43,18 @@ class Scheduler:
         self._queue = [face for face in self._queue if face in known]
         self._queue += [face for face in face_ids if face not in self._queue]
         room = self.room()
+        if self.share < 1:
+            room = min(len(face_ids) if room is None else room, math.ceil(len(face_ids) * self.share))
         if room is None or room >= len(face_ids):
             chosen = set(face_ids)
         else:
             chosen = set(sorted(self._queue, key=lambda face: face != primary)[:room])
         self._queue.sort(key=lambda face: face in chosen)
         return [face for face in face_ids if face in chosen]
+
+    def samples(self, tick: int) -> bool:
+        """Whether any face is sampled at a tick."""
+        return tick % self.ticks == 0
 
     def room(self) -> int | None:
         """Faces that fit into one tick's budget, at least 1; None where there is no bound or no measurement yet."""

@@ -7,63 +7,18 @@ the length of the window. What is scored equals the offline model on the same pa
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from engine.backends import Backend, Features
+from engine.ring import FeatureRing
 from engine.spec import ModelSpec
 from stream.window.result import WindowReport, WindowScore
-
-Crop = NDArray[np.uint8]
-
-
-@dataclass(eq=False)
-class FaceWindowState:
-    """What is kept of one face: its place in the ring, its unfinished unit and the times of its samples.
-
-    Attributes:
-        slot: Its place in the ring.
-        tick: Of its newest sample.
-        seen_ns: Capture time of the newest frame that showed it.
-        crops: The newest samples, at most one unit.
-        history: Capture time ns of each sample of the window, and whether it repeats the one before it.
-        samples: Taken since it began.
-        score: The newest.
-        live: False once the face was reset: what is then still being encoded for it is dropped.
-    """
-
-    slot: int
-    tick: int
-    seen_ns: int
-    crops: deque[Crop]
-    history: deque[tuple[int, bool]]
-    samples: int = 0
-    score: WindowScore | None = None
-    live: bool = True
-
-
-@dataclass
-class EncodeBatch:
-    """One tick's work: units to encode in one call, whose they are, and whose windows are then scored.
-
-    Attributes:
-        t_ns: Capture time of the frame that was sampled.
-        frame_id: Its number.
-        faces: Faces that were sampled.
-        units: ``(U, S, S, 3)`` uint8 each.
-        owners: The face of each unit.
-        due: Faces whose window completed a hop.
-    """
-
-    t_ns: int
-    frame_id: int
-    faces: int
-    units: list[Crop] = field(default_factory=list)
-    owners: list[FaceWindowState] = field(default_factory=list)
-    due: list[FaceWindowState] = field(default_factory=list)
+from stream.window.shared_ring import RingShare, SharedRing
+from stream.window.state import Crop, EncodeBatch, FaceWindowState
 
 
 class FaceWindows:
@@ -75,18 +30,25 @@ class FaceWindows:
         faces: Most faces followed at once.
         stride: Samples taken per tick of ``spec.sample_hz``; the window takes every ``stride``-th feature. More than
             1 scores faster than the model's own rate and needs ``spec.unit == 1``.
+        share: Of a ring that the windows of other cameras are in as well; a ring of its own where None.
     """
 
-    def __init__(self, spec: ModelSpec, backend: Backend, faces: int, stride: int = 1) -> None:
+    def __init__(
+        self, spec: ModelSpec, backend: Backend, faces: int, stride: int = 1, share: RingShare | None = None
+    ) -> None:
         if stride < 1 or (stride > 1 and (spec.unit > 1 or spec.window == 1)):
             raise ValueError(
                 f"stride {stride} needs a model with unit = 1 and window > 1 (this one: {spec.unit}, {spec.window})"
             )
         self.spec, self.stride = spec, stride
-        self._backend, self._slots = backend, faces
-        self._ring = backend.ring(faces, stride * spec.window)
-        self._free = list(range(faces))[::-1]
+        self._backend = backend
+        self._share = share or RingShare(SharedRing(backend, faces, stride * spec.window), range(faces))
+        self._free = list(self._share.slots)[::-1]
         self._faces: dict[str, FaceWindowState] = {}
+
+    @property
+    def _ring(self) -> FeatureRing:
+        return self._share.of.ring
 
     @property
     def backend_name(self) -> str:
@@ -170,7 +132,10 @@ class FaceWindows:
         Raises:
             BackendError: If the device fails.
         """
-        return self._backend.encode(np.stack(batch.units)) if batch.units else None
+        if not batch.units:
+            return None
+        with self._share.of.encoding:
+            return self._backend.encode(np.stack(batch.units))
 
     def finish(self, batch: EncodeBatch, features: Features | None) -> None:
         """Put the features into their windows and score those that completed a hop.
@@ -180,13 +145,15 @@ class FaceWindows:
         Raises:
             BackendError: If the device fails.
         """
+        finish_together([WindowStep(self, batch)], features)
+
+    def _push(self, batch: EncodeBatch, features: Features | None, start: int) -> list[FaceWindowState]:
+        """Put features, from row `start` on, into their windows; gives the faces to be scored."""
         if features is not None:
             for row, face in enumerate(batch.owners):
                 if face.live:
-                    self._ring.push(face.slot, features[row])
-        due = [face for face in batch.due if face.live and self._ring.fill(face.slot)]
-        if due:
-            self._score(due, batch.t_ns, batch.frame_id)
+                    self._ring.push(face.slot, features[start + row])
+        return [face for face in batch.due if face.live and self._ring.fill(face.slot)]
 
     def report(self, face_id: str) -> WindowReport:
         """How full the window of a face is, and its newest score."""
@@ -220,7 +187,7 @@ class FaceWindows:
         """Go on with another back end; features of two back ends never mix, so every window starts anew."""
         self.reset_all()
         self._backend = backend
-        self._ring = backend.ring(self._slots, self.stride * self.spec.window)
+        self._share.of.replace(backend)
 
     def _admit(self, face_id: str, tick: int, t_ns: int) -> FaceWindowState:
         if not self._free:
@@ -255,9 +222,42 @@ class FaceWindows:
         batch.units.append(np.stack(unit))
         return True
 
-    def _score(self, faces: list[FaceWindowState], t_ns: int, frame_id: int) -> None:
-        index = np.stack([self._ring.index(face.slot, self.spec.window, self.stride) for face in faces])
-        output = self._backend.head(self._ring.flat, index)
-        for row, face in enumerate(faces):
-            full = self._held(face) >= self.spec.samples
-            face.score = WindowScore.of(output, row, t_ns, frame_id, full)
+    def _windows_of(self, faces: list[FaceWindowState]) -> list[NDArray[np.int32]]:
+        return [self._ring.index(face.slot, self.spec.window, self.stride) for face in faces]
+
+
+@dataclass(frozen=True)
+class WindowStep:
+    """One camera's part of a step: its windows, and this tick's work on them."""
+
+    windows: FaceWindows
+    batch: EncodeBatch
+
+
+def step_together(steps: Sequence[WindowStep]) -> None:
+    """Encode and score the ticks of several cameras, which share a ring, in one call each; as each by itself.
+
+    Raises:
+        BackendError: If the device fails.
+    """
+    batch = EncodeBatch(0, 0, 0, units=[unit for step in steps for unit in step.batch.units])
+    finish_together(steps, steps[0].windows.encode(batch))
+
+
+def finish_together(steps: Sequence[WindowStep], features: Features | None) -> None:
+    """Put features, camera by camera, into their windows, and score those that completed a hop."""
+    start, due = 0, list[tuple[WindowStep, list[FaceWindowState]]]()
+    for step in steps:
+        due.append((step, step.windows._push(step.batch, features, start)))
+        start += len(step.batch.units)
+    index = [row for step, faces in due for row in step.windows._windows_of(faces)]
+    if not index:
+        return
+    first = steps[0].windows
+    output = first._backend.head(first._ring.flat, np.stack(index))
+    row = 0
+    for step, faces in due:
+        for face in faces:
+            full = step.windows._held(face) >= first.spec.samples
+            face.score = WindowScore.of(output, row, step.batch.t_ns, step.batch.frame_id, full)
+            row += 1

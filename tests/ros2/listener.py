@@ -40,13 +40,13 @@ class Listener:
                         NormalizedRegionOfInterest2D,
                         f"/humans/faces/{name}/roi",
                         lambda message, name=name: self.region(name, message),
-                        QoSProfile(depth=50),
+                        QoSProfile(depth=200),
                     ),
                     self.node.create_subscription(
                         Expression,
                         f"/humans/faces/{name}/expression",
                         lambda message, name=name: self.expression(name, message),
-                        QoSProfile(depth=50),
+                        QoSProfile(depth=200),
                     ),
                 ]
         for name in [name for name in self.faces if name not in message.ids]:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from engine import settings
 from engine.settings import SettingsError
-from stream.config import Settings, add_flags, load_settings
+from stream.config import Settings, add_flags, load_settings, public_value
 
 KEYS = {entry.key: entry for entry in settings.entries(Settings)}
 
@@ -160,3 +160,63 @@ def test_a_model_is_a_bundle_or_an_engine_directory_whichever_lies_there(tmp_pat
         )
     with pytest.raises(SettingsError, match=r"another model\.bundle are given; give one of them"):
         load_settings(parse("--model", str(tmp_path / "bundle"), "--bundle", "b"), {})
+
+
+def sources(loaded: Settings) -> list[tuple[str, str]]:
+    return [(one.source.name, one.source.uri) for one in loaded.each_source()]
+
+
+def test_one_source_is_what_it_always_was() -> None:
+    settings = load_settings(parse("--source", "demo://", "--source-name", "door"), {}).settings
+    assert settings.each_source() == (settings,)
+    assert sources(settings) == [("door", "demo://")]
+
+
+def test_sources_are_given_by_repeating_the_flag() -> None:
+    flags = ["--source", "v4l2:///dev/video0", "--source", "rtsp://h/x"]
+    settings = load_settings(parse(*flags), {}, several=True).settings
+    assert sources(settings) == [("cam0", "v4l2:///dev/video0"), ("cam1", "rtsp://h/x")]
+    named = load_settings(parse(*flags, "--source-name", "b", "--source-name", "a"), {}, several=True).settings
+    assert sources(named) == [("b", "v4l2:///dev/video0"), ("a", "rtsp://h/x")]
+    assert named.source.name == "b"
+
+
+def test_sources_of_a_file_have_settings_of_their_own(tmp_path: Path) -> None:
+    file = tmp_path / "car.toml"
+    file.write_text(
+        'sources.left = "v4l2:///dev/video0"\n[sources.right]\nuri = "rtsp://me:pw@h/x"\n'
+        "roi = [0, 0, 0.5, 1]\nfps = 15\n"
+        "[camera]\nfps = 60\n[faces]\nmax_faces = 3\n"
+    )
+    loaded = load_settings(parse("--config", str(file), "--source-name", "car"), {}, several=True)
+    left, right = loaded.settings.each_source()
+    assert (left.source.name, left.camera.fps, left.source.roi) == ("left", 60, (0, 0, 1, 1))
+    assert (right.source.name, right.camera.fps, right.source.roi) == ("right", 15, (0, 0, 0.5, 1))
+    assert left.faces == right.faces == loaded.settings.faces
+    assert loaded.settings.source.name == "car"
+    assert "pw" not in settings.show(loaded, public_value)
+    # A camera that is named by hand is the only one, whatever the file says.
+    one = load_settings(parse("--config", str(file), "--source", "demo://"), {}).settings
+    assert sources(one) == [("cam0", "demo://")]
+    with pytest.raises(SettingsError, match="reads one source; give it: --source v4l2:///dev/video0"):
+        load_settings(parse("--config", str(file)), {})
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--source", "demo://", "--source", "demo://", "--source-name", "a"], "2 sources and 1 names"),
+        (["--source", "a.mp4", "--source", "b.mp4", "--source-name", "a", "--source-name", "a"], "two names"),
+        (["--sources", "{a = 3}"], "sources.a must be a URI, or a table with a uri"),
+        (["--sources", '{a = "rtps://x"}'], "sources.a: uri: unknown camera scheme"),
+        (["--sources", '{"a b" = "demo://"}'], "sources.a b: name: source name"),
+        (["--sources", '{a = {uri = "demo://", fsp = 3}}'], r"unknown setting fsp; did you mean fps\?"),
+        (["--sources", '{a = {uri = "demo://", fps = "x"}}'], "fps must be number or unset"),
+        (["--sources", '{a = {uri = "demo://", roi = [1]}}'], "roi must be 4 × number"),
+        (["--sources", '{a = {uri = "demo://", driver = "x:y"}}'], "unknown setting driver"),
+        (["--sources", "{" + ", ".join(f'c{i} = "demo://"' for i in range(33)) + "}"], "at most 32"),
+    ],
+)
+def test_sources_that_cannot_be_are_refused(flags: list[str], words: str) -> None:
+    with pytest.raises(SettingsError, match=words):
+        load_settings(parse(*flags), {}, several=True)

@@ -17,9 +17,12 @@ from engine.backends import Backend, BackendError, Features, HeadOutput
 from engine.ring import FeatureRing
 from stream.assemble import LoadedModel, build_pipeline, load_model
 from stream.camera import CameraSettings, Frame
+from stream.camera.pixels import Pixels
+from stream.camera.stats import CameraReport
 from stream.config import ModelSettings, Settings
-from stream.daemon import NOT_CALIBRATED, CameraReport, Daemon
-from stream.faces import FacesResult, TrackedFace
+from stream.daemon import NOT_CALIBRATED, Daemon
+from stream.faces import FaceSettings, FacesResult, TrackedFace
+from stream.health.effort import EFFORTS
 from stream.health.machine import Machine
 from stream.publish.message import Event, Faces, Message, Status
 from stream.publish.publisher import PublishCounts
@@ -42,7 +45,7 @@ class ScriptedTracker:
         self.visible: tuple[str, ...] = ()
         self._ages: dict[str, int] = {}
 
-    def step(self, image: NDArray[np.uint8], t_ns: int) -> FacesResult:
+    def step(self, image: Pixels, t_ns: int) -> FacesResult:
         faces = []
         for name in self.visible:
             age = self._ages[name] = self._ages.get(name, -1) + 1
@@ -53,6 +56,12 @@ class ScriptedTracker:
 
     def reset(self) -> None:
         self._ages.clear()
+
+    def change(self, settings: FaceSettings) -> None:
+        self.settings = settings
+
+    def ease(self, pause: float) -> None:
+        self.pause = pause
 
 
 def _face(name: str, state: Any, age: int) -> TrackedFace:
@@ -357,3 +366,26 @@ def test_a_back_end_that_is_second_choice_is_said_from_the_start(model: LoadedMo
     assert life.frame("ann")[-1].degraded == ["backend"]
     status = life.status()
     assert (status.state, status.degraded, status.note) == ("degraded", ["backend"], "tensorrt failed: no device")
+
+
+def test_with_too_little_time_less_is_done_the_primary_face_goes_on_and_it_is_said(life: Life) -> None:
+    for _ in range(4):
+        life.frame("ann", "ben", "cat")
+    life.daemon.ease(EFFORTS[1], False)
+    [faces] = life.frame("ann", "ben", "cat")
+    assert (faces.degraded, life.status().degraded, life.tracker.pause) == (["scheduler"], ["scheduler"], 2)
+    for _ in range(8):
+        [faces] = life.frame("ann", "ben", "cat")
+        assert {face.score_age_ms for face in faces.faces if face.primary} == {0}
+        assert sum(face.score_age_ms == 0 for face in faces.faces) == 2
+        assert all(face.score_age_ms <= 2 * SAMPLE_MS for face in faces.faces)
+    life.daemon.ease(EFFORTS[3], True)
+    ages = []
+    for _ in range(8):
+        [faces] = life.frame("ann", "ben", "cat")
+        ages += [face.score_age_ms for face in faces.faces if face.primary]
+    assert set(ages) == {0, SAMPLE_MS}
+    assert life.status().degraded == ["thermal"]
+    life.daemon.ease(EFFORTS[0], False)
+    [faces] = life.frame("ann", "ben", "cat")
+    assert (faces.degraded, life.tracker.pause) == ([], 1)

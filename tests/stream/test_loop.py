@@ -15,7 +15,7 @@ from stream.config import ModelSettings, Settings
 from stream.daemon import Daemon
 from stream.faces import FaceTracker
 from stream.health.notify import Notifier
-from stream.loop import Limits, Loop
+from stream.loop import Limits, Loop, Source
 from stream.publish.message import Event, Faces, Message, Status
 from stream.publish.publisher import Publisher
 from stream.show.outputs import Outputs
@@ -51,7 +51,7 @@ def loop_over(bundle: Path, endpoint: str, sinks: list[Memory], notifier: Notifi
         pipeline = build_pipeline(settings, model, FaceTracker(settings.faces))
         stack.callback(pipeline.close)
         daemon = Daemon("cam0", model, pipeline, time.monotonic_ns(), status_hz=10)
-        yield Loop(daemon, camera, Outputs(publisher, sinks), notifier or Notifier())
+        yield Loop([Source(camera, daemon, Outputs(publisher, sinks))], notifier or Notifier())
 
 
 def test_what_is_decided_reaches_subscribers_sinks_and_the_service_manager(
@@ -65,7 +65,7 @@ def test_what_is_decided_reaches_subscribers_sinks_and_the_service_manager(
             loop_over(small_bundle("frames"), endpoint, [sink], notifier) as loop,
             Client(endpoint, "status") as client,
         ):
-            last = loop.run(Limits(frames=40))
+            [last] = loop.run(Limits(frames=40))
             heard = client.receive(20)
         notifier.close()
         said = [manager.recv(256) for _ in range(3)]
@@ -90,7 +90,7 @@ def test_a_viewer_who_has_seen_enough_ends_it_and_every_other_still_gets_the_mes
 ) -> None:
     sinks = [Memory(lambda taken: taken < 5), Memory()]
     with loop_over(small_bundle("frames"), f"ipc://{tmp_path}/b.ipc", sinks) as loop:
-        last = loop.run(Limits(seconds=60))
+        [last] = loop.run(Limits(seconds=60))
     assert last.frames_total < 10
     assert sinks[0].messages == sinks[1].messages
 
@@ -104,4 +104,4 @@ def test_a_stop_asked_for_while_a_message_is_sent_is_not_lost(
         return True
 
     with loop_over(small_bundle("frames"), f"ipc://{tmp_path}/c.ipc", [Memory(interrupted)]) as loop:
-        assert loop.run(Limits(seconds=60)).frames_total < 10
+        assert loop.run(Limits(seconds=60))[0].frames_total < 10

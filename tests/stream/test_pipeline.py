@@ -15,11 +15,12 @@ from calibration.apply import Calibration
 from engine.backends import Backend, HeadOutput, open_backend
 from engine.ring import FeatureRing
 from stream.camera.frame import Frame
-from stream.faces import FacesResult, TrackedFace
-from stream.pipeline import FramePeriod, Pipeline
+from stream.camera.pixels import Pixels
+from stream.faces import FaceSettings, FacesResult, TrackedFace
+from stream.pipeline import Pipeline
 from stream.scores.scorer import Scorer
 from stream.scores.settings import ScoreSettings, SmoothSettings
-from stream.window.clock import SampleClock
+from stream.window.clock import FramePeriod, SampleClock
 from stream.window.scheduler import Scheduler
 from stream.window.windows import FaceWindows
 
@@ -33,7 +34,7 @@ class OneFace:
     def __init__(self) -> None:
         self._age = -1
 
-    def step(self, image: NDArray[np.uint8], t_ns: int) -> FacesResult:
+    def step(self, image: Pixels, t_ns: int) -> FacesResult:
         self._age += 1
         state: Any = "tracked" if self._age else "new"
         box = (8.0, 8.0, 48.0, 48.0)
@@ -41,6 +42,12 @@ class OneFace:
 
     def reset(self) -> None:
         self._age = -1
+
+    def change(self, settings: FaceSettings) -> None:
+        raise AssertionError(settings)
+
+    def ease(self, pause: float) -> None:
+        raise AssertionError(pause)
 
 
 class CutInOneFrame(OneFace):
@@ -50,7 +57,7 @@ class CutInOneFrame(OneFace):
         super().__init__()
         self._at, self._revoked = at, revoked
 
-    def step(self, image: NDArray[np.uint8], t_ns: int) -> FacesResult:
+    def step(self, image: Pixels, t_ns: int) -> FacesResult:
         (face,) = super().step(image, t_ns).faces
         if self._age == self._at:
             return FacesResult([replace(face, state="lost", landmarks=None, points5=None)], cut=True)

@@ -57,3 +57,19 @@ def test_nohup_is_kept() -> None:
             signal.raise_signal(signal.SIGHUP)
     finally:
         signal.signal(signal.SIGHUP, before)
+
+
+def test_where_settings_can_be_read_anew_a_hangup_asks_for_that(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    terminal = iter([False, True, True, True, False])
+    monkeypatch.setattr("stream.signals._has_terminal", lambda: next(terminal))
+    for _ in range(2):  # without a terminal, then with one that stays
+        with SignalPolicy() as policy:
+            policy.then(lambda: asked.append("stop"), lambda: asked.append("reload"))
+            signal.raise_signal(signal.SIGHUP)
+            assert signal.getsignal(signal.SIGTERM) != signal.SIG_DFL
+    assert asked == ["reload", "reload"]
+    with SignalPolicy() as policy:  # with one that was closed
+        policy.then(lambda: asked.append("stop"), lambda: asked.append("reload"))
+        signal.raise_signal(signal.SIGHUP)
+    assert asked[2:] == ["stop"]

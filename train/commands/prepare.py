@@ -25,16 +25,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--part", default="train", help="name of the CSV: train, val or test")
     parser.add_argument("--size", type=int, default=224, help="side of a crop, px")
     parser.add_argument("--workers", type=int, default=0, help="processes; 0: one per core")
+    parser.add_argument(
+        "--ray",
+        metavar="HOST:PORT",
+        help="cut on every core of this Ray cluster, whose nodes see videos and --out under the same names; auto is "
+        "the one that this machine is part of, and this machine alone where there is none",
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Cut the faces; in part where not one clip could be cut."""
+    from stream.offline.cluster.address import find_cluster
+    from train.data.cutting import Outcome
     from train.data.layouts import clips as own_clips
     from train.data.own.folder import read_folder
-    from train.data.prepare import Outcome, prepare
+    from train.data.prepare import prepare
     from train.data.record import DataReport
 
     console = Console(stderr=True)
+    cluster = None if arguments.ray is None else find_cluster(arguments.ray)
     report: DataReport | None = None
     if arguments.videos.is_dir() and not (arguments.videos / f"{arguments.part}.csv").is_file():
         folder = read_folder(arguments.videos)
@@ -61,6 +70,7 @@ def run(arguments: argparse.Namespace) -> int:
             arguments.part,
             advance=advance,
             problems=report.problems if report else None,
+            cluster=cluster,
         )
     done = sum(1 for outcome in outcomes if outcome.folder)
     listed = f" ({report.problem_count} problems with the list itself)" if report and report.problem_count else ""

@@ -154,7 +154,7 @@ class Health:
                 source.faces = message
             elif isinstance(message, Status):
                 source.status = message
-            elif len(source.events) < _MOST_SOURCES or message.event in source.events:
+            elif isinstance(message, Event) and (len(source.events) < _MOST_SOURCES or message.event in source.events):
                 source.events[message.event] = source.events.get(message.event, 0) + 1
 
     def collect(self) -> Iterator[Metric]:

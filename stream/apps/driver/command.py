@@ -13,14 +13,15 @@ from pathlib import Path
 from engine import settings
 from engine.console import Exit
 from engine.settings.arguments import count, seconds
-from engine.text import printable, printable_json, say
-from stream.apps.driver.message import KIND, DriverState, encode
+from engine.text import printable_json, say
 from stream.apps.driver.policy import DriverPolicy
 from stream.apps.driver.replay import ReplayError, read_log, replay
 from stream.apps.driver.settings import DriverSettings, table
+from stream.apps.driver.wording import describe
+from stream.publish.driver import KIND, DriverState
 from stream.publish.message import Faces
 from stream.publish.publisher import Publisher
-from stream.publish.wire import boot_id
+from stream.publish.wire import boot_id, encode
 from stream.signals import SignalPolicy, Stopped
 from stream.subscribe.arguments import add_endpoint, add_keys
 from stream.subscribe.client import Client
@@ -67,20 +68,6 @@ def run(args: argparse.Namespace) -> int:
     if args.timeline is not None and args.replay is None:
         raise ReplayError("--timeline draws a log", "give it with --replay FILE")
     return _replay(args, limits) if args.replay is not None else _live(args, limits)
-
-
-def describe(state: DriverState, before: DriverState | None) -> str:
-    """One line for people where something changed, else nothing."""
-    told = _told(state)
-    if before is not None and told == _told(before):
-        return ""
-    return printable("  ".join(word for word in (state.source, *told) if word))
-
-
-def _told(state: DriverState) -> tuple[str, ...]:
-    levels = [f"{name} {finding.level}" for name, finding in state.findings.items() if finding.level != "none"]
-    why = "" if state.reason in ("ok", state.state) else f"({state.reason.replace('_', ' ')})"
-    return (state.state, why, *levels)
 
 
 class _Teller:

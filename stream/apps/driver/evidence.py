@@ -17,7 +17,7 @@ class Verdict:
 
     Attributes:
         ok: The newest input is fresh and in order.
-        reason: ``ok`` or why not, one of ``stream.apps.driver.message.REASONS``.
+        reason: ``ok`` or why not, one of ``stream.publish.driver.REASONS``.
         frame: The frame to judge, None where this step brought none.
         restart: What was counted before has no bearing on it.
     """

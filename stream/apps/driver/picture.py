@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from stream.apps.driver.message import FINDINGS, DriverState
+from stream.publish.driver import FINDINGS, DriverState
 from stream.show.overlay.palette import BAD, DIM, INK, PANEL, TRACK, WARN, Colour
 from stream.show.overlay.text import fill, put_text
 from stream.show.overlay.timeline import save_png

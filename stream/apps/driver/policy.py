@@ -9,13 +9,13 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from stream.apps.driver.evidence import InputCheck, Observation, Seat, Verdict
-from stream.apps.driver.message import FINDINGS, LEVELS, Baseline, DriverState, Finding
 from stream.apps.driver.monitors.affect import AffectMonitor
 from stream.apps.driver.monitors.attention import AttentionMonitor, looks_down
 from stream.apps.driver.monitors.baseline import BaselineLearner
 from stream.apps.driver.monitors.drowsiness import DrowsinessMonitor
 from stream.apps.driver.monitors.presence import PresenceMonitor
 from stream.apps.driver.settings import DriverSettings
+from stream.publish.driver import FINDINGS, LEVELS, Baseline, DriverState, Finding
 from stream.publish.message import Faces
 
 

@@ -11,8 +11,8 @@ import msgspec
 from engine.errors import DferError
 from engine.files import open_file
 from engine.text import say
-from stream.apps.driver.message import DriverState
 from stream.apps.driver.policy import DriverPolicy
+from stream.publish.driver import DriverState
 from stream.publish.message import Face, Faces, MessageError, Window
 from stream.publish.wire import decode
 

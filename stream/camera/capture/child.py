@@ -8,6 +8,7 @@ list shows a password, and imports only what its driver needs.
 from __future__ import annotations
 
 import ctypes
+import gc
 import os
 import select
 import signal
@@ -22,8 +23,10 @@ _PR_SET_PDEATHSIG = 1
 
 # Read by OpenCV as it loads. Its own words would break the terminal's table, and FFMPEG's may hold a URL.
 os.environ.update(OPENCV_LOG_LEVEL="OFF", OPENCV_FFMPEG_LOGLEVEL="-8", OPENCV_VIDEOIO_V4L_SELECT_TIMEOUT="2")
+# One thread reads the camera; the rest of the machine is the daemon's.
+os.environ.update(OPENCV_FOR_THREADS_NUM="1", OPENBLAS_NUM_THREADS="1")
 
-import cv2  # noqa: E402
+import numpy as np  # noqa: E402
 
 from stream.camera.capture.frozen import digest  # noqa: E402
 from stream.camera.capture.protocol import Event, Orders, Resume  # noqa: E402
@@ -33,6 +36,7 @@ from stream.camera.driver import Driver, Raw, SourceEnded, SourceLost, to_rgb  #
 from stream.camera.drivers import open_driver  # noqa: E402
 from stream.camera.faults import FAULTS, FrameJudge  # noqa: E402
 from stream.camera.frame import SOURCES_OF_TIME, CameraError, FrameLost  # noqa: E402
+from stream.camera.pixels import CODINGS, Pixels, PlanarPixels, RgbPixels  # noqa: E402
 from stream.camera.settings import CameraSettings  # noqa: E402
 from stream.camera.uri import parse_uri  # noqa: E402
 
@@ -83,13 +87,16 @@ class Capture:
             except CameraError as error:
                 self._report(Event("error", message=str(error)))
                 return 3
-            except (cv2.error, OSError, ValueError, MemoryError, RuntimeError) as error:
+            except _refusals() as error:
                 # A library refusing one frame is a broken stream, not a broken program.
                 words = self._uri.scrub(f"{self._uri}: {type(error).__name__}: {error}")
                 self._report(Event("lost", message=words))
             finally:
                 if driver is not None:
                     driver.close()
+                    driver = None
+            # A container and its streams know each other: left to Python's own time, 30 reconnects held 10 MB.
+            gc.collect()
             if self._uri.is_file:
                 self._report(Event("error", message=f"{self._uri} failed while it was read"))
                 return 3
@@ -100,9 +107,8 @@ class Capture:
         t_ns, t_unix_ns = raw.t_ns, now_unix_ns - (now_ns - raw.t_ns)
         if raw.src == "file":
             t_ns, t_unix_ns = self._file_time(raw.t_ns, now_ns, now_unix_ns)
-        height, width = raw.image.shape[:2]
-        target = self._slot.paint(height, width)
-        to_rgb(raw, target)
+        height, width = raw.content.shape[:2]
+        target, layout = self._paint(raw, height, width)
         value = digest(target) if self._uri.can_freeze else 0
         fault = self._judge.step(target, raw.damaged)
         if raw.src == "file":
@@ -118,11 +124,23 @@ class Capture:
             raw.position,
             raw.base_ns,
             FAULTS.index(fault),
+            layout,
         )
         self._slot.commit(meta, height, width)
         self._seq += 1
         self._published = True
         os.eventfd_write(self._frame_fd, 1)
+
+    def _paint(self, raw: Raw, height: int, width: int) -> tuple[Pixels, int]:
+        """Write a frame into the slot; gives it, and its layout there."""
+        if isinstance(raw.content, PlanarPixels):
+            planes = self._slot.paint_planes(height, width, raw.content.coding)
+            for target, source in zip(planes.planes, raw.content.planes, strict=True):
+                np.copyto(target, source)
+            return planes, 1 + CODINGS.index(planes.coding)
+        image = self._slot.paint(height, width)
+        to_rgb(raw, image)
+        return RgbPixels(image), 0
 
     def _lose(self, words: str) -> None:
         """Count a frame that cannot be used as one dropped, and say so: once until the reason is another one."""
@@ -172,6 +190,13 @@ class Capture:
             raise SystemExit(0) from None
 
 
+def _refusals() -> tuple[type[Exception], ...]:
+    """What libraries raise that refuse a frame; OpenCV's own only where a driver needed OpenCV."""
+    known = (OSError, ValueError, MemoryError, RuntimeError)
+    opencv = sys.modules.get("cv2")
+    return known if opencv is None else (*known, opencv.error)
+
+
 def die_with_parent(orders: Orders) -> None:
     """Make sure that this process and what it started never outlive the parent.
 
@@ -200,5 +225,4 @@ def main(read_orders: Callable[[], str] = sys.stdin.readline) -> int:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     orders = Orders.decode(read_orders())
     die_with_parent(orders)
-    cv2.setNumThreads(1)
     return Capture(orders).run()

@@ -11,14 +11,16 @@ import zlib
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
+
+from stream.camera.pixels import Image, PlanarPixels, as_pixels
 
 ROW_STEP = 4
 
 
-def digest(image: NDArray[np.uint8]) -> int:
-    """Hash every fourth row of ``(H, W, 3)`` uint8: enough to see noise, a quarter of the cost. 32 bit."""
-    return zlib.crc32(np.ascontiguousarray(image[::ROW_STEP]).data)
+def digest(image: Image) -> int:
+    """Hash every fourth row of RGB, or of luma: enough to see noise, a quarter of the cost. 32 bit."""
+    rows = image.planes[0] if isinstance(image, PlanarPixels) else as_pixels(image).rgb()
+    return zlib.crc32(np.ascontiguousarray(rows[::ROW_STEP]).data)
 
 
 @dataclass

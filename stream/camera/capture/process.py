@@ -112,10 +112,13 @@ class CaptureProcess:
     def wait(self, timeout_ns: int) -> None:
         """Wait for a frame, an event or the end of the process, at most ``timeout_ns``; never polls."""
         poll = select.poll()
-        poll.register(self._frame_fd, select.POLLIN)
-        if not self.over:
-            poll.register(self._control.fileno(), select.POLLIN)
+        for descriptor in self.descriptors():
+            poll.register(descriptor, select.POLLIN)
         poll.poll(max(0, -(-timeout_ns // 1_000_000)))
+
+    def descriptors(self) -> tuple[int, ...]:
+        """What becomes readable with a frame or an event."""
+        return (self._frame_fd,) if self.over else (self._frame_fd, self._control.fileno())
 
     def last_error_line(self) -> str:
         """Give the last line of the process's standard error, for a process that crashed."""

@@ -18,12 +18,13 @@ import fcntl
 import mmap
 import os
 import time
-from dataclasses import astuple, dataclass, fields
+from dataclasses import dataclass, fields
 
 import numpy as np
 from numpy.typing import NDArray
 
-from stream.camera.frame import MAX_FRAME_BYTES, CameraError, check_size
+from stream.camera.frame import MAX_FRAME_BYTES, CameraError, Pictured, check_size
+from stream.camera.pixels import CODINGS, Coding, Image, PlanarPixels
 
 _HEADER_BYTES = 4096
 _BYTES = _HEADER_BYTES + 3 * MAX_FRAME_BYTES
@@ -46,6 +47,7 @@ class SlotMeta:
         position: Files: number of this frame within its pass of the file.
         base_ns: Files: media time at which this pass of the file began.
         fault: Index into ``faults.FAULTS``.
+        layout: 0 for RGB; for planes 1 + the index of their coding in ``pixels.CODINGS``.
     """
 
     seq: int
@@ -57,18 +59,19 @@ class SlotMeta:
     position: int = 0
     base_ns: int = 0
     fault: int = 0
+    layout: int = 0
 
 
 @dataclass(frozen=True, eq=False)
-class SlotFrame:
+class SlotFrame(Pictured):
     """The newest frame as it lies in the slot.
 
     Attributes:
-        image: ``(H, W, 3)`` uint8 RGB view, valid until the next ``take``.
+        content: ``(H, W, 3)`` uint8 RGB view, or planes; valid until the next ``take``.
         meta: What travels with it.
     """
 
-    image: NDArray[np.uint8]
+    content: Image
     meta: SlotMeta
 
 
@@ -153,13 +156,22 @@ class Slot:
         check_size(width, height)
         return self._image(int(self._words[_STATE]) & 3, height, width)
 
+    def paint_planes(self, height: int, width: int, coding: Coding) -> PlanarPixels:
+        """Give the writer's buffer as planes to fill.
+
+        Raises:
+            FrameLost: If the frame is larger than the slot allows.
+        """
+        check_size(width, height)
+        return self._planes(int(self._words[_STATE]) & 3, height, width, coding)
+
     def commit(self, meta: SlotMeta, height: int, width: int) -> None:
         """Make the painted frame the newest one."""
         fcntl.lockf(self.fd, fcntl.LOCK_EX)
         try:
             write, middle, read, _ = _unpack(int(self._words[_STATE]))
             base = _META + write * _META_WORDS
-            self._words[base : base + _FIELDS] = astuple(meta)
+            self._words[base : base + _FIELDS] = tuple(vars(meta).values())
             self._words[base + _FIELDS : base + _FIELDS + 2] = height, width
             self._words[_CAPTURED] = meta.seq + 1
             self._words[_ARRIVAL] = meta.t_arrival_ns
@@ -181,7 +193,10 @@ class Slot:
             fcntl.lockf(self.fd, fcntl.LOCK_UN)
         base = _META + middle * _META_WORDS
         values = [int(v) for v in self._words[base : base + _FIELDS + 2]]
-        return SlotFrame(self._image(middle, *values[_FIELDS:]), SlotMeta(*values[:_FIELDS]))
+        meta, (height, width) = SlotMeta(*values[:_FIELDS]), values[_FIELDS:]
+        if meta.layout:
+            return SlotFrame(self._planes(middle, height, width, CODINGS[meta.layout - 1]), meta)
+        return SlotFrame(self._image(middle, height, width), meta)
 
     def _lock_soon(self) -> bool:
         # The writer holds the lock for microseconds; one that was stopped inside must not hang the reader.
@@ -196,6 +211,13 @@ class Slot:
     def _image(self, buffer: int, height: int, width: int) -> NDArray[np.uint8]:
         start = _HEADER_BYTES + buffer * MAX_FRAME_BYTES
         return self._bytes[start : start + height * width * 3].reshape(height, width, 3)
+
+    def _planes(self, buffer: int, height: int, width: int, coding: Coding) -> PlanarPixels:
+        start, planes = _HEADER_BYTES + buffer * MAX_FRAME_BYTES, []
+        for h, w in ((height, width), *((-(-height // 2), -(-width // 2)),) * 2):
+            planes.append(self._bytes[start : start + h * w].reshape(h, w))
+            start += h * w
+        return PlanarPixels(planes[0], planes[1], planes[2], coding)
 
 
 def _pack(write: int, middle: int, read: int, fresh: bool) -> int:

@@ -124,7 +124,7 @@ class FileDriver:
         try:
             taken, self._ahead = self._ahead or self._pass.next(), None
             if taken is not None:
-                check_size(taken.image.shape[1], taken.image.shape[0])
+                check_size(taken.content.shape[1], taken.content.shape[0])
         except FrameLost:
             self._position += 1
             raise
@@ -139,7 +139,7 @@ class FileDriver:
             self.open()
             return self.read()
         t_ns = self._base_ns + taken.t_ns
-        raw = Raw(taken.image, t_ns, "file", True, self._position, self._base_ns, taken.damaged)
+        raw = Raw(taken.content, t_ns, "file", True, self._position, self._base_ns, taken.damaged)
         self._end_ns = t_ns + round(1e9 / self._opened.fps)
         self._position += 1
         return raw

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -40,6 +39,8 @@ def decode_jpeg(data: bytes) -> NDArray[np.uint8]:
     Raises:
         FrameLost: If it cannot be decoded.
     """
+    import cv2
+
     start = data.find(_START)
     if start >= 0:
         # OpenCV refuses a picture without its end mark, and cameras leave it out.

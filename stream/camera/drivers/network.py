@@ -108,7 +108,7 @@ class NetworkDriver:
                 (self._ready if self._live else self._stale).extend(self._deinterlacer.feed(one))
         self._stale.clear()
         frame = self._ready.popleft()
-        image = self._maker.make(frame.frame, pixel_aspect(self._stream))
+        image = self._maker.pixels(frame.frame, pixel_aspect(self._stream))
         return Raw(image, time.monotonic_ns(), "arrival", rgb=True, damaged=frame.damaged)
 
     def _connect(self, url: str) -> av.container.InputContainer | None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import deque
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from stream.camera.frame import CameraError, check_size
@@ -32,6 +31,8 @@ class AnimationReader:
         width, height = (1 + int.from_bytes(data[at : at + 3].tobytes(), "little") for at in (24, 27))
         check_size(width, height)
         most = max(1, _MOST_BYTES // (4 * width * height))
+        import cv2
+
         # One row: its WebP reader asserts that, in 4.14.
         good, animation = cv2.imdecodeanimation(data[None], 0, most)
         if not good or not len(animation.frames):
@@ -52,6 +53,8 @@ class AnimationReader:
 
     def picture(self) -> Picture:
         """Make the picture that :meth:`advance` went to. Transparent parts are shown on black."""
+        import cv2
+
         shown = cv2.cvtColor(np.asarray(self._current, np.uint8), cv2.COLOR_RGBA2mRGBA)
         return Picture(np.asarray(cv2.cvtColor(shown, cv2.COLOR_BGRA2RGB), np.uint8), self._last_ns)
 

@@ -89,7 +89,7 @@ class VideoReader:
             FrameLost: If it is over the limit of size; the one after it may not be.
         """
         assert self._current is not None
-        image = self._maker.make(self._current.frame, pixel_aspect(self._stream))
+        image = self._maker.pixels(self._current.frame, pixel_aspect(self._stream))
         return Picture(image, self._t_ns, self._current.damaged)
 
     def next(self) -> Picture | None:

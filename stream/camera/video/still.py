@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -32,6 +30,8 @@ def decode_image(data: bytes) -> NDArray[np.uint8] | None:
     """Decode a file's bytes to ``(H, W, 3)`` uint8 RGB, grey and transparent ones too; None if it is no image."""
     if data[4:8] == b"ftyp":
         return _first_picture(data)
+    import cv2
+
     try:
         image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if data else None
     except (cv2.error, MemoryError):
@@ -40,6 +40,8 @@ def decode_image(data: bytes) -> NDArray[np.uint8] | None:
 
 
 def _first_picture(data: bytes) -> NDArray[np.uint8] | None:
+    import tempfile
+
     with tempfile.NamedTemporaryFile(prefix="dfer-still-") as file:
         file.write(data)
         file.flush()

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from functools import cache
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -29,6 +28,8 @@ Values = NDArray[np.float64]
 
 def to_sdr(image: NDArray[np.uint16], transfer: int) -> NDArray[np.uint8]:
     """Bring ``(H, W, 3)`` RGB uint16, coded by ``transfer`` (:data:`PQ` or :data:`HLG`), to ``(H, W, 3)`` uint8 RGB."""
+    import cv2
+
     light: NDArray[np.float32] = _light_of_code(transfer)[image]
     if transfer == HLG:
         # The system gamma of BT.2100, for a display of 1,000 cd/m²: the scene's luminance to the power 1.2.

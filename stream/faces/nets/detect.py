@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from stream.camera.pixels import Image
 from stream.faces.nets.models import Net
 from stream.faces.nets.regions import Region, whole_frame
 from stream.faces.result import Box
@@ -93,11 +94,11 @@ class Detector:
         self._anchors = anchors(kind).astype(np.float64)
         _, self._boxes, self._scores = _LAYOUT[kind]
 
-    def run(self, image: NDArray[np.uint8], min_score: float, region: Region | None = None) -> list[Detection]:
+    def run(self, image: Image, min_score: float, region: Region | None = None) -> list[Detection]:
         """Find faces.
 
         Args:
-            image: ``(H, W, 3)`` uint8 RGB frame.
+            image: The frame, RGB or planes.
             min_score: Lowest score kept, 0..1.
             region: Where to look; the whole frame where None.
 

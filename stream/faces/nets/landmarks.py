@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from stream.camera.pixels import Image
 from stream.faces.nets.models import Net
 from stream.faces.nets.regions import Region
 
@@ -39,11 +40,11 @@ class LandmarkNet:
     def __init__(self) -> None:
         self._net = Net("landmark")
 
-    def run(self, image: NDArray[np.uint8], region: Region) -> Landmarks:
+    def run(self, image: Image, region: Region) -> Landmarks:
         """Find the landmarks of the face in a region.
 
         Args:
-            image: ``(H, W, 3)`` uint8 RGB frame.
+            image: The frame, RGB or planes.
             region: Where the face is, 1.5 times its box.
         """
         side = self._net.side_px

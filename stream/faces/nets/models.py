@@ -73,7 +73,7 @@ class Net:
     def __init__(self, name: str) -> None:
         import openvino as ov
 
-        from engine.backends.compiled import compile_graph
+        from engine.backends.compiled import compile_graph, release_kept
 
         path = model_path(name)
         self.side_px, values = MODELS[name]
@@ -98,6 +98,7 @@ class Net:
         self._request.set_input_tensor(ov.Tensor(self._input, shared_memory=True))
         self._outputs: dict[str, NDArray[np.float32]] = {}
         self._request.infer()  # the first call is 20-90 ms: before ready
+        release_kept()
         for index, output in enumerate(compiled.outputs):
             self._outputs[output.get_any_name()] = self._request.get_output_tensor(index).data
 

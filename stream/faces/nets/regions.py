@@ -6,10 +6,10 @@ import cmath
 import math
 from dataclasses import dataclass, replace
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from stream.camera.pixels import Image, as_pixels
 from stream.faces.result import Box
 
 EYE_LEFT = (33, 133)
@@ -51,21 +51,18 @@ class Region:
         half = side_px / 2
         return np.array([[cos, -sin, self.x - half * (cos - sin)], [sin, cos, self.y - half * (sin + cos)]], np.float64)
 
-    def cut(self, image: NDArray[np.uint8], side_px: int, border: int) -> NDArray[np.uint8]:
+    def cut(self, image: Image, side_px: int, border: int) -> NDArray[np.uint8]:
         """Sample the region bilinearly, as MediaPipe's image-to-tensor step does.
 
         Args:
-            image: ``(H, W, 3)`` uint8 RGB frame.
+            image: The frame, RGB or planes.
             side_px: Side of the result, px.
             border: OpenCV border mode outside the frame.
 
         Returns:
             ``(side_px, side_px, 3)`` uint8.
         """
-        flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-        matrix = self.to_frame(side_px)
-        out = cv2.warpAffine(image, matrix, (side_px, side_px), flags=flags, borderMode=border)
-        return np.asarray(out, np.uint8)
+        return as_pixels(image).warp(self.to_frame(side_px), (side_px, side_px), border)
 
 
 def whole_frame(width: int, height: int) -> Region:

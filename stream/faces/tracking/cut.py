@@ -11,11 +11,15 @@ from __future__ import annotations
 
 import functools
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+
+from stream.camera.pixels import Image, as_pixels
+from stream.faces.result import Box
 
 WIDTH, HEIGHT = 64, 48
 _FLAT_STD = 4.0
@@ -43,18 +47,32 @@ _DRAWN, _SMOOTH = 0.4, 0.5
 most 0.2 and at least 0.7; three quarters grey 0.75, a test card 0.98, noise 0.07 (2026-11-28)."""
 
 
-def thumbnail(image: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """``(48, 64)`` float32 grey thumbnail of an RGB frame, from some of the pixels of its green channel."""
-    height, width = image.shape[:2]
+def thumbnail(image: Image) -> NDArray[np.float32]:
+    """``(48, 64)`` float32 grey thumbnail of a frame, from some of its pixels."""
+    pixels = as_pixels(image)
+    height, width, _ = pixels.shape
     # Large pictures are read more thinly: the thumbnail costs the same.
     step = max(min(width // (2 * WIDTH), height // (2 * HEIGHT), max(4, width // 320)), 1)
-    green = np.ascontiguousarray(image[::step, ::step, 1])
-    return np.asarray(cv2.resize(green, (WIDTH, HEIGHT), interpolation=cv2.INTER_AREA), np.float32)
+    grey = np.ascontiguousarray(pixels.grey(0, 0, width, height, step))
+    small = np.asarray(cv2.resize(grey, (WIDTH, HEIGHT), interpolation=cv2.INTER_AREA), np.float32)
+    factor, offset = pixels.contrast
+    return small if factor == 1 else small * np.float32(factor) + np.float32(offset)
 
 
-def differs(a: NDArray[np.float32], b: NDArray[np.float32]) -> bool:
-    """Whether anything in the picture moved, a face of 20 px included."""
-    return cv2.norm(a, b, cv2.NORM_INF) > _MOVED
+def moved_share(a: NDArray[np.float32], b: NDArray[np.float32], known: Sequence[Box] = ()) -> float:
+    """How much of the picture moved between two thumbnails, 0..1; 0 is nothing, not even a face of 20 px.
+
+    Args:
+        a: ``(48, 64)`` float32.
+        b: Likewise.
+        known: Faces whose surroundings do not count: boxes in shares of the picture.
+    """
+    change = np.abs(a - b) > _MOVED
+    for x, y, width, height in known:
+        left, top = int((x - width / 2) * WIDTH), int((y - height / 2) * HEIGHT)
+        right, bottom = int((x + 1.5 * width) * WIDTH) + 1, int((y + 1.5 * height) * HEIGHT) + 1
+        change[max(top, 0) : max(bottom, 0), max(left, 0) : max(right, 0)] = False
+    return int(np.count_nonzero(change)) / (WIDTH * HEIGHT)
 
 
 def correlation(a: NDArray[np.float32], b: NDArray[np.float32]) -> float:

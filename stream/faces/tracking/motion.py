@@ -48,6 +48,11 @@ class MotionState:
     vx: float = 0.0
     vy: float = 0.0
 
+    @property
+    def speed(self) -> float:
+        """How fast it moves, its own sizes per second."""
+        return math.hypot(self.vx, self.vy) / self.place.size
+
     def predicted(self, dt: float, dx: float, dy: float, seen: bool) -> MotionState:
         """The state one frame later.
 

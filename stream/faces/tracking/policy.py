@@ -26,6 +26,9 @@ _COAST_HANDICAP = 0.2
 _MISSES = 3
 """Detections in a row that must not see a face before it is none."""
 
+_AT_REST = 0.5
+"""Face widths per second up to which nothing happens that a detector need see: two faces that cross move faster."""
+
 _RESIDUAL, _WORST = 0.16, 0.28
 """Largest residuals, of all and of the worst block, at which a face's motion explains what it looks like now. Noise of
 2 grey levels gives 0.1 and 0.2, a blink or a smile 0.3 and more of its block (scenes and clips, 2026-11-28)."""
@@ -55,6 +58,10 @@ class Tracks:
         self._dt = self._period_s = 0.0
         self._camera_x = self._camera_y = 0.0
         self._before_cut: tuple[list[Track], list[Track], int | None] | None = None
+
+    def change(self, settings: FaceSettings) -> None:
+        """Go on with other settings."""
+        self._settings = settings
 
     def cut(self) -> list[Track]:
         """Give up every track as :meth:`clear` does, until :meth:`revoke_cut`.
@@ -182,12 +189,13 @@ class Tracks:
         was_coasting = self.now_ns - track.predicted.seen_ns > 1.5e9 * self._dt
         return cost(track.predicted.place, track.place) + (_COAST_HANDICAP if was_coasting else 0.0)
 
-    def detection_due(self, last_ns: int | None, changed: bool = True) -> bool:
+    def detection_due(self, last_ns: int | None, moved: bool = True, closely: bool = True) -> bool:
         """Whether this frame needs a detector.
 
         Args:
             last_ns: When one last ran; None if never.
-            changed: Whether the picture changed since then; where nobody is followed and nothing did, nobody came.
+            moved: Whether anything in the picture beside the known faces moved since then; else nobody came.
+            closely: Whether an empty picture in which something moves is worth a closer watch.
         """
         if last_ns is None:
             return True
@@ -197,8 +205,9 @@ class Tracks:
         if any(t.motion.seen_ns == self.now_ns - round(self._dt * 1e9) for t in unseen):
             return True
         # Half a period of slack, so that jitter of the camera does not double the interval.
-        soon = bool(unseen) or (changed and not self.active)
-        wait = self._settings.recheck_every_s if soon else self._settings.detect_every_s
+        soon = bool(unseen) or (moved and closely and not self.active)
+        still = not moved and all(t.motion.speed < _AT_REST for t in self.active)
+        wait = self._settings.recheck_every_s if soon else self._settings.detect_every_s * (2 if still else 1)
         return since >= wait - self._period_s / 2
 
     def match_active(self, places: Sequence[Place]) -> dict[int, Track]:

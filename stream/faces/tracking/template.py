@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from stream.camera.pixels import Image, as_pixels
 from stream.faces.nets.regions import Region
 
 SIDE = 32
@@ -54,12 +55,12 @@ class Template:
     """A patch of one face and what its alignment needs, computed once.
 
     Args:
-        image: ``(H, W, 3)`` uint8 RGB.
+        image: The frame, RGB or planes.
         region: The landmark net's square around the face, px of the frame.
         scale: Side of that square over the face's.
     """
 
-    def __init__(self, image: NDArray[np.uint8], region: Region, scale: float) -> None:
+    def __init__(self, image: Image, region: Region, scale: float) -> None:
         self._scale = 2 * scale
         self._half = cmath.rect(region.size / self._scale, region.angle)
         centre = complex(region.x, region.y)
@@ -78,7 +79,7 @@ class Template:
         hessian[np.diag_indices(4)] += 1e-4 * float(hessian.trace()) + 1e-9
         self._gain = np.linalg.solve(hessian, weighted).astype(np.float32)
 
-    def align(self, image: NDArray[np.uint8], region: Region) -> Alignment:
+    def align(self, image: Image, region: Region) -> Alignment:
         """Find the face near where it is expected.
 
         Args:
@@ -105,10 +106,11 @@ class Template:
 
 
 class _Source:
-    """The surroundings of a face in one frame: green alone, shrunk by area to about the patch's resolution."""
+    """The surroundings of a face in one frame: grey, shrunk by area to about the patch's resolution."""
 
-    def __init__(self, image: NDArray[np.uint8], centre: complex, half: complex) -> None:
-        height, width = image.shape[:2]
+    def __init__(self, image: Image, centre: complex, half: complex) -> None:
+        pixels = as_pixels(image)
+        height, width, _ = pixels.shape
         step = max(int(abs(half) * 2 / SIDE), 1)
         # Room for the alignment to move by a quarter of the square.
         reach = abs(half.real) + abs(half.imag) + abs(half) / 2 + 2 * step
@@ -116,9 +118,9 @@ class _Source:
         right, bottom = min(int(centre.real + reach) + 1, width), min(int(centre.imag + reach) + 1, height)
         across, down = max((right - left) // step, 1), max((bottom - top) // step, 1)
         left, top = min(left, width - 1), min(top, height - 1)
-        part = cv2.extractChannel(image[top : top + down * step, left : left + across * step], 1)
+        part = pixels.grey(left, top, left + across * step, top + down * step)
         if step > 1:
-            part = cv2.resize(part, (across, down), interpolation=cv2.INTER_AREA)
+            part = np.asarray(cv2.resize(part, (across, down), interpolation=cv2.INTER_AREA), np.uint8)
         self._image, self._step = part, step
         self._origin = complex(left + (step - 1) / 2, top + (step - 1) / 2)
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from stream.camera.pixels import Image, Pixels, as_pixels
 from stream.faces.nets.detect import Detection, Detector
 from stream.faces.nets.landmarks import LandmarkNet
 from stream.faces.nets.regions import Region, box_of, five_points, region_of_detection, region_of_landmarks
@@ -18,39 +20,53 @@ from stream.faces.result import FacesResult, State, TrackedFace
 from stream.faces.settings import FaceSettings
 from stream.faces.signals import SignalReader
 from stream.faces.tracking.associate import Place, place_of
-from stream.faces.tracking.cut import CutDetector, differs, thumbnail
+from stream.faces.tracking.cut import CutDetector, moved_share, thumbnail
 from stream.faces.tracking.policy import Tracks
 from stream.faces.tracking.template import Template
 from stream.faces.tracking.track import Look, Observation, Track
-from stream.faces.tracking.turns import Turns
+from stream.faces.tracking.turns import Search, Turns
+
+_LONGEST_S = 0.5
+"""Longest time between two looks or detections that :meth:`FaceTracker.ease` makes: a third of ``confirm_within_s``."""
 
 
 class FaceTracker:
     """The faces of one source, frame by frame.
 
     On every frame each face's landmarks are moved on with its picture; where that leaves something over, and five
-    times a second, the landmark net looks at it anew. Four times a second, and more often while a face is missing or
-    something moves where there is none, a detector looks for new faces and checks the known ones.
+    times a second, the landmark net looks at it anew. Four times a second a detector looks for new faces and checks the
+    known ones: more often where a face is missing or something moves that is none, less where nothing does.
 
     Args:
         settings: Thresholds, times and gates.
+        beside: A tracker of another source in this thread, whose nets this one uses as well.
 
     Raises:
         FaceError: If the nets' model files are missing or cannot be run.
     """
 
-    def __init__(self, settings: FaceSettings | None = None) -> None:
+    def __init__(self, settings: FaceSettings | None = None, beside: FaceTracker | None = None) -> None:
         self.settings = settings or FaceSettings()
         self._tracks = Tracks(self.settings)
+        self._pause = 1.0
         self._cuts = CutDetector(self.settings.cut_similarity)
+        self._landmarks: LandmarkNet
+        self._detectors: dict[str, Detector]
+        self._signals: SignalReader
+        if beside is not None:
+            self._landmarks, self._detectors, self._signals = beside._landmarks, beside._detectors, beside._signals
+        else:
+            self._load()
+        self._turns, self._search = Turns(), Search()
+        self.reset()
+
+    def _load(self) -> None:
         # Side by side: where nothing is in the cache, compiling them takes a second.
-        with ThreadPoolExecutor(3, "load") as beside:
-            detectors = {kind: beside.submit(Detector, kind) for kind in ("full", "short")}
-            self._landmarks = beside.submit(LandmarkNet).result()
+        with ThreadPoolExecutor(3, "load") as loader:
+            detectors = {kind: loader.submit(Detector, kind) for kind in ("full", "short")}
+            self._landmarks = loader.submit(LandmarkNet).result()
             self._detectors = {kind: loading.result() for kind, loading in detectors.items()}
         self._signals = SignalReader()
-        self._turns = Turns()
-        self.reset()
 
     def reset(self) -> None:
         """Forget every face, as after a lost camera; ids go on counting and are never reused."""
@@ -61,17 +77,30 @@ class FaceTracker:
         self._detected_thumb: NDArray[np.float32] | None = None
         self._shape: tuple[int, ...] | None = None
         self._turns.restart()
+        self._search.restart()
+
+    def change(self, settings: FaceSettings) -> None:
+        """Go on with other settings; no face is forgotten, and cuts are told by the threshold given first."""
+        self.settings = settings
+        self.ease(self._pause)
+
+    def ease(self, pause: float) -> None:
+        """Let `pause` times as long pass between looks of the landmark net and detections, at most half a second."""
+        self._pause, times = pause, self.settings
+        names = ("landmarks_every_s", "detect_every_s", "recheck_every_s")
+        eased = {name: max(getattr(times, name), min(_LONGEST_S, pause * getattr(times, name))) for name in names}
+        self._tracks.change(replace(times, **eased))
 
     def begin(self) -> None:
         """Begin another source, as a new tracker would, without loading the nets again: ids count from 1 anew."""
         self._tracks = Tracks(self.settings)
         self.reset()
 
-    def step(self, image: NDArray[np.uint8], t_ns: int) -> FacesResult:
+    def step(self, image: Image, t_ns: int) -> FacesResult:
         """Process the next frame.
 
         Args:
-            image: ``(H, W, 3)`` uint8 RGB.
+            image: ``(H, W, 3)`` uint8 RGB, or planes.
             t_ns: Capture time, ns, increasing.
 
         Returns:
@@ -80,9 +109,11 @@ class FaceTracker:
         Raises:
             ValueError: If the image is not RGB uint8 or time does not increase.
         """
-        if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
-            raise ValueError(f"a frame is (H, W, 3) uint8 RGB, not {image.shape} {image.dtype}")
-        height, width = image.shape[:2]
+        if not isinstance(image, Pixels):
+            if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
+                raise ValueError(f"a frame is (H, W, 3) uint8 RGB, not {image.shape} {image.dtype}")
+            image = as_pixels(image)
+        height, width, _ = image.shape
         thumb = thumbnail(image)
         change = self._cuts.step(thumb)
         resized = self._shape is not None and self._shape != image.shape
@@ -100,22 +131,33 @@ class FaceTracker:
                 lost = self._tracks.cut()
             self._detected_ns = None
             self._turns.restart()
+            self._search.restart()
         self._shape, self._last_ns = image.shape, t_ns
         self._detect_ms = self._landmark_ms = 0.0
         self._tracks.begin(t_ns, change.dx * width, change.dy * height)
         self._follow(image)
-        before = self._detected_thumb
-        changed = before is None or differs(before, thumb)
-        detected = self._turns.surveying or self._tracks.detection_due(self._detected_ns, changed)
+        moved = self._moved(thumb, image)
+        closely = self._search.close(moved)
+        detected = self._turns.surveying or self._tracks.detection_due(self._detected_ns, moved > 0, closely)
         if detected:
             self._detected_thumb = thumb
             self._reconcile(image)
+            self._search.ran(moved, bool(self._tracks.active))
         lost += self._tracks.end()
         faces = [self._report(image, track) for track in self._tracks.active]
         faces += [self._report(image, track, "lost") for track in lost]
         return FacesResult(faces, cut, self._detect_ms, self._landmark_ms, detected, revoked)
 
-    def _follow(self, image: NDArray[np.uint8]) -> None:
+    def _moved(self, thumb: NDArray[np.float32], image: Pixels) -> float:
+        """How much of the picture moved since a detector last ran, apart from the faces that are followed, 0..1."""
+        if self._detected_thumb is None:
+            return 1.0
+        height, width, _ = image.shape
+        boxes = (track.motion.box for track in self._tracks.active)
+        known = [(x / width, y / height, w / width, h / height) for x, y, w, h in boxes]
+        return moved_share(self._detected_thumb, thumb, known)
+
+    def _follow(self, image: Image) -> None:
         """Move each face's landmarks on where that explains the picture; elsewhere let the landmark net look anew."""
         tracks, started = self._tracks, time.perf_counter_ns()
         for track in tracks.active:
@@ -133,13 +175,13 @@ class FaceTracker:
                 self._observe(image, track, seen)
         tracks.resolve_duplicates()
 
-    def _observe(self, image: NDArray[np.uint8], track: Track, seen: Observation) -> None:
+    def _observe(self, image: Image, track: Track, seen: Observation) -> None:
         self._tracks.observe(track, seen)
         if self.settings.landmarks_every_s > 0:
             template = Template(image, seen.region, self.settings.region_scale)
             track.look = Look(seen, template, self._tracks.now_ns)
 
-    def _reconcile(self, image: NDArray[np.uint8]) -> None:
+    def _reconcile(self, image: Image) -> None:
         """Check the known faces against a detection, recover hidden ones, start new ones."""
         tracks, settings = self._tracks, self.settings
         found = self._detect(image)
@@ -156,7 +198,9 @@ class FaceTracker:
                 else:
                     tracks.miss(track)
         fresh: list[tuple[Observation, float]] = []
-        for index, detection in enumerate(found):
+        # Where no more faces can be followed nobody new is looked at: in a crowd that was most of the work.
+        full = len(tracks.active) >= settings.max_faces and not tracks.remembered
+        for index, detection in enumerate([] if full else found):
             small = max(detection.box[2:]) < settings.min_face_px
             if index in matched or small or detection.score < settings.new_score or tracks.is_followed(places[index]):
                 continue
@@ -172,7 +216,7 @@ class FaceTracker:
                 tracks.start(seen, score)
         tracks.resolve_duplicates()
 
-    def _confirm(self, image: NDArray[np.uint8], track: Track, detection: Detection, place: Place) -> None:
+    def _confirm(self, image: Image, track: Track, detection: Detection, place: Place) -> None:
         tracks = self._tracks
         tracks.confirm(track, detection.score)
         if track.observation is not None:
@@ -189,7 +233,7 @@ class FaceTracker:
         elif track.observation is None:
             tracks.observe_detection(track, place, region, detection.box)
 
-    def _look_twice(self, image: NDArray[np.uint8], region: Region, place: Place) -> Observation:
+    def _look_twice(self, image: Image, region: Region, place: Place) -> Observation:
         """Landmarks of a detected face; of a closer detection where the first is too coarse for the landmark net."""
         seen = self._look(image, region)
         if seen.presence < self.settings.min_presence:
@@ -199,7 +243,7 @@ class FaceTracker:
                 return again if again.presence > seen.presence else seen
         return seen
 
-    def _closer(self, image: NDArray[np.uint8], region: Region, place: Place) -> Detection | None:
+    def _closer(self, image: Image, region: Region, place: Place) -> Detection | None:
         """Detect one face in its own surroundings, where it is large and upright and the short range sees it best."""
         wide = Region(region.x, region.y, region.size * 1.6, region.angle)
         started = time.perf_counter_ns()
@@ -208,7 +252,7 @@ class FaceTracker:
         near = [d for d in found if _same(place, _place_of_detection(d))]
         return near[0] if near else None
 
-    def _detect(self, image: NDArray[np.uint8]) -> list[Detection]:
+    def _detect(self, image: Image) -> list[Detection]:
         started = time.perf_counter_ns()
         height, width = image.shape[:2]
         found: list[Detection] = []
@@ -224,7 +268,7 @@ class FaceTracker:
     def _region(self, detection: Detection) -> Region:
         return region_of_detection(detection.box, detection.keypoints, self.settings.region_scale)
 
-    def _look(self, image: NDArray[np.uint8], region: Region) -> Observation:
+    def _look(self, image: Image, region: Region) -> Observation:
         started = time.perf_counter_ns()
         answer = self._landmarks.run(image, region)
         points = answer.points
@@ -234,7 +278,7 @@ class FaceTracker:
         self._landmark_ms += (time.perf_counter_ns() - started) / 1e6
         return Observation(points, five, answer.presence, place, following, box_of(points))
 
-    def _report(self, image: NDArray[np.uint8], track: Track, state: State | None = None) -> TrackedFace:
+    def _report(self, image: Image, track: Track, state: State | None = None) -> TrackedFace:
         seen = track.observation if state != "lost" else None
         if state is None:
             state = "coasting" if seen is None else ("new" if track.born == self._tracks.frame else "tracked")

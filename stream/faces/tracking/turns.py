@@ -6,6 +6,11 @@ from dataclasses import dataclass
 
 from stream.faces.nets.regions import Region
 
+_FRUITLESS = 8
+"""Runs in a row, of all detectors and a tile or two, that find nothing where something moves: half a second."""
+_MORE, _FADE = 0.02, 0.98
+"""Share of the picture beyond twice the usual that is somebody who comes; what is left of the usual after a run."""
+
 
 def tiles(width: int, height: int) -> list[Region]:
     """Overlapping squares that cover a frame at twice the resolution of the whole.
@@ -39,6 +44,35 @@ class DetectorRun:
 
     detector: str
     region: Region | None = None
+
+
+class Search:
+    """Whether an empty picture is worth a closer watch: where something begins to move, or more than usual does.
+
+    What has moved for some while, and is no face, is a tree, a street, or the camera.
+    """
+
+    def __init__(self) -> None:
+        self.restart()
+
+    def restart(self) -> None:
+        """Nothing is known of this picture yet."""
+        self._fruitless, self._usual = 0, 0.0
+
+    def close(self, moved: float) -> bool:
+        """Whether detectors are to run often.
+
+        Args:
+            moved: Share of the picture that moved since one last ran, 0..1.
+        """
+        if moved == 0 or moved > 2 * self._usual + _MORE:
+            self._fruitless = 0
+        return self._fruitless < _FRUITLESS
+
+    def ran(self, moved: float, found: bool) -> None:
+        """A detector ran, and found something or not."""
+        self._fruitless = 0 if found else self._fruitless + 1
+        self._usual = max(moved, _FADE * self._usual)
 
 
 class Turns:

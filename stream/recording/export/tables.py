@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from stream.offline.rows import VideoRow, encode, finish
+from stream.offline.rows import VideoRow, encode
+from stream.offline.table import finish
 from stream.recording.export.observations import Observations
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 from pathlib import Path
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 from openvino import opset13 as ops
 
 from engine.backends import compiled, open_backend
-from engine.backends.compiled import cache_folder, compile_graph
+from engine.backends.compiled import cache_folder, compile_graph, release_kept
 from engine.bundle.bundle import Bundle
 
 CONFIG = {"INFERENCE_NUM_THREADS": 1}
@@ -53,6 +54,22 @@ def test_the_second_start_reads_no_graph_and_answers_alike() -> None:
     assert answer(graph, "three").tolist() == answer(graph, "three").tolist() == [3, 3]
     assert graph.reads == 1
     assert [file.stat().st_mode & 0o777 for file in blobs()] == [0o600]
+
+
+def test_a_kept_graph_lies_in_its_file_and_answers_after_its_pages_were_dropped() -> None:
+    numbers = np.arange(100_000, dtype=np.float32)
+    x = ops.parameter([1, 100_000], np.float32)
+    model = ov.Model([ops.matmul(x, ops.constant(numbers.reshape(-1, 1)), False, False)], [x], "sum")
+    requests = [compile_graph(lambda: model, "sum", CONFIG).create_infer_request() for _ in range(3)]
+    gc.collect()
+    mapped = [line.split()[1] for line in Path("/proc/self/maps").read_text().splitlines() if str(blobs()[0]) in line]
+    assert mapped
+    assert set(mapped) == {"rw-p"}
+    release_kept()
+    ones = np.ones((1, 100_000), np.float32)
+    answers = {float(request.infer([ones])[0][0, 0]) for request in requests}
+    assert len(answers) == 1
+    assert answers.pop() == pytest.approx(float(numbers.sum()), rel=1e-3)
 
 
 def test_other_weights_are_another_graph() -> None:

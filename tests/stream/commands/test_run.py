@@ -26,6 +26,7 @@ from stream.camera.paths import demo_clip_path
 from stream.cli import PROGRAM
 from stream.publish.wire import schema_path
 from tests.stream.camera.fakes import DRIVER, steer
+from tests.stream.camera.video.clips import Kind, write_clip
 
 ROOT = Path(__file__).resolve().parents[3]
 # The test driver is no setting a user can reach: it is put in where the settings are made.
@@ -33,8 +34,8 @@ STEERED = f"""
 import sys, dataclasses, stream.config as config
 from stream.camera.settings import CameraSettings
 load = config.load_settings
-def steered(args):
-    loaded = load(args)
+def steered(args, **more):
+    loaded = load(args, **more)
     camera = dataclasses.replace(loaded.settings.camera, driver="{DRIVER}")
     return dataclasses.replace(loaded, settings=dataclasses.replace(loaded.settings, camera=camera))
 config.load_settings = steered
@@ -224,6 +225,16 @@ def test_what_cannot_be_used_is_refused_in_one_line(
     assert words in done.stderr
     assert "Traceback" not in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_the_end_of_a_file_says_what_is_missing(small_bundle: Callable[[str], Path], tmp_path: Path) -> None:
+    whole = write_clip(tmp_path / "whole.mkv", Kind("libx264", "matroska")).read_bytes()
+    for cut, told in ((len(whole), "ended after"), (len(whole) // 2, "cut short: ")):
+        (tmp_path / "clip.mkv").write_bytes(whole[:cut])
+        done = run("--source", tmp_path / "clip.mkv", "--model", small_bundle("frames"), "--quiet")
+        assert done.returncode == 0
+        assert done.stderr.count("\n") == 1
+        assert told in done.stderr
 
 
 def test_a_full_disk_under_the_messages_ends_it_in_one_line(

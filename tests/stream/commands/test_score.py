@@ -27,6 +27,7 @@ from engine.backends import open_backend
 from stream.camera.paths import demo_clip_path
 from stream.cli import main
 from stream.offline.journal import work_folder
+from stream.offline.pool.workers import ATTEMPTS
 from tests.stream.camera.video.clips import Kind, write_frames
 from tests.waiting import wait_for
 
@@ -226,7 +227,7 @@ def test_each_broken_input_gives_one_line_and_all_others_are_scored(
     assert not list(tmp_path.parent.rglob("outside.png"))
 
 
-def test_a_worker_that_crashes_takes_one_file_with_it(
+def test_a_file_that_no_worker_survives_is_quarantined_and_all_others_are_scored(
     clips: Path, small_bundle: Callable[[str], Path], tmp_path: Path
 ) -> None:
     long = tmp_path / "long.mp4"
@@ -234,15 +235,34 @@ def test_a_worker_that_crashes_takes_one_file_with_it(
     flags = ("--bundle", small_bundle("frames"), "--threads", "1", "--jobs", "1", "--out", "rows.jsonl")
     child = start(long, clips / "below" / "c.avi", *flags, cwd=tmp_path)
     unfinished = tmp_path / "rows.jsonl.unfinished"
-    wait_for(lambda: child.poll() is not None or any(part.stat().st_size for part in unfinished.glob("part-*")))
-    assert child.poll() is None, child.communicate()
-    psutil.Process(child.pid).children()[0].send_signal(signal.SIGSEGV)
+    for _ in range(ATTEMPTS):
+        wait_for(lambda: child.poll() is not None or any(part.stat().st_size for part in unfinished.glob("part-*-0.*")))
+        assert child.poll() is None, child.communicate()
+        worker = psutil.Process(child.pid).children()[0]
+        (part,) = unfinished.glob("part-*-0.*")
+        part.unlink()
+        worker.send_signal(signal.SIGSEGV)
     _, err = child.communicate(timeout=120)
     assert child.returncode == 1
     assert len(err.splitlines()) == 1
     assert "long.mp4" in err
     assert "signal 11" in err
+    assert f"{ATTEMPTS} times: quarantined" in err
     assert {row["path"] for row in rows_of(tmp_path / "rows.jsonl")} == {str(clips / "below" / "c.avi")}
+
+
+def test_a_file_whose_worker_was_killed_once_is_scored_all_the_same(
+    clips: Path, scored: Path, small_bundle: Callable[[str], Path], tmp_path: Path
+) -> None:
+    flags = ("--bundle", small_bundle("frames"), "--threads", "1", "--jobs", "1", "--out", tmp_path / "rows.jsonl")
+    child = start(clips, *flags, cwd=tmp_path)
+    unfinished = tmp_path / "rows.jsonl.unfinished"
+    wait_for(lambda: child.poll() is not None or any(part.stat().st_size for part in unfinished.glob("part-*-0.*")))
+    assert child.poll() is None, child.communicate()
+    psutil.Process(child.pid).children()[0].kill()
+    _, err = child.communicate(timeout=120)
+    assert (child.returncode, err) == (0, "")
+    assert (tmp_path / "rows.jsonl").read_bytes() == scored.read_bytes()
 
 
 def make_faces(folder: Path) -> Path:

@@ -66,9 +66,9 @@ def shares(paths: list[Path], out: Path) -> dict[str, float]:
         row = json.loads(line)
         rows[row["path"]].append((row["frame_id"], row["face"], row["label"]))
     original, *others = rows.values()
-    # The clip has something to get wrong: every frame a face, and three labels.
+    # The clip has something to get wrong: every frame a face, and three labels at least (its frown may be unsure).
     assert [frame_id for frame_id, _, _ in original] == list(range(360))
-    assert len({label for _, _, label in original}) == 3
+    assert {label for _, _, label in original} >= {"neutral", "happiness", "surprise"}
     found = {
         path.name: len(set(original) & set(other)) / len(original) for path, other in zip(paths, others, strict=True)
     }

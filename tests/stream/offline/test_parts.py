@@ -19,7 +19,8 @@ from stream.offline.archive import escapes
 from stream.offline.images import ImageFile, read_images
 from stream.offline.inputs import FACES_PER_ITEM, Item, Problem, plan
 from stream.offline.journal import Journal, unfinished, work_folder
-from stream.offline.rows import check_format, columns, finish
+from stream.offline.rows import columns
+from stream.offline.table import check_format, finish
 from tests.stream.camera.video.clips import Kind, picture, write_clip
 
 LABELS = ("happiness", "neutral")
@@ -58,13 +59,23 @@ def test_a_folder_becomes_videos_frames_and_stills_each_once_in_natural_order(tm
     assert [(Path(one.path).name, one.reason) for one in made.left_out] == [
         (".hidden.mp4", "is hidden"),
         ("readme.md", "is no video, image or zip"),
-        ("2.mov", "was named before, or is a link to what was"),
+        ("2.mov", "was named before: scored once"),
     ]
     # As crops, the same folder holds two images and no video.
     crops = plan([str(tmp_path / "v")], faces=True)
     assert [item.kind for item in crops.items] == ["faces"]
     assert len(crops.items[0].names) == 2
     assert plan([str(tmp_path / "v" / "2.mov")], faces=True).problems
+
+
+def test_a_file_that_another_name_leads_to_is_named_with_the_one_that_is_scored(tmp_path: Path) -> None:
+    first = touch(tmp_path / "a" / "1.mp4")
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "2.mp4").symlink_to(first)
+    touch(tmp_path / "b" / "3.mp4")
+    made = plan([str(tmp_path / "a"), str(tmp_path / "b")], faces=False)
+    assert [item.path for item in made.items] == [str(first), str(tmp_path / "b" / "3.mp4")]
+    assert made.left_out == [Problem(str(tmp_path / "b" / "2.mp4"), f"is the same file as {first}: scored once")]
 
 
 def test_a_large_zip_is_several_items_and_a_changed_file_another_stamp(tmp_path: Path) -> None:

@@ -84,6 +84,8 @@ def test_the_default_endpoint_is_the_runtime_directory_where_it_is_ours(tmp_path
     assert endpoints.default_connect("", tmp_path) == "tcp://127.0.0.1:5570"
     with Publisher("cam1", f"ipc://{tmp_path}/cam1.ipc"):
         assert endpoints.default_connect("", tmp_path) == f"ipc://{tmp_path}/cam1.ipc"
+        # A process of several sources has one file, and it cannot be named after each.
+        assert endpoints.default_connect("left", tmp_path) == f"ipc://{tmp_path}/cam1.ipc"
         with Publisher("cam2", f"ipc://{tmp_path}/cam2.ipc"):
             assert endpoints.default_connect("cam2", tmp_path) == f"ipc://{tmp_path}/cam2.ipc"
             with pytest.raises(EndpointError, match=r"several sources run here \(cam1, cam2\)"):

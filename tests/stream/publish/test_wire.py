@@ -14,8 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.spec import SEVEN_CLASSES
+from stream.publish import driver, rules, wire
 from stream.publish import message as m
-from stream.publish import rules, wire
+from stream.publish.driver import DriverState
 
 finite = st.floats(allow_nan=False, allow_infinity=False, width=32)
 uint = st.integers(0, 2**53)
@@ -117,6 +118,22 @@ events = st.builds(
     frame_id=st.none() | uint,
 )
 
+drivers = st.builds(
+    DriverState,  # fine needs more than these say
+    source=names,
+    session=text,
+    seq=uint,
+    boot_id=text,
+    t_publish_ns=uint,
+    state=st.sampled_from(driver.STATES[1:]),
+    reason=st.sampled_from(driver.REASONS),
+    valid=st.booleans(),
+    findings=st.fixed_dictionaries(
+        {name: st.builds(driver.Finding, st.sampled_from(driver.LEVELS)) for name in driver.FINDINGS}
+    ),
+    face=st.none() | names,
+)
+
 
 def validator(kind: str) -> Any:
     schema = json.loads(wire.schema_path(kind).read_text())
@@ -124,7 +141,7 @@ def validator(kind: str) -> Any:
     return jsonschema.Draft202012Validator(schema)
 
 
-VALIDATORS = {kind: validator(kind) for kind in ("faces", "status", "event")}
+VALIDATORS = {kind: validator(kind) for kind in ("faces", "status", "event", "driver")}
 
 
 def plain_faces(**changes: Any) -> m.Faces:
@@ -174,10 +191,10 @@ def plain_face(**changes: Any) -> m.Face:
     return m.Face(**(values | changes))
 
 
-@given(faces() | statuses | events)
+@given(faces() | statuses | events | drivers)
 def test_what_is_encoded_fits_the_schema_and_comes_back_equal(message: m.Message) -> None:
     body = wire.encode(message)
-    kind = type(message).__name__.lower()
+    kind = "driver" if isinstance(message, DriverState) else type(message).__name__.lower()
     VALIDATORS[kind].validate(json.loads(body))
     assert b"\n" not in body
     assert wire.decode_frame(wire.topic(kind, message.source) + body) == message
@@ -337,7 +354,7 @@ def test_schema_files_name_every_field() -> None:
     def fields(cls: type) -> set[str]:
         return {field.encode_name for field in msgspec.structs.fields(cls)}
 
-    for kind, cls in (("faces", m.Faces), ("status", m.Status), ("event", m.Event)):
+    for kind, cls in (("faces", m.Faces), ("status", m.Status), ("event", m.Event), ("driver", DriverState)):
         schema = VALIDATORS[kind].schema
         assert set(schema["properties"]) == fields(cls), kind
     defs = VALIDATORS["faces"].schema["$defs"]

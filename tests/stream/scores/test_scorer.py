@@ -127,6 +127,30 @@ def test_a_label_of_now_shifts_by_the_logits_of_now() -> None:
     assert values(settled.neutral_shift).argmin() == 1
 
 
+@pytest.mark.parametrize("call", ["", "restart", "reset", "reset_all"])
+def test_the_label_of_now_is_read_against_the_faces_own_rest_and_now_is_not(call: str) -> None:
+    # At rest neutral leads sadness by 3 logits where the bundle's neutral faces do by 1.
+    cool = replace(COOL, now=Calibration(SEVEN_CLASSES, neutral_logits=(0.0, 1.0, 2.0, 0.0, 0.0, 0.0, 0.0)))
+    logits = {
+        name: np.array([[0.0, sad, 3.0, 0.0, 0.0, 0.0, 0.0]], np.float32) for name, sad in (("rest", 0), ("sad", 2))
+    }
+    for own, gain in ((True, 2.0), (False, 0.0)):
+        scorer = Scorer(SEVEN_CLASSES, cool, ScoreSettings(own_rest=own), has_now=True)
+
+        def said(kind: str, t: int, scorer: Scorer = scorer) -> FaceScores:
+            return scorer.step("f", replace(window(2, t * S // 8), now=logits[kind][0]), full=False)
+
+        for t in range(80):
+            assert said("rest", t).label == "neutral"
+        if call:
+            getattr(scorer, call)(*([] if call == "reset_all" else ["f"]))
+        sad = said("sad", 80)
+        np.testing.assert_allclose(values(sad.now), softmax(logits["sad"][0]), atol=1e-5)
+        read = values(sad.smoothed)
+        expected = -1.0 + (gain if call in ("", "restart") else 0.0)
+        assert np.log(read[1] / read[2]) == pytest.approx(expected, abs=0.1)
+
+
 @pytest.mark.parametrize(("call", "shifted"), [("restart", True), ("reset", False), ("reset_all", False)])
 def test_what_beginning_anew_forgets(call: str, shifted: bool) -> None:
     settings = ScoreSettings(neutral=NeutralSettings(True, 0.5, 0.1), calm=SmoothSettings(time_constant_s=60, gap_s=60))

@@ -208,16 +208,29 @@ def test_a_grimacing_face_changes_its_label_three_times_in_four_seconds_at_most(
     assert switches(out[5 * hz :]) / 25 <= 0.8
 
 
-def test_an_expression_of_a_calm_face_waits_for_nothing_and_rest_for_nothing_ever() -> None:
+def test_of_a_calm_face_nothing_waits_and_of_a_wild_one_everything_for_a_while() -> None:
     hz = 8
     smoother = Smoother(SEVEN_CLASSES, threshold=0.5, moment="now")
     calm = [*[peak(NEUTRAL)] * 20, *[peak(HAPPY)] * 14] * 3
     assert labels(smoother, calm, hz) == [*["neutral"] * 20, *["happiness"] * 14] * 3
+    grimaces = [peak(k % 7 if k % 7 not in (NEUTRAL, HAPPY) else 4) for k in range(24)]
+    for after in (NEUTRAL, HAPPY):
+        smoother.reset_all()
+        said = labels(smoother, [*grimaces, *[peak(after)] * 40, peak(NEUTRAL)], hz)[24:]
+        waits = said.index(SEVEN_CLASSES[after]) / hz
+        assert 0.25 <= waits <= 1.25
+        assert said[-1] == "neutral"
+
+
+def test_an_expression_is_shown_by_a_little_more_than_the_threshold_the_first_one_by_still_more() -> None:
+    smoother = Smoother(SEVEN_CLASSES, threshold=0.5, moment="now")
+    assert labels(smoother, [peak(HAPPY, 0.6), peak(HAPPY, 0.66), peak(HAPPY, 0.52)], 8) == [None, *["happiness"] * 2]
     smoother.reset_all()
-    grimaces = [peak(k % 7 if k % 7 != NEUTRAL else HAPPY) for k in range(20)]
-    out = labels(smoother, [*grimaces, *[peak(HAPPY)] * 40, peak(NEUTRAL)], hz)
-    assert out[20] != "happiness"
-    assert out[-2:] == ["happiness", "neutral"]
+    unsure = [peak(NEUTRAL, 0.51), *[peak(HAPPY, 0.54)] * 3, peak(HAPPY, 0.57)]
+    assert labels(smoother, unsure, 2) == ["neutral", "neutral", None, None, "happiness"]
+    # However sure one must be, one can be.
+    strict = Smoother(SEVEN_CLASSES, SmoothSettings(abstain_below=0.95), moment="now")
+    assert labels(strict, [peak(HAPPY, 0.98)], 8) == ["happiness"]
 
 
 def test_a_label_that_wavers_for_a_moment_stays_and_one_that_would_be_withheld_takes_nothing() -> None:

@@ -16,9 +16,10 @@ from stream.faces import FaceTracker
 from tests.stream.camera.video.clips import Kind, stored, write_frames
 from tests.train.own_clips import SHOWN_S, film, take
 from train.data import sources
+from train.data.cutting import cut_clip, folder_name
 from train.data.frames import iterate_frames, read_frames
 from train.data.layouts import clips as own_clips
-from train.data.prepare import contact_sheet, cut_clip, folder_name, prepare
+from train.data.prepare import contact_sheet, prepare
 from train.data.record import Clip
 
 GEOMETRY = CropGeometry(size_px=96)

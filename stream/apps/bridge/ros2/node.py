@@ -27,7 +27,7 @@ from stream.publish.wire import boot_id
 PREFIX = "DFER_BRIDGE_ROS2_"
 _MOST_WAITING = 64
 _SPIN_S = 0.05
-_DEPTH = 10
+_DEPTH = 30
 
 
 @dataclass(frozen=True)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from stream.apps.driver.evidence import Observation
-from stream.apps.driver.message import Baseline, Finding
 from stream.apps.driver.monitors.levels import NOTICE, Held
 from stream.apps.driver.settings import AffectSettings
+from stream.publish.driver import Baseline, Finding
 
 _CLEAR_S = 5.0
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from stream.apps.driver.evidence import Observation
-from stream.apps.driver.message import Baseline, Finding
 from stream.apps.driver.monitors.levels import ALARM, NOTICE, WARNING, Graded, Held, SlidingShare
 from stream.apps.driver.settings import AttentionSettings
+from stream.publish.driver import Baseline, Finding
 
 _LEVELS = (NOTICE, WARNING, ALARM)
 

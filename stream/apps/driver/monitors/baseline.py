@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from statistics import median, quantiles
 
 from stream.apps.driver.evidence import Observation
-from stream.apps.driver.message import Baseline
 from stream.apps.driver.settings import BaselineSettings
+from stream.publish.driver import Baseline
 
 _EVERY_NS = 100_000_000
 _AGAIN_NS = 1_000_000_000

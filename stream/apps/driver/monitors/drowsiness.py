@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import deque
 
 from stream.apps.driver.evidence import Observation
-from stream.apps.driver.message import Baseline, Finding
 from stream.apps.driver.monitors.levels import ALARM, NOTICE, WARNING, Graded, Held, SlidingShare
 from stream.apps.driver.settings import DrowsinessSettings
+from stream.publish.driver import Baseline, Finding
 
 _GAP_S = 0.05
 """One frame that shows the eyes open is noise, two are the end of a closure."""

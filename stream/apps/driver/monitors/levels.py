@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 
-from stream.apps.driver.message import LEVELS, Finding
+from stream.publish.driver import LEVELS, Finding
 
 NOTICE, WARNING, ALARM = 1, 2, 3
 _UNSEEN_NS = 1_000_000_000

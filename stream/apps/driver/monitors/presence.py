@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from stream.apps.driver.evidence import Observation
-from stream.apps.driver.message import Finding
 from stream.apps.driver.monitors.levels import ALARM, NOTICE, WARNING, Held
 from stream.apps.driver.settings import SeatSettings
+from stream.publish.driver import Finding
 
 _GAP_S = 0.5
 _CLEAR_S = 1.0

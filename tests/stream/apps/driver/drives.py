@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from stream.apps.driver.message import LEVELS, DriverState
 from stream.apps.driver.policy import DriverPolicy
 from stream.apps.driver.settings import BaselineSettings, DriverSettings, SeatSettings
+from stream.publish.driver import LEVELS, DriverState
 from stream.publish.message import Eyes, Face, Faces, Head, Window
 
 FPS = 15

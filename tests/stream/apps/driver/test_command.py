@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import subprocess
@@ -14,17 +15,19 @@ import cv2
 import pytest
 import zmq
 
-from stream.apps.driver.message import DriverState, decode
 from stream.apps.driver.picture import draw
 from stream.apps.driver.policy import DriverPolicy
 from stream.apps.driver.replay import read_log, replay
 from stream.cli import main
 from stream.publish import wire
+from stream.publish.driver import DriverState
 from stream.publish.message import Faces
 from stream.publish.publisher import Publisher
 from stream.publish.wire import boot_id
 from stream.recording.mcap_file import McapFile
+from stream.recording.reading import McapReader
 from tests.stream.apps.driver.drives import BOOT, QUICK, Drive, calm, driver_face, on_the_road
+from tests.waiting import wait_for
 
 ROOT = Path(__file__).resolve().parents[4]
 QUICKLY = ["--baseline.seconds", "3", "--baseline.first-s", "1"]
@@ -77,7 +80,7 @@ class TestReplay:
 
     def test_json_lines_are_driver_messages(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         assert main(["driver", "--replay", str(recorded(tmp_path)), "--json"]) == 0
-        states = [decode(line) for line in capsys.readouterr().out.splitlines()]
+        states = [wire.decode(line, DriverState) for line in capsys.readouterr().out.splitlines()]
         assert [state.seq for state in states] == list(range(1, len(states) + 1))
         assert "fine" not in {state.state for state in states}, "a minute is needed by default"
 
@@ -246,7 +249,7 @@ class TestLive:
                 while time.monotonic() < deadline:
                     topic, _, body = socket.recv().partition(b" ")
                     assert topic == b"driver/cam7"
-                    state = decode(body)
+                    state = wire.decode(body, DriverState)
                     if found(state):
                         return state
                 raise AssertionError("it never came")
@@ -265,15 +268,44 @@ class TestLive:
             finally:
                 socket.close(0)
 
+    def test_it_is_listened_to_and_recorded_beside_the_daemon(self, road: Road, tmp_path: Path) -> None:
+        bind, out = f"ipc://{tmp_path}/driver.ipc", tmp_path / "ride.mcap"
+        environ = {**os.environ, "PYTHONPATH": str(ROOT)}
+        record = ["record", str(out), "--endpoint", road.endpoint, "--endpoint", bind]
+        with (
+            command(road.endpoint, "--bind", bind, *QUICKLY, *SLOWLY),
+            subprocess.Popen([sys.executable, "-m", "stream.cli", *record], env=environ) as recorder,
+        ):
+            for form in ((), ("--json",)):
+                heard = subprocess.run(
+                    [sys.executable, "-m", "stream.cli", "listen", bind, "--topic", "driver", "--count", "3", *form],
+                    env=environ, capture_output=True, text=True, timeout=120,
+                )  # fmt: skip
+                assert heard.returncode == 0, heard.stderr
+                first = heard.stdout.splitlines()[0]
+                assert first.startswith("cam7  ") or wire.decode(first, DriverState).source == "cam7"
+                assert "-- 3 messages; alive" in heard.stderr or form
+            # A part is handed over once a second; it holds both kinds long before the recorder is asked to end.
+            wait_for(lambda: out.exists() and {each.kind for each in McapReader(out)} >= {"faces", "driver"})
+            recorder.terminate()
+            assert recorder.wait(60) == 0
+        kept = list(McapReader(out))
+        assert {each.kind for each in kept} == {"faces", "driver"}
+        states = [wire.decode(each.body, DriverState) for each in kept if each.kind == "driver"]
+        assert [b.seq - a.seq for a, b in itertools.pairwise(states)] == [1] * (len(states) - 1)
+        again = list(read_log(out))
+        assert again
+        assert all(isinstance(message, Faces) for message in again)
+
     def test_a_daemon_that_dies_is_unknown_within_a_second(self, road: Road) -> None:
         with command(road.endpoint, "--bind", "tcp://127.0.0.1:*", "--json", *QUICKLY) as child:
             assert child.stdout is not None
-            while decode(child.stdout.readline()).reason in ("no_message", "stale"):
+            while wire.decode(child.stdout.readline(), DriverState).reason in ("no_message", "stale"):
                 pass
             road.quiet = True
-            while decode(line := child.stdout.readline()).reason != "no_message":
+            while wire.decode(line := child.stdout.readline(), DriverState).reason != "no_message":
                 pass
-            assert decode(line).state == "unknown"
+            assert wire.decode(line, DriverState).state == "unknown"
 
     def test_a_port_in_use_is_one_line(self, road: Road) -> None:
         with Publisher("x", "tcp://127.0.0.1:*") as taken, command(road.endpoint, "--bind", taken.endpoint) as child:

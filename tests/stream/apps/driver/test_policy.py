@@ -13,10 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from stream.apps.driver.message import FINDINGS, LEVELS, STATES, DriverState, decode, encode
 from stream.apps.driver.policy import DriverPolicy
+from stream.publish.driver import FINDINGS, LEVELS, STATES, DriverState
 from stream.publish.message import MessageError
-from stream.publish.wire import schema_path
+from stream.publish.wire import decode, encode, schema_path
 from tests.stream.apps.driver.drives import Drive, calm, driver_face, on_the_road
 
 VALIDATOR = jsonschema.Draft202012Validator(json.loads(schema_path("driver").read_text()))
@@ -173,7 +173,7 @@ class TestPublishing:
         for state in drive.published:
             body = encode(state)
             VALIDATOR.validate(json.loads(body))
-            assert decode(body) == state
+            assert decode(body, DriverState) == state
 
     def test_fine_without_a_face_is_not_of_the_schema(self) -> None:
         body = json.loads(encode(on_the_road().now))
@@ -188,10 +188,15 @@ class TestPublishing:
             encode(replace(state, state="great"))
         with pytest.raises(MessageError, match="findings must be"):
             encode(replace(state, findings={}))
+        fine = replace(state, state="fine", reason="ok", valid=True, face="f1")
+        assert decode(encode(fine), DriverState) == fine
+        for change in ({"valid": False}, {"reason": "stale"}, {"face": None}):
+            with pytest.raises(MessageError, match="fine only"):
+                encode(replace(fine, **change))
         with pytest.raises(MessageError, match="another|expected dfer.driver/1"):
-            decode(encode(state).replace(b"dfer.driver/1.0", b"dfer.driver/2.0"))
+            decode(encode(state).replace(b"dfer.driver/1.0", b"dfer.driver/2.0"), DriverState)
         with pytest.raises(MessageError, match="not a driver message"):
-            decode(b"{}")
+            decode(b"{}", DriverState)
 
     def test_the_schema_names_what_there_is(self) -> None:
         schema = json.loads(schema_path("driver").read_text())

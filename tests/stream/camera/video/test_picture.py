@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from contextlib import closing
 from fractions import Fraction
 from pathlib import Path
@@ -39,6 +40,20 @@ def test_pixels_become_square(tmp_path: Path, container: str) -> None:
     assert image.shape == (64, 159, 3)
     assert psnr(image, widened(picture(0), aspect)) > 30
     assert open_video(path).info.width == 159
+
+
+def test_frames_that_were_read_are_freed_without_a_collection(tmp_path: Path) -> None:
+    path = write_clip(tmp_path / "clip", Kind("libx264", "mp4"))
+    gc.collect()
+    gc.disable()
+    try:
+        with closing(open_video(path)) as reader:
+            read = sum(1 for _ in iter(reader.next, None))
+            kept = sum(type(each) is av.VideoFrame for each in gc.get_objects())
+    finally:
+        gc.enable()
+    assert read == 8
+    assert kept < 4
 
 
 def test_neither_side_shrinks() -> None:

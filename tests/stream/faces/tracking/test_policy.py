@@ -209,8 +209,10 @@ def test_detection_is_due_when_nothing_is_followed_and_when_a_face_went_missing(
     # Nothing is followed: at recheck's rate while something moves, else at the slower one.
     assert not clock.tracks.detection_due(clock.t_ns - PERIOD_NS)
     assert clock.tracks.detection_due(clock.t_ns - int(0.07e9))
-    assert not clock.tracks.detection_due(clock.t_ns - int(0.07e9), changed=False)
-    assert clock.tracks.detection_due(clock.t_ns - int(0.25e9), changed=False)
+    assert not clock.tracks.detection_due(clock.t_ns - int(0.07e9), closely=False)
+    assert clock.tracks.detection_due(clock.t_ns - int(0.25e9), closely=False)
+    assert not clock.tracks.detection_due(clock.t_ns - int(0.25e9), moved=False)
+    assert clock.tracks.detection_due(clock.t_ns - int(0.5e9), moved=False)
     track = clock.tracks.start(seen(300), 0.9)
     clock.end()
     clock.frame({track: seen(300)})

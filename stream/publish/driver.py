@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import re
-
 import msgspec
-
-from stream.publish.message import MessageError
 
 DRIVER_SCHEMA = "dfer.driver/1.0"
 KIND = "driver"
@@ -108,35 +104,3 @@ class DriverState(msgspec.Struct, kw_only=True):
     faces_seq: int | None = None
     rate_hz: float | None = None
     schema: str = DRIVER_SCHEMA
-
-
-_encoder = msgspec.json.Encoder()
-_decoder = msgspec.json.Decoder(DriverState)
-
-
-def encode(state: DriverState) -> bytes:
-    """The message's body: one line of JSON.
-
-    Raises:
-        MessageError: If a state, reason, level or finding is not one of the schema's.
-    """
-    if state.state not in STATES or state.reason not in REASONS:
-        raise MessageError(f"state {state.state!r} or reason {state.reason!r} is not the schema's")
-    if set(state.findings) != set(FINDINGS) or {each.level for each in state.findings.values()} - set(LEVELS):
-        raise MessageError(f"findings must be {FINDINGS}, each of {LEVELS}")
-    return _encoder.encode(state)
-
-
-def decode(body: bytes | str) -> DriverState:
-    """Read a body; keys it does not know are ignored.
-
-    Raises:
-        MessageError: If it is no such message, or one of another major version.
-    """
-    try:
-        state = _decoder.decode(body)
-    except msgspec.DecodeError as error:
-        raise MessageError(f"not a driver message: {error}") from error
-    if not re.fullmatch(r"dfer\.driver/1\.\d+", state.schema):
-        raise MessageError(f"schema is {state.schema!r}, expected dfer.driver/1.x", "update the older side")
-    return state
