@@ -76,7 +76,7 @@ class Display(Reporter):
         if better:
             self._progress.update(self._task, best=f"best in epoch {row['epoch'] + 1}")
             text += "  best so far"
-        self._progress.console.print(text, highlight=False)
+        self._progress.console.print(text, highlight=False, soft_wrap=True)
         self._writer.flush()
 
     def close(self) -> None:
