@@ -12,9 +12,15 @@ from train.default_model.recipe import AFTER, MakeSettings, read_recipe
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
-    stages = (*read_recipe().stages, *AFTER)
+    recipe = read_recipe()
+    stages, further = (*recipe.stages, *AFTER), recipe.further
     parser.add_argument(
-        "--stages", nargs="+", choices=stages, default=list(stages), metavar="STAGE", help=f"{', '.join(stages)}; all"
+        "--stages",
+        nargs="+",
+        choices=(*stages, *further),
+        default=list(stages),
+        metavar="STAGE",
+        help=f"{', '.join(stages)}; all; and where named: {', '.join(further)}",
     )
     parser.add_argument("--data", type=Path, required=True, help="folder with FER+'s train.zip, dev.zip and tables")
     add_set(parser)

@@ -55,7 +55,8 @@ def make(given: MakeSettings, stages: Sequence[str], assignments: Sequence[str] 
         DferError: Where data, weights or settings cannot be used.
     """
     recipe = read_recipe()
-    runs = {name: _config(name, given, assignments) for name in recipe.stages if name in stages and name in FILES}
+    every = (*recipe.stages, *recipe.further)
+    runs = {name: _config(name, given, assignments) for name in every if name in stages and name in FILES}
     if any(name in recipe.pretrained for name in runs):
         # Refused here rather than after the hours that the stages before it take.
         if given.pretrained is None:
@@ -65,7 +66,7 @@ def make(given: MakeSettings, stages: Sequence[str], assignments: Sequence[str] 
         check_compiler(choose_device(given.device))
     if given.unpack is not None and not (given.run / "average" / FILE).is_file():
         unpack(given, load_split(given.data, "train", given.cache), "average")
-    for name in (name for name in recipe.stages if name in stages):
+    for name in (name for name in every if name in stages):
         if name in runs:
             if not _run(name, runs[name], recipe, given):
                 again = f"the same command goes on from the last whole epoch in {given.run / name}"
@@ -78,7 +79,7 @@ def make(given: MakeSettings, stages: Sequence[str], assignments: Sequence[str] 
         else:
             ends = [read_run(given.run / end) for end in recipe.average]
             write_average(ends, list(recipe.average.values()), given.run / name)
-    encoder = given.run / recipe.stages[-1]
+    encoder = given.run / next((name for name in reversed(recipe.further) if name in stages), recipe.stages[-1])
     torch.manual_seed(given.head_seed)
     if "head" in stages:
         make_head(given, encoder)

@@ -27,6 +27,7 @@ class Recipe:
 
     Attributes:
         stages: Names, in order; ``blend`` and ``average`` are means of others' weights, the rest are runs.
+        further: Runs that go on from the last stage, made where they are named alone; a bundle is of the last of them.
         pretrained: Runs that start from a network that knows faces.
         start: Whose weights a run goes on from, by run.
         teachers: Lists of those who are asked about every crop, by run.
@@ -35,6 +36,7 @@ class Recipe:
     """
 
     stages: tuple[str, ...] = ()
+    further: tuple[str, ...] = ()
     pretrained: tuple[str, ...] = ()
     start: Mapping[str, str] = field(default_factory=dict)
     teachers: Mapping[str, Any] = field(default_factory=dict)

@@ -24,7 +24,7 @@ SIZES = {"encoder": "[40, 48, 48, 56]", "deepen": "[40, 48, 48, 48]", "teacher":
 
 def test_every_run_of_the_recipe_takes_the_steps_it_always_took(tmp_path: Path) -> None:
     recipe = read_recipe()
-    for name in recipe.stages:
+    for name in (*recipe.stages, *recipe.further):
         if name == "blend":
             shallow, deep = (read_run(tmp_path / end) for end in recipe.blend)
             write_blend(shallow, deep, recipe.blend["deepen"], tmp_path / name)

@@ -50,6 +50,18 @@ def test_one_command_makes_every_stage_in_its_order(tmp_path: Path, done: list[A
         assert (stage.pretrained is not None) is (name in recipe.pretrained)
 
 
+def test_a_bundle_is_of_the_further_run_that_is_named_and_of_none_unasked(
+    tmp_path: Path, done: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(make_module, "unpack", lambda _given, _stills, run: done.append(run))
+    monkeypatch.setattr(make_module, "make_bundle", lambda _given, encoder: done.append(encoder.name))
+    assert main(_call(tmp_path, "--unpack", str(tmp_path), "--stages", "robust", "bundle")) == 0
+    assert [one.out.name if isinstance(one, Stage) else one for one in done] == ["average", "robust", "robust"]
+    done.clear()
+    assert main(_call(tmp_path, "--stages", "bundle")) == 0
+    assert done == ["average"]
+
+
 def test_a_try_shortens_every_run(tmp_path: Path, done: list[Any]) -> None:
     runs = [name for name in read_recipe().stages if name in FILES]
     call = _call(tmp_path, "--length", "0.05", "--seed", "7", "--minutes", "2", "--pretrained", str(tmp_path))

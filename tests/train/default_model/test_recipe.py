@@ -11,7 +11,7 @@ from train.default_model.recipe import BASE, FILES, read_recipe, read_stage
 def test_runs_go_on_from_and_listen_to_earlier_ones() -> None:
     recipe = read_recipe()
     made: list[str] = []
-    for name in recipe.stages:
+    for name in (*recipe.stages, *recipe.further):
         means = {"blend": recipe.blend, "average": recipe.average}
         needed = [*recipe.teachers.get(name, ()), *means.get(name, ())]
         needed += [recipe.start[name]] if name in recipe.start else []
