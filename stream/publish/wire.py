@@ -31,7 +31,9 @@ from stream.publish.message import (
 from stream.publish.rules import check
 
 _M = TypeVar("_M", Faces, Status, Event, DriverState)
-_VERSION = re.compile(r"(?P<name>[a-z.]+)/(?P<major>\d+)\.(?P<minor>\d+)")
+_VERSION = re.compile(r"(?P<name>[a-z.]+)/(?P<major>\d{1,9})\.(?P<minor>\d{1,9})")
+UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What msgspec raises of a body that anybody may have written: no JSON, no UTF-8, nested too deep."""
 
 
 class _Head(msgspec.Struct):
@@ -153,7 +155,7 @@ def decode(body: bytes | str, cls: type[_M]) -> _M:
     try:
         _check_version(_head_decoder.decode(body).schema, ours)
         message: _M = decoder.decode(body)
-    except msgspec.DecodeError as error:
+    except UNREADABLE as error:
         raise MessageError(f"not a {kind} message: {error}") from error
     return message
 

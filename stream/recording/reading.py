@@ -194,5 +194,5 @@ def _decompress(how: str, data: bytes, size: int) -> bytes:
 def _jpeg(body: bytes) -> bytes:
     try:
         return base64.b64decode(json.loads(body)["data"], validate=True)
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise _BadRecordError("a picture that is none") from error

@@ -9,6 +9,7 @@ from pathlib import Path
 import msgspec
 
 from stream.publish.message import EVENTS
+from stream.publish.wire import UNREADABLE
 from stream.recording.folder import RecordingFolder
 from stream.recording.mcap_file import KINDS, MOST_TOPICS, McapFile, RecordingError
 
@@ -157,7 +158,7 @@ class Recorder:
         else:
             try:
                 seen = _decoder.decode(body)
-            except msgspec.DecodeError:
+            except UNREADABLE:
                 self.skipped += 1
                 return
             if not self._in_order(topic, seen):

@@ -63,7 +63,7 @@ def picture(samples: Samples, path: Path) -> None:
         middle.plot(minutes, np.max([each[name] for each in samples], axis=1), label=name, linewidth=1)
     bottom.scatter(minutes, [each["healed_s"] for each in samples], s=6, color="tab:red")
     top.set_ylabel("resident, MB")
-    top.set_ylim(bottom=0)
+    top.set_ylim(0, 1.2 * max(max(each["rss_mb"]) for each in samples))
     middle.set_ylabel("most of a daemon")
     middle.set_ylim(bottom=0)
     bottom.set_ylabel("valid again after, s")

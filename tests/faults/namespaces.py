@@ -82,7 +82,9 @@ class Network:
         _do("ip", "link", "set", link, "up")
 
     def _link(self, host: str, here: str, there: str, address: str) -> None:
-        _do("ip", "link", "add", here, "type", "veth", "peer", "name", there, "netns", host)
+        # A machine that comes back has the address that its neighbours' tables hold.
+        mac = "02:" + ":".join(f"{int(part):02x}" for part in (*address.split("."), "1"))
+        _do(*("ip", "link", "add", here, "type", "veth", "peer", "name", there, "address", mac, "netns", host))
         _do("ip", "-n", host, "address", "add", f"{address}/24", "dev", there)
         for words in (("-n", host, "link", "set", there), ("-n", host, "link", "set", "lo"), ("link", "set", here)):
             _do("ip", *words, "up")

@@ -14,7 +14,7 @@ from engine.text import say
 from stream.apps.driver.policy import DriverPolicy
 from stream.publish.driver import DriverState
 from stream.publish.message import Face, Faces, MessageError, Window
-from stream.publish.wire import decode
+from stream.publish.wire import UNREADABLE, decode
 
 _TICK_NS = 100_000_000
 _LONGEST_HOLE_NS = 10_000_000_000
@@ -145,7 +145,7 @@ def _rows(lines: Iterable[bytes], path: Path) -> Iterator[Faces]:
                 t_capture_src="file",
                 faces=[_face(row) for row in faces],
             )
-    except msgspec.DecodeError as error:
+    except UNREADABLE as error:
         raise ReplayError(f"{path}: a line is no row of `dfer-stream score`: {error}") from error
 
 

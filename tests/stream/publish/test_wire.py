@@ -5,6 +5,7 @@ import math
 import re
 import subprocess
 import sys
+from types import SimpleNamespace
 from typing import Any
 
 import jsonschema
@@ -17,6 +18,8 @@ from engine.spec import SEVEN_CLASSES
 from stream.publish import driver, rules, wire
 from stream.publish import message as m
 from stream.publish.driver import DriverState
+from stream.recording.recorder import Recorder
+from tests.stream.recording.wire import event
 
 finite = st.floats(allow_nan=False, allow_infinity=False, width=32)
 uint = st.integers(0, 2**53)
@@ -375,3 +378,21 @@ def test_a_topic_ends_with_a_space_so_that_cam1_is_not_cam10() -> None:
 def test_a_subscriber_can_use_the_structs_without_zeromq() -> None:
     code = "import sys; sys.modules['zmq'] = None; import stream.publish.wire, stream.subscribe.freshness"
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        (b"dfer.event", b"d\xfafer.event"),
+        (b'{"source"', b'{"x":' + b"[" * 100_000 + b',"source"'),
+        (b"dfer.event/1", b"dfer.event/" + b"9" * 5000),
+    ],
+    ids=["no UTF-8", "nested too deep", "a version of 5,000 digits"],
+)
+def test_what_a_publisher_may_send_ends_no_reader(change: tuple[bytes, bytes]) -> None:
+    """Found by ``python -m tests.fuzz wire``: each came out of the client and the recorder as another exception."""
+    sent = event(1).replace(*change)
+    assert sent != event(1)
+    with pytest.raises(m.MessageError):
+        wire.decode_frame(sent)
+    Recorder(SimpleNamespace(write=lambda *_: None), (), print).take(sent, 0)  # type: ignore[arg-type]
