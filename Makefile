@@ -7,7 +7,7 @@ PIP := .venv/bin/python -m pip --disable-pip-version-check
 RUN_STAMP := .venv/.run
 DEV_STAMP := .venv/.dev
 
-.PHONY: archive faults soak fuzz bench-peers view axe screenshots demo test test-full test-random mutation resolve lint format graph picture bench gpu clean help
+.PHONY: archive growth faults soak fuzz bench-peers view axe screenshots demo test test-full test-random mutation resolve lint format graph picture bench gpu clean help
 .DEFAULT_GOAL := help
 
 help:
@@ -21,6 +21,7 @@ help:
 	@echo "make mutation   changes that no test notices    make ros2   a ROS 2 for the tests of its bridge"
 	@echo "make resolve    every extra for every Python, on x86-64 and Jetson"
 	@echo "make faults     every fault into every program: half an hour; root or user namespaces"
+	@echo "make growth     100,000 frames through the pipeline: no byte more at the end"
 	@echo "make soak       an hour of four cameras with a fault every ten seconds"
 	@echo "make fuzz       damaged input for every reader, guided by coverage"
 	@echo "make archive    2,000 clips on two Ray nodes, killed at random (hours)"
@@ -79,6 +80,9 @@ test-damage: $(DEV_STAMP)
 # In namespaces of its own: neither the machine's network nor its disks or clock are touched.
 faults: $(DEV_STAMP)
 	.venv/bin/python -m tests.faults.matrix --seeds $(or $(SEEDS),5)
+
+growth: $(DEV_STAMP)
+	.venv/bin/python -m tests.scenes.growth
 
 soak: $(DEV_STAMP)
 	.venv/bin/python -m tests.faults.soak --minutes $(or $(MINUTES),60) --out .cache/soak

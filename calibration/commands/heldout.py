@@ -43,8 +43,10 @@ def add_arguments(parser: argparse.ArgumentParser, settings: type[MeasureSetting
     """The bundle, where its held-out answers and their truth are, and how they are measured."""
     parser.add_argument("bundle", type=Path)
     parser.add_argument("rows", type=Path, help="NPZ of logits, labels, groups; or JSON lines of `dfer-stream score`")
-    parser.add_argument("--truth", type=Path, help="CSV with the truth of JSON lines: column 'truth' or votes by class")
-    parser.add_argument("--key", default="name", help="its column of file names (default: name)")
+    parser.add_argument(
+        "--truth", type=Path, help="CSV with the truth of JSON lines: column 'truth' or 'label', or votes by class"
+    )
+    parser.add_argument("--key", default="name", help="its column of file names (default: name, or path)")
     parser.add_argument("--group", default="", help="its column of groups that stay together, for example twin_cluster")
     parser.add_argument("--where", default="", help="only rows of it with COLUMN=VALUE, for example first_of_cluster=1")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")

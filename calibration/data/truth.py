@@ -1,9 +1,9 @@
 """The truth of files in a CSV, and which row's file is meant by which of its paths.
 
-The CSV has a column with the class name, or vote columns named after classes (FER+'s `unknown` and `NF` too), of which
-a strict plurality is the label; a file without one has none. Rows find their truth by file name; where several files
-have one name, as in class folders, by as much of the path as both sides have, and a name that may still be several
-files' is refused.
+The CSV has a column ``truth`` (or ``label``, as lists of one's own clips have) with the class name, or vote columns
+named after classes (FER+'s `unknown` and `NF` too), of which a strict plurality is the label; a file without one has
+none. Rows find their truth by file name; where several files have one name, as in class folders, by as much of the path
+as both sides have, and a name that may still be several files' is refused.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class TruthTable:
 
     Attributes:
         file: The CSV.
-        key: Its column that holds a row's file name, or its path where names repeat.
+        key: Its column that holds a row's file name, or its path where names repeat; ``path`` where it has no ``name``.
         group: Its column of groups; empty for every row its own.
         where: ``column=value``: only such rows; empty for all.
     """
@@ -117,18 +117,23 @@ def read_truth(table: TruthTable, labels: Sequence[str]) -> list[Truth]:
         with table.file.open(encoding="utf-8", newline="") as stream:
             reader = csv.DictReader(stream)
             names = list(reader.fieldnames or ())
-            for needed in filter(None, (table.key, table.group, column)):
+            key = "path" if table.key == "name" and "name" not in names and "path" in names else table.key
+            truth_column = next((name for name in ("truth", "label") if name in names), None)
+            for needed in filter(None, (key, table.group, column)):
                 if needed not in names:
                     raise CalibrationError(f"{table.file} has no column {needed!r}; it has {names}")
             votes = _vote_columns(names, labels)
-            if "truth" not in names and not votes:
-                raise CalibrationError(f"{table.file} has neither a column 'truth' nor a vote column for each class")
+            if truth_column is None and not votes:
+                raise CalibrationError(
+                    f"{table.file} has neither a column 'truth' or 'label' nor a vote column for each class"
+                )
             for row in reader:
                 if column and row[column] != wanted:
                     continue
                 where = f"{table.file}:{reader.line_num}"
-                label = class_index(row["truth"], labels, where) if "truth" in names else _plurality(row, votes, where)
-                path = PurePath(row[table.key])
+                named = None if truth_column is None else row[truth_column]
+                label = _plurality(row, votes, where) if named is None else class_index(named, labels, where)
+                path = PurePath(row[key])
                 truth = Truth(path, label, row[table.group] if table.group else str(path))
                 if found.setdefault(path, truth) != truth:
                     raise CalibrationError(f"{where} says of {path} what another row does not", "keep one of the two")

@@ -176,7 +176,7 @@ class _Run:
             closing(self._executor(items, Path(folder), url)) as executor,
         ):
             DatasetRun(items, manifest, self._fingerprint, self._report).score(executor)
-            return executor.ready, f"{url.rstrip('/')}/{ROWS}"
+            return executor.ready, manifest.store.join(ROWS)
 
     def _executor(self, items: list[Item], folder: Path, url: str) -> Executor:
         found = None if self._args.ray is None else find_cluster(self._args.ray)

@@ -149,7 +149,7 @@ class Store:
         """Whatever the place says against it, in one line."""
         try:
             yield
-        except (OSError, NotImplementedError) as error:
+        except (OSError, ValueError, NotImplementedError) as error:
             raise ScoreError(f"{self.url} cannot {what}: {_words(error)}", self._remedy(error)) from error
 
     def _remedy(self, error: BaseException) -> str:
@@ -167,7 +167,7 @@ def _open(scheme: str, url: str) -> tuple[Any, str]:
     if scheme in ("s3", "gs", "gcs"):
         try:
             found, root = fs.FileSystem.from_uri(url)
-        except (ValueError, OSError) as error:
+        except ValueError as error:
             raise ScoreError(
                 f"{url} is no place: {_words(error)}", "give s3://BUCKET/PATH or gs://BUCKET/PATH"
             ) from error

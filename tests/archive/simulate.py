@@ -91,10 +91,10 @@ def simulate(actors: int, clips: int, measured: Measured, seed: int = 1) -> Resu
 def main() -> None:
     """Print a table."""
     parser = argparse.ArgumentParser(description="a cluster of many nodes, simulated")
-    parser.add_argument("--clip-s", type=float, default=0.75)
+    parser.add_argument("--clip-s", type=float, default=0.21)
     parser.add_argument("--spread", type=float, default=0.2)
-    parser.add_argument("--order-ms", type=float, default=3.0)
-    parser.add_argument("--shard-ms", type=float, default=30.0)
+    parser.add_argument("--order-ms", type=float, default=0.35)
+    parser.add_argument("--shard-ms", type=float, default=2.0)
     parser.add_argument("--cores", type=int, default=16, help="of a node")
     parser.add_argument("--clips", type=int, default=100_000)
     args = parser.parse_args()

@@ -82,3 +82,14 @@ def test_a_csv_that_contradicts_itself_is_refused(tmp_path: Path) -> None:
     (tmp_path / "truth.csv").write_text(f"name,{','.join(SEVEN_CLASSES)}\na.mp4,many{',0' * 6}\n")
     with pytest.raises(CalibrationError, match=r"truth.csv:2: votes must be numbers"):
         read(tmp_path / "rows.jsonl", SEVEN_CLASSES, TruthTable(tmp_path / "truth.csv"))
+
+
+def test_a_list_of_ones_own_clips_is_truth(tmp_path: Path) -> None:
+    """`inspect-data` writes path, label and subject."""
+    paths = ["clips/happy/p1/0.mp4", "clips/sad/p1/0.mp4", "clips/sad/p2/9.mp4"]
+    joined(tmp_path, paths, dict.fromkeys(paths, "fear"))
+    listed = "path,label,subject\n/data/clips/happy/p1/0.mp4,happy,p1\n/data/clips/sad/p1/0.mp4,sadness,p1\n"
+    (tmp_path / "val.csv").write_text(listed)
+    rows = read(tmp_path / "rows.jsonl", SEVEN_CLASSES, TruthTable(tmp_path / "val.csv"))
+    assert names(rows) == {0: "happiness", 1: "sadness"}
+    assert rows.skipped == {"no truth": 1}

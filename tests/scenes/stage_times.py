@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import cv2
-import numpy as np
-from numpy.typing import NDArray
 
 from stream import pipeline as pipeline_module
 from stream.assemble import build_pipeline, load_model, warm_up
 from stream.camera.frame import Frame
 from stream.camera.paths import demo_clip_path
+from stream.camera.pixels import Image, copied
+from stream.camera.video import open_video
 from stream.config import Settings
 from stream.faces import FaceTracker
 from stream.faces.tracking import tracker as tracker_module
@@ -31,10 +31,9 @@ PERIOD_NS = 33_333_333
 def main(clip: Path) -> None:
     """Measure and print."""
     cv2.setNumThreads(1)
-    capture = cv2.VideoCapture(str(clip))
-    images: list[NDArray[np.uint8]] = []
-    while len(images) < FRAMES // 2 and (read := capture.read())[0]:
-        images.append(np.asarray(cv2.cvtColor(read[1], cv2.COLOR_BGR2RGB), np.uint8))
+    reader, images = open_video(clip), list[Image]()
+    while len(images) < FRAMES // 2 and (picture := reader.next()) is not None:
+        images.append(copied(picture.content))
     settings = Settings()
     settings = replace(settings, camera=replace(settings.camera, every_frame=True))
     model, tracker = load_model(settings.model), FaceTracker(settings.faces)

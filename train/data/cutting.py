@@ -23,7 +23,7 @@ from stream.offline.pool.protocol import Ready
 from stream.offline.pool.serve import Answer, serve
 from stream.offline.pool.workers import Task, Workers
 from stream.window.crop import crop_face
-from train.data.frames import iterate_frames
+from train.data.frames import iterate_frames, read_frames
 from train.data.own.likeness import chosen_frames, file_hash, pack, thumbnail
 from train.data.own.shared import CROPS_NOTE
 from train.data.record import Clip, DataError
@@ -108,7 +108,7 @@ def cut_clip(
     if not frames:
         return Outcome(clip.name, problem="no frame could be decoded")
     if not faces:
-        return Outcome(clip.name, frames=frames, problem="no face was found")
+        return Outcome(clip.name, frames=frames, problem=f"no face was found{_turned(clip, frames // 2, tracker)}")
     chosen = max(faces.values(), key=lambda face: face.area)
     look = pack(np.stack([thumbnails[i] for i in chosen_frames(frames)]))
     told = f"{'; '.join(problems)} (what there is was cut)" if problems else ""
@@ -127,6 +127,23 @@ def cut_clip(
     finally:
         shutil.rmtree(room, ignore_errors=True)
     return outcome
+
+
+def _turned(clip: Clip, frame: int, tracker: FaceTracker) -> str:
+    """What to do about a clip in which there is a face if it is turned: a telephone held the wrong way round."""
+    try:
+        image = read_frames(clip, [frame])[0]
+    except DataError:
+        return ""
+    for quarters in (2, 1, 3):
+        tracker.begin()
+        if tracker.step(np.ascontiguousarray(np.rot90(image, quarters)), 0).faces:
+            degrees = 90 * quarters
+            return (
+                f"; turned by {degrees}° there is one: ffmpeg -display_rotation {degrees} -i {clip.path.name} -c copy "
+                f"turned{clip.path.suffix}"
+            )
+    return ""
 
 
 def folder_name(clip: Clip) -> str:

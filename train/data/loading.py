@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Iterator
 
@@ -107,7 +108,7 @@ def evaluation_loader(
     """A loader over one process's share of all clips, in order; the shares are disjoint and cover every clip."""
     share = range(rank, len(dataset), world)  # type: ignore[arg-type]
     return DataLoader(
-        dataset, batch, sampler=list(share), num_workers=workers, collate_fn=collate, pin_memory=pin,
+        dataset, batch, sampler=list(share), num_workers=most_workers(workers), collate_fn=collate, pin_memory=pin,
         worker_init_fn=quiet_worker,
     )  # fmt: skip
 
@@ -117,9 +118,14 @@ def training_loader(
 ) -> DataLoader[Sample]:
     """A loader that follows a step sampler."""
     return DataLoader(
-        dataset, batch_sampler=sampler, num_workers=workers, collate_fn=collate, pin_memory=pin,
+        dataset, batch_sampler=sampler, num_workers=most_workers(workers), collate_fn=collate, pin_memory=pin,
         worker_init_fn=quiet_worker,
     )  # fmt: skip
+
+
+def most_workers(wanted: int) -> int:
+    """So many of the loader processes asked for as there are cores; PyTorch warns of more."""
+    return min(wanted, len(os.sched_getaffinity(0)))
 
 
 def quiet_worker(_worker: int) -> None:

@@ -121,7 +121,12 @@ def measured(labels: tuple[str, ...], metrics: Mapping[str, Any]) -> str:
     for name, row in zip(labels, dev["confusion"], strict=True):
         recall = 100 * row[labels.index(name)] / max(sum(row), 1)
         lines.append(f"| {name} ({sum(row)}) | " + " | ".join(str(v) for v in row) + f" | {recall:.1f} |")
-    lines += [
+    return "\n".join([*lines, *(_composed(metrics["composed"]) if metrics["composed"] else [])]) + "\n"
+
+
+def _composed(rows: Mapping[str, Any]) -> list[str]:
+    """The window head beside the mean of frames."""
+    lines = [
         "",
         "Clips composed from dev stills (synthetic): UAR in percent of the window head, of the mean of per-frame "
         "logits (a perceptron of as many parameters on the same features, clips and steps) and of the latter over true "
@@ -130,11 +135,11 @@ def measured(labels: tuple[str, ...], metrics: Mapping[str, Any]) -> str:
         "| noise frames | head | mean | oracle | gain | AUROC of the head | of the mean's frames |",
         "|---|---|---|---|---|---|---|",
     ]
-    for share, row in metrics["composed"].items():
+    for share, row in rows.items():
         tail = [f"{row[k]:.3f}" if k in row else "–" for k in ("auroc", "auroc_mean")]
         head = [f"{row[k]:.1f}" for k in ("head", "mean", "oracle")] + [_interval(row["gain"])]
         lines.append(f"| {float(share):.0%} | " + " | ".join(head + tail) + " |")
-    return "\n".join(lines) + "\n"
+    return lines
 
 
 def _by_protocol(metrics: Mapping[str, Any]) -> list[str]:

@@ -33,6 +33,7 @@ from train.default_model.judge import judge, read_part
 from train.default_model.recipe import FILES, MakeSettings, Recipe, StageConfig, read_recipe, read_stage
 from train.default_model.ship import complete, read_model, ship
 from train.default_model.stage import Stage, train_stage
+from train.default_model.unpack import unpack
 from train.default_model.weights import FILE, lineage, read_run, write_average, write_blend
 from train.models.compact.pretrained import REMEDY, PretrainedError, read_graph
 from train.training.checkpoint import load_tensors
@@ -62,6 +63,8 @@ def make(given: MakeSettings, stages: Sequence[str], assignments: Sequence[str] 
         read_graph(given.pretrained)
     if any(config.loop.compiled for config in runs.values()):
         check_compiler(choose_device(given.device))
+    if given.unpack is not None and not (given.run / "average" / FILE).is_file():
+        unpack(given, load_split(given.data, "train", given.cache), "average")
     for name in (name for name in recipe.stages if name in stages):
         if name in runs:
             if not _run(name, runs[name], recipe, given):
@@ -166,6 +169,8 @@ def make_bundle(given: MakeSettings, encoder: Path) -> None:
         "even_out": given.even_out,
         "licence": " ".join(licences(family)),
     }
+    if given.unpack is not None and (note := Bundle.open(given.unpack).provenance.get("lineage_note")):
+        provenance["lineage_note"] = note
     bundle = ship(model, given.out, provenance)
     dev = load_split(given.data, "dev", given.cache)
     dev = dev.select(dev.usable)
@@ -175,13 +180,16 @@ def make_bundle(given: MakeSettings, encoder: Path) -> None:
         "dev": measure.accuracy(logits, dev.plurality, bundle.spec.labels),
         "crop_ms": measure.crop_ms(backend, bundle.spec.crop.size_px),
         "crop_ms_where": f"{backend.name}, {backend.precision}",
+        # An unpacked head has no baseline to be held against.
+        "composed": {},
     }
     backend.close()
-    bank = build_bank(trained.classifier(), dev, bundle.spec.crop.size_px, given.views, given.views, 16, 0)
-    # The same adjustment on both sides: the comparison is about time, not about rare classes.
-    baseline = FrameMean(bundle.spec.feature, len(bundle.spec.labels), count["head"] + count["text"], bias)
-    baseline.load_state_dict(load_tensors(given.run / "baseline" / FILE)[0])
-    figures["composed"] = measure.noise_report(model, baseline, bank, given.clip_seeds)
+    if given.unpack is None:
+        bank = build_bank(trained.classifier(), dev, bundle.spec.crop.size_px, given.views, given.views, 16, 0)
+        # The same adjustment on both sides: the comparison is about time, not about rare classes.
+        baseline = FrameMean(bundle.spec.feature, len(bundle.spec.labels), count["head"] + count["text"], bias)
+        baseline.load_state_dict(load_tensors(given.run / "baseline" / FILE)[0])
+        figures["composed"] = measure.noise_report(model, baseline, bank, given.clip_seeds)
     complete(bundle, figures, write_card(bundle.spec.labels, provenance, figures))
     print(json.dumps(figures, indent=1))
 

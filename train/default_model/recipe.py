@@ -54,6 +54,7 @@ class StageConfig:
         distil: What the targets are made of.
         optim: Optimizer and schedule.
         loop: How training runs.
+        keep_statistics: Normalise by the statistics that the run starts with: what it knew of clean crops stays nearer.
     """
 
     encoder: Literal["residual", "separable"] = "residual"
@@ -63,6 +64,7 @@ class StageConfig:
     distil: DistilSettings = field(default_factory=DistilSettings)
     optim: OptimSettings = field(default_factory=OptimSettings)
     loop: LoopSettings = field(default_factory=LoopSettings)
+    keep_statistics: bool = False
 
     def __post_init__(self) -> None:
         size = self.shape.size_px
@@ -104,6 +106,7 @@ class MakeSettings:
         head_seed: Of the head's training.
         clip_seeds: Composed clips per dev face when measuring.
         probed: Faces under each probe, in the card.
+        unpack: A bundle whose weights stand for the runs up to `average` and for the head, where those are gone.
         candidates: How many candidates were compared on dev.
     """
 
@@ -115,6 +118,7 @@ class MakeSettings:
     run: Path = Path("runs/compact")
     out: Path = Path("stream/default_model")
     pretrained: Path | None = None
+    unpack: Path | None = None
     minutes: float = 0.0
     length: float = 1.0
     blend: float | None = None

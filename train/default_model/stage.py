@@ -98,6 +98,7 @@ def make_trainer(stage: Stage, stills: Stills, processes: Processes) -> Trainer:
         "world": world,
     }
     about |= _start(model, stage, batches)
+    model.keep_statistics = config.keep_statistics
     if teachers:
         about["teachers"] = [teacher.identity for teacher in teachers]
     lesson = StillLesson(config.distil, batches, [teacher.classifier().to(device) for teacher in teachers])

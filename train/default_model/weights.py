@@ -159,7 +159,10 @@ def lineage(run: Trained, runs: Path) -> list[dict[str, Any]]:
                     f"{runs / other.name} is not the run that {one.name} was made from", "repeat both"
                 )
             follow(other)
-        found[one.name] = summary(one)
+        # What was unpacked brings its bundle's rows, its own among them.
+        rows = {row["name"]: row for row in one.record.get("lineage", ())} or {one.name: summary(one)}
+        for name, row in rows.items():
+            found.setdefault(name, row)
 
     follow(run)
     return list(found.values())

@@ -20,6 +20,8 @@ class StillSettings:
         sizes: Side of the training crops by equal parts of the run, px.
         settle: Share of the run, at its end, with half the disturbance and, unless there are teachers, without mixing.
         validation: Share of twin clusters held out of the training.
+        faults: Share of crops that something is put in front of, or whose light or lens is bad.
+        acted: Share of calm crops that are made to frown, and of all that are warped at random.
     """
 
     rare: float = 0.5
@@ -28,11 +30,14 @@ class StillSettings:
     sizes: tuple[int, ...] = (40, 48, 48, 56)
     settle: float = 0.15
     validation: float = 0.05
+    faults: float = 0.0
+    acted: float = 0.0
 
     def __post_init__(self) -> None:
-        for name in ("rare", "original", "settle"):
+        for name in ("rare", "original", "settle", "faults"):
             in_range(name, getattr(self, name), 0, 1)
         in_range("validation", self.validation, 0, 0.9)
+        in_range("acted", self.acted, 0, 0.5)
         for size in self.sizes or (0,):
             in_range("sizes", size, 16, 512)
 
@@ -48,6 +53,7 @@ class DistilSettings:
         swap_share: Share of batches whose crops take their lower part from another crop; only asked of teachers.
         mixup: Parameter of the Beta distribution that mixes two crops; 0: off.
         mixup_share: Share of batches that are mixed.
+        features: Weight of the distance to the first teacher's features; it must be of the same shape.
     """
 
     teacher: float = 0.7
@@ -55,9 +61,11 @@ class DistilSettings:
     swap_share: float = 0.0
     mixup: float = 0.2
     mixup_share: float = 0.3
+    features: float = 0.0
 
     def __post_init__(self) -> None:
         for name in ("teacher", "swap_share", "mixup_share"):
             in_range(name, getattr(self, name), 0, 1)
-        in_range("mixup", self.mixup, 0, 100)
+        for name in ("mixup", "features"):
+            in_range(name, getattr(self, name), 0, 100)
         in_range("replay", self.replay, 1, 10**6)

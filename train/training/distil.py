@@ -15,6 +15,8 @@ from torch.nn import functional
 
 from calibration.metrics import confusion_matrix
 from engine.spec import SEVEN_CLASSES, CropGeometry
+from train.data.augment.acted import act
+from train.data.augment.faults import spoil
 from train.data.augment.mixing import mix_crops
 from train.data.augment.still import crop_matrices, render, swapped
 from train.data.layouts.ferplus import Stills
@@ -84,12 +86,31 @@ class StillLesson:
             self.replay = Replay(capacity, size, batches.targets.shape[1], batches.device)
 
     def __call__(self, batch: Rows, learner: nn.Module, moment: Moment) -> dict[str, Tensor]:
-        """The cross-entropy as ``total``."""
+        """The cross-entropy as ``total``; with the distance to the teacher's features, where that has a weight."""
+        if self.settings.features > 0:
+            return self._near(batch, learner, moment)
         with torch.no_grad():
             crops, target = self._shown(batch, moment)
         with moment.autocast():
             logits = learner(crops)
         return {"total": functional.cross_entropy(logits.float(), target)}
+
+    def _near(self, batch: Rows, learner: nn.Module, moment: Moment) -> dict[str, Tensor]:
+        """Whatever happens to a crop, its features shall be those that the teacher had before; not where it acts."""
+        settings, stills = self.settings, self.batches.settings
+        with torch.no_grad():
+            crops = self.batches.crops(batch.rows, moment.share, batch.own)
+            with moment.autocast():
+                said, known = self.teachers[0](crops, True)
+            votes = self.batches.targets[batch.rows].to(crops.device)
+            target = torch.lerp(votes, said.float().softmax(-1), settings.teacher)
+            crops, target, changed = act(crops, target, stills.acted, batch.own)
+            crops = spoil(crops, stills.faults, batch.own)
+        with moment.autocast():
+            logits, features = learner(crops, True)
+        named = functional.cross_entropy(logits.float(), target)
+        near = ((features.float() - known.float()).square().mean(1) * ~changed).mean()
+        return {"total": named + settings.features * near, "named": named, "near": near}
 
     def _shown(self, batch: Rows, moment: Moment) -> tuple[Tensor, Tensor]:
         """Crops ``(B, 1, S, S)`` with targets ``(B, C)``, some of both remembered where answers are replayed."""

@@ -114,7 +114,7 @@ def carry_out(trainer: Trainer, console: Console) -> None:
     if console.quiet:
         trainer.fit()
     else:
-        with display(trainer.out, done, console) as shown:
+        with display(trainer.out, done, console, progress.best) as shown:
             trainer.reporter = shown
             trainer.fit()
     trainer.processes.wait()

@@ -182,7 +182,7 @@ class Trainer:
         better = False
         if self.task.judge is not None and (last or (progress.epoch + 1) % loop.check_every == 0):
             result = self.validate()
-            row |= {"war": result.war, "uar": result.uar}
+            row |= {"war": result.war, "uar": result.uar, "clips": int(result.confusion.sum())}
             figure = {"war": result.war, "uar": result.uar, "mean": (result.war + result.uar) / 2}[loop.monitor]
             better = figure > progress.best
             if better:

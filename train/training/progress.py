@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -31,41 +32,51 @@ class Display(Reporter):
         out: The run's folder.
         progress: The bar.
         first_step: Steps done before this start: later TensorBoard points of a killed run are dropped.
+        best: Best validation figure of a run that is taken up, below 0 where there is none.
     """
 
-    def __init__(self, out: Path, progress: Progress, first_step: int) -> None:
+    def __init__(self, out: Path, progress: Progress, first_step: int, best: float = -1.0) -> None:
         from torch.utils.tensorboard import SummaryWriter
 
         self._writer = SummaryWriter(str(out / "tensorboard"), purge_step=first_step)
         self._progress = progress
-        self._task: TaskID = progress.add_task("", total=None, loss="")
+        self._task: TaskID = progress.add_task("", total=None, loss="", rate="", best=_best(best))
         self._done = first_step
         self._loss: float | None = None
+        self._rate = 0.0
 
     def epoch(self, epoch: int, epochs: int, step: int, steps: int) -> None:
-        """Restart the bar."""
-        self._progress.reset(
-            self._task, total=steps, completed=step, description=f"epoch {epoch + 1}/{epochs}", loss=""
+        """Show which epoch it is; the bar and what remains are of the whole run."""
+        self._progress.update(
+            self._task, total=epochs * steps, completed=epoch * steps + step, description=f"epoch {epoch + 1}/{epochs}"
         )
 
     def step(self, done: int, terms: Mapping[str, float], rate: float) -> None:
         """Advance the bar, add points."""
-        self._done = done
+        self._done, self._rate = done, rate
         total = terms["total"]
         self._loss = total if self._loss is None else 0.9 * self._loss + 0.1 * total
-        self._progress.update(self._task, advance=1, loss=f"loss {self._loss:.4f}")
+        self._progress.update(self._task, advance=1, loss=f"loss {self._loss:.4f}", rate=f"rate {rate:.1e}")
         for name, value in terms.items():
             self._writer.add_scalar(f"train/{name}", value, done)
         self._writer.add_scalar("train/lr", rate, done)
 
     def end_epoch(self, row: Mapping[str, Any], better: bool) -> None:
         """Print the epoch's line."""
-        text = f"epoch {row['epoch'] + 1}: loss {row['loss_total']:.4f}"
+        text = f"epoch {row['epoch'] + 1}: loss {row['loss_total']:.4f}  rate {self._rate:.1e}"
         for name in ("war", "uar"):
             if name in row:
                 self._writer.add_scalar(f"validation/{name}", row[name], self._done)
                 text += f"  {name.upper()} {100 * row[name]:.2f}"
-        self._progress.console.print(text + ("  best so far" if better else ""), highlight=False)
+        if "clips" in row:
+            text += f" of {row['clips']} clips"
+        left = self._progress.tasks[0].time_remaining
+        if left:
+            text += f"  {timedelta(seconds=round(left))} left"
+        if better:
+            self._progress.update(self._task, best=f"best in epoch {row['epoch'] + 1}")
+            text += "  best so far"
+        self._progress.console.print(text, highlight=False)
         self._writer.flush()
 
     def close(self) -> None:
@@ -73,13 +84,21 @@ class Display(Reporter):
         self._writer.close()
 
 
+def _best(figure: float) -> str:
+    return f"best {100 * figure:.2f}" if figure >= 0 else ""
+
+
 @contextmanager
-def display(out: Path, first_step: int, console: Console | None = None) -> Iterator[Display]:
-    """A display for one run."""
+def display(out: Path, first_step: int, console: Console | None = None, best: float = -1.0) -> Iterator[Display]:
+    """A display for one run; says where its curves are."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
-               TextColumn("{task.fields[loss]}"))  # fmt: skip
+               *(TextColumn(f"{{task.fields[{name}]}}") for name in ("loss", "rate", "best")))  # fmt: skip
     with Progress(*columns, console=console or Console(stderr=True), transient=True) as progress:
-        shown = Display(out, progress, first_step)
+        progress.console.print(
+            f"curves: tensorboard --logdir {out / 'tensorboard'}; figures of every epoch: {out / 'history.json'}",
+            highlight=False, soft_wrap=True,
+        )  # fmt: skip
+        shown = Display(out, progress, first_step, best)
         try:
             yield shown
         finally:

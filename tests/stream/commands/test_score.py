@@ -242,7 +242,7 @@ def test_a_file_that_no_worker_survives_is_quarantined_and_all_others_are_scored
         (part,) = unfinished.glob("part-*-0.*")
         part.unlink()
         worker.send_signal(signal.SIGSEGV)
-    _, err = child.communicate(timeout=120)
+    _, err = child.communicate(timeout=240)
     assert child.returncode == 1
     assert len(err.splitlines()) == 1
     assert "long.mp4" in err
@@ -260,7 +260,7 @@ def test_a_file_whose_worker_was_killed_once_is_scored_all_the_same(
     wait_for(lambda: child.poll() is not None or any(part.stat().st_size for part in unfinished.glob("part-*-0.*")))
     assert child.poll() is None, child.communicate()
     psutil.Process(child.pid).children()[0].kill()
-    _, err = child.communicate(timeout=120)
+    _, err = child.communicate(timeout=240)
     assert (child.returncode, err) == (0, "")
     assert (tmp_path / "rows.jsonl").read_bytes() == scored.read_bytes()
 

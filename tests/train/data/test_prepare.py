@@ -14,6 +14,7 @@ import pytest
 from engine.spec import CropGeometry
 from stream.faces import FaceTracker
 from tests.stream.camera.video.clips import Kind, stored, write_frames
+from tests.train.own_clips import SHOWN_S, film, take
 from train.data import sources
 from train.data.cutting import cut_clip, folder_name
 from train.data.frames import iterate_frames, read_frames
@@ -109,6 +110,15 @@ def test_a_clip_that_a_player_turns_is_cut_as_it_is_shown(turn: dict[str, Any], 
         crops.append(read_frames(Clip(name, tmp_path / outcome.folder, "neutral"), range(len(shown))))
     for plain, turned in zip(*crops, strict=True):
         assert np.abs(plain.astype(int) - turned.astype(int)).mean() < 4
+
+
+def test_a_clip_held_the_wrong_way_round_says_how_to_turn_it(raw: Path, tmp_path: Path) -> None:
+    # A large face is found upside down too, and its crop is upright by its eyes and mouth; this one is not.
+    shown = take(film(*SHOWN_S["surprise"]), "surprise", "p2", 7)
+    _write(tmp_path / "phone.mp4", [np.ascontiguousarray(image[::-1, ::-1]) for image in shown])
+    outcome = cut_clip(Clip("phone", tmp_path / "phone.mp4", "fear"), tmp_path / "out", GEOMETRY)
+    remedy = "ffmpeg -display_rotation 180 -i phone.mp4 -c copy turned.mp4"
+    assert outcome.problem == f"no face was found; turned by 180° there is one: {remedy}"
 
 
 def test_different_clips_never_share_a_folder() -> None:

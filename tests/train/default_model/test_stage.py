@@ -187,3 +187,15 @@ def test_a_compiled_step_learns_what_a_plain_one_does(tmp_path: Path) -> None:
     assert plain.keys() == compiled.keys()
     for name, value in plain.items():
         torch.testing.assert_close(compiled[name], value, rtol=1e-2, atol=1e-3)
+
+
+def test_statistics_that_are_kept_stay_while_weights_are_trained(tmp_path: Path) -> None:
+    trainer(tmp_path / "start", short()).fit()
+    for keep in (True, False):
+        more = trainer(tmp_path / str(keep), short(f"keep_statistics={str(keep).lower()}"), start=tmp_path / "start")
+        more.fit()
+        old, new = (read_run(tmp_path / name).weights for name in ("start", str(keep)))
+        same = {name for name in old if torch.equal(old[name], new[name])}
+        statistics = {name for name in old if name.endswith(("running_mean", "running_var"))}
+        assert (statistics <= same) is keep
+        assert "encoder.project.weight" not in same

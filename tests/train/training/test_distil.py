@@ -172,3 +172,32 @@ def test_processes_judge_every_still_once() -> None:
     assert whole.sum() == len(stills) > 3
     assert torch.equal(torch.stack([judged(stills, rank, 3) for rank in range(3)]).sum(0), whole)
     assert judged(stills.select(stills.votes[:, 0] < 0), 0, 1).sum() == 0
+
+
+def test_near_a_teacher_is_told_of_the_crop_before_the_fault_and_its_features_are_the_aim(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    teacher, learner = _model().eval(), _model().eval()
+    seen: dict[str, torch.Tensor] = {}
+
+    def fault(crops: torch.Tensor, share: float, _: torch.Generator) -> torch.Tensor:
+        assert share == 0.5
+        seen["before"] = crops.clone()
+        return crops * 0.0 + 128
+
+    monkeypatch.setattr("train.training.distil.spoil", fault)
+    shown = StillSettings(sizes=(40,), faults=0.5)
+    batches = StillBatches(drawn_stills(16), shown, CropGeometry(size_px=40), 1, 8, CPU)
+    lesson = StillLesson(DistilSettings(features=2.0, teacher=1.0), batches, [teacher])
+    terms = lesson(_batch(lesson), learner, _moment())
+    with torch.no_grad():
+        said, known = teacher(seen["before"], True)
+        answered, features = learner(seen["before"] * 0.0 + 128, True)
+    named = functional.cross_entropy(answered, said.softmax(-1))
+    near = (features - known).square().mean()
+    assert terms["named"].item() == pytest.approx(named.item(), rel=1e-4)
+    assert terms["near"].item() == pytest.approx(near.item(), rel=1e-4)
+    assert terms["total"].item() == pytest.approx((named + 2 * near).item(), rel=1e-4)
+    # Without a fault nothing is to be learnt of features that are the teacher's own.
+    monkeypatch.setattr("train.training.distil.spoil", lambda crops, *_: crops)
+    assert lesson(_batch(lesson), learner, _moment())["near"].item() == pytest.approx(0, abs=1e-6)

@@ -163,13 +163,26 @@ class FrameClassifier(nn.Module):
         classes: C.
     """
 
+    keep_statistics = False
+    """Whether its normalisations answer as in evaluation while it trains: their statistics stay."""
+
     def __init__(self, encoder: GreyEncoder, classes: int) -> None:
         super().__init__()
         self.encoder = encoder
         self.dropout = nn.Dropout(encoder.config.dropout)
         self.classify = nn.Linear(encoder.config.feature, classes)
 
-    def forward(self, grey: Tensor) -> Tensor:
-        """``(B, 1, S, S)`` grey crops to ``(B, C)`` logits."""
-        logits: Tensor = self.classify(self.dropout(self.encoder.encode_grey(grey)))
-        return logits
+    def forward(self, grey: Tensor, with_features: bool = False) -> Tensor | tuple[Tensor, Tensor]:
+        """``(B, 1, S, S)`` grey crops to ``(B, C)`` logits; if asked for, with the ``(B, D)`` features before them."""
+        features = self.encoder.encode_grey(grey)
+        logits: Tensor = self.classify(self.dropout(features))
+        return (logits, features) if with_features else logits
+
+    def train(self, mode: bool = True) -> FrameClassifier:
+        """As any module; but statistics that are kept stay."""
+        super().train(mode)
+        if self.keep_statistics:
+            for module in self.modules():
+                if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
+                    module.eval()
+        return self

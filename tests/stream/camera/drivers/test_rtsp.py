@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 import time
 from collections.abc import Iterator
-from itertools import repeat
+from itertools import count
 
 import numpy as np
 import pytest
@@ -27,16 +27,20 @@ PASSWORD = "p@:/%ss"
 SETTINGS = CameraSettings(backoff_min_ms=20, backoff_max_ms=100, read_timeout_ms=1000)
 
 
-def red() -> Sent:
-    """One RTP packet per frame: a header per line, then the lines as U Y V Y, of BT.601's red."""
-    row = bytes((90, 81, 240, 81)) * (WIDTH // 2)
-    lines = b"".join(struct.pack(">HHH", len(row), n, 0x8000 if n < HEIGHT - 1 else 0) for n in range(HEIGHT))
-    return Sent([struct.pack(">H", 0) + lines + row * HEIGHT])
+def red(_: int) -> Iterator[Sent]:
+    """One RTP packet per frame: a header per line, then the lines as U Y V Y, of BT.601's red.
+
+    A sensor's pictures are never quite equal: one that stood still would be a frozen camera.
+    """
+    for number in count():
+        row = bytes((90, 80 + number % 3, 240, 81)) * (WIDTH // 2)
+        lines = b"".join(struct.pack(">HHH", len(row), n, 0x8000 if n < HEIGHT - 1 else 0) for n in range(HEIGHT))
+        yield Sent([struct.pack(">H", 0) + lines + row * HEIGHT])
 
 
 def test_rtsp_with_credentials_and_a_server_that_comes_back() -> None:
     with (
-        rtsp_serving(SDP, lambda _: repeat(red()), FPS, PASSWORD) as server,
+        rtsp_serving(SDP, red, FPS, PASSWORD) as server,
         # '@', ':' and '%' as a user pastes them; only '/' has to be an escape.
         Camera(server.url("user:p@:%2F%ss@"), SETTINGS) as camera,
     ):
@@ -47,14 +51,14 @@ def test_rtsp_with_credentials_and_a_server_that_comes_back() -> None:
         assert max(g, b) < 40
         server.stop()
         read_until(camera, lambda: camera.state == "no_camera")
-        with rtsp_serving(SDP, lambda _: repeat(red()), FPS, PASSWORD, server.port):
+        with rtsp_serving(SDP, red, FPS, PASSWORD, server.port):
             read_until(camera, lambda: camera.state == "ok")
             assert (camera.stats.reconnects, camera.stats.restarts) == (1, 0)
 
 
 def test_a_wrong_password_is_refused_and_not_printed() -> None:
     with (
-        rtsp_serving(SDP, lambda _: repeat(red()), FPS, PASSWORD) as server,
+        rtsp_serving(SDP, red, FPS, PASSWORD) as server,
         Camera(server.url("user:S3cret@"), SETTINGS) as camera,
     ):
         read_until(camera, lambda: "credentials" in camera.stats.message)

@@ -34,6 +34,8 @@ from train.data.record import Clip
 
 ROOT = Path(__file__).resolve().parents[4]
 GOOD = 6
+# A cluster starts a dozen processes: on a busy machine that takes minutes.
+pytestmark = pytest.mark.timeout(1200)
 
 
 @pytest.fixture(scope="module")
@@ -106,12 +108,12 @@ def test_rows_equal_one_process_although_an_actor_is_killed_and_a_clip_kills_its
     out = tmp_path / "set"
     child = start(*good, str(clips / "poison.mp4"), *flags, "--dataset", str(out), "--ray", cluster.address)
     with Poison(cluster, "poison.mp4") as poison:
-        wait_for(lambda: child.poll() is not None or len(poison.killed) > 0)
+        wait_for(lambda: child.poll() is not None or len(poison.killed) > 0, 600)
         # One that is an actor's whole process, whatever it has in hand.
         actors = cluster.named("ScoreStation")
         if actors:
             actors[-1].kill()
-        said, err = child.communicate(timeout=240)
+        said, err = child.communicate(timeout=600)
     assert (child.returncode, said) == (1, ""), err
     assert len(err.splitlines()) == 1
     assert "poison.mp4" in err
@@ -138,7 +140,7 @@ def test_faces_are_cut_on_the_nodes_as_they_are_here(cluster: TwoNodes, clips: P
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
-        timeout=240,
+        timeout=600,
     )
     assert (done.returncode, done.stderr) == (0, "")
     for outcome in here:
@@ -158,7 +160,7 @@ def test_another_ray_on_the_cluster_is_one_line_that_names_both(cluster: TwoNode
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,
     )
     assert (done.returncode, done.stdout) == (2, "")
     assert len(done.stderr.splitlines()) == 1, done.stderr
