@@ -1,25 +1,12 @@
-"""Memory that libraries would hold for nothing: pages of weight files, and arenas of threads that only load."""
+"""Memory that a library would hold for nothing: the pages of weight files."""
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import sys
 from pathlib import Path
 
 _MADV_DONTNEED = 4
-_M_ARENA_MAX = -8
-
-
-def one_arena() -> None:
-    """Let all threads of this process take memory from one arena; to be called before the first of them is started.
-
-    The GNU C library gives each thread an arena of its own, and what a thread that loaded a net has freed there is of
-    no use to the others: 10 MB of a daemon. Threads that share one wait for each other; here one works at a time.
-    Other C libraries have no such call and are left as they are.
-    """
-    with contextlib.suppress(AttributeError, OSError):
-        ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 1)
 
 
 def release_pages(files: list[Path]) -> int:

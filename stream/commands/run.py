@@ -73,7 +73,7 @@ def _loop(settings: Settings, args: argparse.Namespace, stack: contextlib.ExitSt
     """Open everything the loop needs; `stack` closes it."""
     from concurrent.futures import ThreadPoolExecutor
 
-    from engine.backends.memory import one_arena
+    from engine.heap import one_arena
     from stream.assemble import build_pipelines, load_model, warm_up
     from stream.camera.camera import Camera
     from stream.daemon import Daemon

@@ -28,6 +28,7 @@ os.environ.update(OPENCV_FOR_THREADS_NUM="1", OPENBLAS_NUM_THREADS="1")
 
 import numpy as np  # noqa: E402
 
+from engine.heap import keep_freed  # noqa: E402
 from stream.camera.capture.frozen import digest  # noqa: E402
 from stream.camera.capture.protocol import Event, Orders, Resume  # noqa: E402
 from stream.camera.capture.slot import IDLE_FOR_EVER, Slot, SlotMeta  # noqa: E402
@@ -225,4 +226,5 @@ def main(read_orders: Callable[[], str] = sys.stdin.readline) -> int:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     orders = Orders.decode(read_orders())
     die_with_parent(orders)
+    keep_freed()
     return Capture(orders).run()

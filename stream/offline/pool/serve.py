@@ -16,6 +16,7 @@ from collections.abc import Callable
 import msgspec
 
 from engine.errors import DferError
+from engine.heap import keep_freed
 from stream.offline.pool.protocol import Refused
 
 Answer = Callable[[msgspec.Struct], None]
@@ -34,6 +35,7 @@ def serve(begin: Callable[[bytes, Answer], Work]) -> int:
     # Ctrl-C goes to every process of a terminal; the parent decides.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     answers = os.fdopen(os.dup(1), "wb", buffering=0)
+    keep_freed()
     # Whatever a library prints must not mix with the answers.
     os.dup2(2, 1)
     orders: queue.Queue[bytes] = queue.Queue()
