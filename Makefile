@@ -129,7 +129,7 @@ screenshots: $(DEV_STAMP)
 
 picture: $(DEV_STAMP)
 	@mkdir -p .cache
-	.venv/bin/dfer-stream run --source demo:// --every-frame --json > .cache/demo.jsonl
+	.venv/bin/dfer-stream run --source demo:// --every-frame --frames 360 --json > .cache/demo.jsonl
 	.venv/bin/python -m tests.scenes.picture stream/demo/clip.mp4 .cache/demo.jsonl tests/scenes/demo.png --at 1.5 3.5 6.5 8.5
 
 lint: $(DEV_STAMP)
